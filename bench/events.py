@@ -1,0 +1,52 @@
+"""Events that a metered program sends to its meter: one JSON object a line.
+
+The program finds the number of an open file descriptor in `BENCH_EVENTS_FD` and writes lines to
+it. Each has `event` and `t_ns` (CLOCK_MONOTONIC). Known events:
+
+    run_start    seed, spec_sha256
+    devices      uuids: the accelerators used (empty on a CPU)
+    model        parameters, and whatever describes it
+    phase_start  phase: prepare | train | evaluate | predict | any other name
+    phase_stop   phase
+    progress     text, done, total: while preparing
+    step         step, total_steps, epoch, loss, learning_rate
+    eval         step, split, metric, value
+    warning      id, message, numbers
+    failure      kind, message
+    run_stop     reason: done | budget
+
+Phases don't nest: a phase_start ends the phase that is open. Time outside any phase is `other`.
+A program that finds a file at the path in `BENCH_STOP` should stop, evaluate what it has, and end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Events:
+    """Sends events to the meter; does nothing when no meter listens."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        if fd is None and "BENCH_EVENTS_FD" in os.environ:
+            fd = int(os.environ["BENCH_EVENTS_FD"])
+        self._fd = fd
+        self._stop = Path(os.environ["BENCH_STOP"]) if "BENCH_STOP" in os.environ else None
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Send one event, stamped now. Synchronise the device first when it marks a phase."""
+        if self._fd is None:
+            return
+        line = json.dumps({"event": event, "t_ns": time.monotonic_ns(), **fields}) + "\n"
+        try:
+            os.write(self._fd, line.encode())
+        except BrokenPipeError:  # the meter is gone; the training is not its business
+            self._fd = None
+
+    def stop_asked(self) -> bool:
+        """Whether the meter asks for a stop (a budget is spent)."""
+        return self._stop is not None and self._stop.exists()

@@ -1,0 +1,1 @@
+"""TRAIN: data, models and the loop; imports torch only inside."""

@@ -1,0 +1,1 @@
+"""Encoders by name: from scratch, and pretrained ones from an allow-list."""

@@ -1,0 +1,1 @@
+"""MEASURE: probes read power, a sampler records it, a trace turns it into energy."""

@@ -1,0 +1,1 @@
+"""RANK: records in, boards out; needs no torch."""

@@ -1,0 +1,1 @@
+"""CHOOSE: one recipe a file; a dataclass whose fields are its settings."""

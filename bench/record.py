@@ -1,0 +1,266 @@
+"""The record of a run: what was asked, what was measured, on what, and how sure that is.
+
+A record stores what was measured and the few *claims* a board needs in a bare clone; everything
+else (skill, score, carbon, means) is computed when shown. Records are immutable once written.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import BenchError, UsageError
+
+SCHEMA = 1
+
+Level = Literal["M0", "M1", "M2", "M3"]
+Kind = Literal["gpu", "cpu", "dram", "node"]
+Status = Literal["complete", "budget", "failed", "interrupted"]
+Scalar = bool | int | float | str | None
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Data(Closed):
+    """Which rows a run learned from and is scored on; fingerprints are SHA-256 over rows."""
+
+    source: str  # local, hub-cache, hub, embedded
+    official: bool  # the fingerprints are the card's
+    fingerprints: dict[str, str]  # split (train, scored) -> SHA-256, hex
+    labels_sha256: str  # of the scored split's labels alone
+    rows: dict[str, int]  # train, tune, scored; train excludes tune
+
+    def board(self) -> str:
+        """What names the board: 'official', or the head of the fingerprints of other data."""
+        if self.official:
+            return "official"
+        joined = self.fingerprints["train"] + self.fingerprints["scored"]
+        return hashlib.sha256(joined.encode()).hexdigest()[:8]
+
+
+class Spec(Closed):
+    """What a run was asked to do, frozen before it starts. Runs that differ in `seed` and
+    `seed_origin` alone belong to one entry."""
+
+    edition: str
+    task: str
+    task_version: int
+    data: Data
+    track: Literal["scratch", "finetune", "open"]
+    model: str
+    checkpoint_sha256: str | None  # of the weights file; None from scratch
+    recipe: str
+    settings: dict[str, Scalar]  # every setting of the recipe, defaults included
+    device: str  # cpu, cuda:0
+    hardware: str  # 1 x NVIDIA H100 80GB HBM3; CPU AMD EPYC, 2 cores
+    budget: str | None
+    seed: int
+    seed_origin: Literal["harness", "user"]
+
+    def sha256(self) -> str:
+        return _sha256_of_json(self.model_dump(mode="json"))
+
+
+class DomainEnergy(Closed):
+    """Energy of one domain over one window. `energy_j` is None when it could not be read: a
+    missing domain is never zero. Uncertainties are expanded, k = 2."""
+
+    domain: str  # gpu:GPU-<uuid>, cpu:package-0, dram:package-0, cpu:estimate
+    kind: Kind
+    device: str  # the device's name
+    method: Literal["counter", "integral", "modelled", "missing"]
+    level: Level
+    charged: bool  # False: seen by the sampler but not by the child, or a part of another domain
+    energy_j: float | None
+    uncertainty_j: float | None
+    counter_j: float | None = None  # by the energy counter, interpolated at the edges
+    integral_j: float | None = None  # by the trapezoid over power
+    disagreement: float | None = None  # |counter - integral| / counter
+    coverage: float = 0.0  # share of the window between the first and last good reading
+    samples: int = 0
+    largest_gap_s: float | None = None
+    counter_tick_s: float | None = None  # as measured
+    reason: str | None = None  # why it is missing or modelled, or the model's formula and inputs
+    band_j: tuple[float, float] | None = None  # of an estimate: what it may well be
+
+
+class Phase(Closed):
+    name: str
+    start_s: float  # from the start of the window
+    duration_s: float
+    energy_j: dict[str, float]  # charged domain -> joules
+
+
+class Idle(Closed):
+    """Power before and after the window, when nothing was asked of the machine."""
+
+    duration_s: float
+    power_w: dict[str, float]  # domain -> mean watts
+
+
+class Warn(Closed):
+    """A reason to doubt a result: `id` is stable, `message` is for people and has the numbers."""
+
+    id: str
+    message: str
+    rankable: bool = True  # False: the run is not ranked because of this
+
+
+class Metric(Closed):
+    """A metric with what it takes to recompute it without the data."""
+
+    name: str
+    value: float
+    n: int
+    chance: float
+    best: float
+    statistics: dict[str, float]  # sufficient statistics, such as correct
+    correct: str | None = None  # one bit an example in order, packed big-endian, base64
+
+    @property
+    def skill(self) -> float:
+        return (self.value - self.chance) / (self.best - self.chance)
+
+
+def pack_bits(bits: Iterable[bool]) -> str:
+    """Booleans as base64 over bytes, first example in the highest bit."""
+    flags = [bool(b) for b in bits]
+    number = int("".join("1" if f else "0" for f in flags) or "0", 2) << (-len(flags) % 8)
+    return base64.b64encode(number.to_bytes((len(flags) + 7) // 8, "big")).decode()
+
+
+def unpack_bits(text: str, n: int) -> list[bool]:
+    data = base64.b64decode(text)
+    return [bool(data[i // 8] >> (7 - i % 8) & 1) for i in range(n)]
+
+
+class Record(Closed):
+    schema_version: int = SCHEMA
+    bench_version: str
+    run_id: str
+    nonce: str
+    started_at: str  # UTC, ISO 8601
+    status: Status
+    failure: str | None = None  # one line, when failed or interrupted
+    spec: Spec
+    code_sha256: str  # of the code that can change a number
+    machine: dict[str, Any]
+    software: dict[str, str]
+    model_facts: dict[str, Any] = {}  # what the child said: parameters, ...
+    duration_s: float
+    domains: list[DomainEnergy]  # over the window
+    phases: list[Phase]
+    idle_before: Idle | None = None
+    idle_after: Idle | None = None
+    region: str | None = None  # asked for with --region; a scenario, not a measurement
+    not_covered: list[str] = []  # kinds that no meter covered, each with its reason
+    warnings: list[Warn] = []
+    metric: Metric | None = None
+
+    @property
+    def charged(self) -> list[DomainEnergy]:
+        return [d for d in self.domains if d.charged]
+
+    @property
+    def energy_j(self) -> float | None:
+        """Gross energy of the charged domains; None when one of them is missing."""
+        parts = [d.energy_j for d in self.charged]
+        return sum(p for p in parts if p is not None) if parts and None not in parts else None
+
+    @property
+    def uncertainty_j(self) -> float | None:
+        """Expanded uncertainty (k = 2) of `energy_j`: gains of domains are taken as independent."""
+        if self.energy_j is None:
+            return None
+        return sum((d.uncertainty_j or 0.0) ** 2 for d in self.charged) ** 0.5
+
+    @property
+    def level(self) -> Level:
+        """The lowest level among the charged domains."""
+        return min((d.level for d in self.charged), default="M0")
+
+    @property
+    def coverage(self) -> str:
+        """The kinds covered, such as 'gpu+cpu+dram'."""
+        kinds = {d.kind for d in self.charged if d.energy_j is not None}
+        return "+".join(k for k in ("node", "gpu", "cpu", "dram") if k in kinds) or "nothing"
+
+    @property
+    def rankable(self) -> bool:
+        return (
+            self.status in ("complete", "budget")
+            and self.metric is not None
+            and self.energy_j is not None
+            and all(w.rankable for w in self.warnings)
+        )
+
+    def phase_energy_j(self, name: str) -> float | None:
+        found = [p for p in self.phases if p.name == name]
+        return sum(sum(p.energy_j.values()) for p in found) if found else None
+
+    def entry_key(self) -> str:
+        """Equal for runs whose spec (all but the seed) and code are equal."""
+        spec = self.spec.model_dump(mode="json", exclude={"seed", "seed_origin"})
+        return _sha256_of_json([spec, self.code_sha256])[:12]
+
+
+def run_id(spec: Spec, started_at: str, nonce: str) -> str:
+    """The id of a run: 16 hex digits of SHA-256 over spec, start and nonce."""
+    return _sha256_of_json([spec.model_dump(mode="json"), started_at, nonce])[:16]
+
+
+def _sha256_of_json(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write whole or not at all: a reader never sees half a file."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def write(record: Record, folder: Path) -> None:
+    """Write `record.json` and then `manifest.json` (SHA-256 of every file): the run is whole."""
+    write_file(folder / "record.json", record.model_dump_json(indent=1) + "\n")
+    digests = {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.iterdir())
+        if p.is_file() and p.name != "manifest.json" and not p.name.startswith(".")
+    }
+    write_file(folder / "manifest.json", json.dumps(digests, indent=1) + "\n")
+
+
+def read(folder: Path) -> Record:
+    """The record in a run's folder; BenchError when there is none or it can't be read."""
+    path = folder / "record.json"
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{folder} holds no run", "give a run's folder, or a run id") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "the whole"
+        raise BenchError(
+            f"{path} is not a record of schema {SCHEMA}: {where}: {first['msg']}",
+            "written by a newer bench? `pip install -U wattbench`",
+        ) from None
+
+
+def folders(roots: Iterable[Path]) -> Iterator[Path]:
+    """The folders below `roots` that hold a record, in order of name."""
+    for root in roots:
+        yield from sorted(p.parent for p in root.glob("**/record.json"))

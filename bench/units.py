@@ -1,0 +1,92 @@
+"""Units are converted here and nowhere else; a name carries its unit (`energy_j`, `power_w`)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from bench.errors import UsageError
+
+J_PER_WH = 3600.0
+J_PER_KWH = 3.6e6
+NS_PER_S = 1_000_000_000
+KG_PER_LB = 0.45359237
+
+
+def kwh_from_j(energy_j: float) -> float:
+    return energy_j / J_PER_KWH
+
+
+def g_co2e(energy_j: float, intensity_g_per_kwh: float) -> float:
+    """Emissions in g CO2e of `energy_j` at a grid intensity in g CO2e/kWh."""
+    return kwh_from_j(energy_j) * intensity_g_per_kwh
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` with at most `digits` significant digits, never in exponent form."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    return f"{rounded:,.{max(places, 0)}f}"
+
+
+def show_energy(energy_j: float) -> str:
+    """Energy for people: kWh from a tenth of a kWh up, Wh below, J below a tenth of a Wh."""
+    if abs(energy_j) >= 0.1 * J_PER_KWH:
+        return f"{significant(energy_j / J_PER_KWH)} kWh"
+    if abs(energy_j) >= 0.1 * J_PER_WH:
+        return f"{significant(energy_j / J_PER_WH)} Wh"
+    return f"{significant(energy_j)} J"
+
+
+def show_emissions(emissions_g: float) -> str:
+    if abs(emissions_g) >= 1000:
+        return f"{significant(emissions_g / 1000)} kg CO2e"
+    return f"{significant(emissions_g)} g CO2e"
+
+
+def show_duration(duration_s: float) -> str:
+    """3.21 s, 59.3 s, 2 min 05 s, 1 h 02 min."""
+    if duration_s < 59.95:
+        return f"{significant(duration_s)} s"
+    seconds = round(duration_s)
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    minutes = round(duration_s / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend; exactly one of the three is set."""
+
+    text: str
+    energy_j: float | None = None
+    duration_s: float | None = None
+    emissions_g: float | None = None
+
+
+_BUDGET_UNITS = {
+    "j": ("energy_j", 1.0), "kj": ("energy_j", 1e3),
+    "wh": ("energy_j", J_PER_WH), "kwh": ("energy_j", J_PER_KWH),
+    "s": ("duration_s", 1.0), "sec": ("duration_s", 1.0), "m": ("duration_s", 60.0),
+    "min": ("duration_s", 60.0), "h": ("duration_s", 3600.0), "d": ("duration_s", 86400.0),
+    "gco2e": ("emissions_g", 1.0), "kgco2e": ("emissions_g", 1e3),
+    "gco2": ("emissions_g", 1.0), "kgco2": ("emissions_g", 1e3),
+}  # fmt: skip
+
+
+def parse_budget(text: str) -> Budget:
+    """`0.05kWh`, `15min` or `20gCO2e` as a Budget."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z0-9]+)\s*", text)
+    unit = match and _BUDGET_UNITS.get(match[2].lower())
+    if not match or not unit:
+        raise UsageError(
+            f"'{text}' is not a budget", "a number and a unit: 0.05kWh, 200Wh, 15min, 2h, 20gCO2e"
+        )
+    amount = float(match[1]) * unit[1]
+    if not amount > 0:
+        raise UsageError(f"the budget '{text}' allows nothing", "give a number above 0")
+    return Budget(text=text.strip(), **{unit[0]: amount})

@@ -1,0 +1,29 @@
+"""Fixtures that every test may use. Real corpora: BENCH_TEST_DATA, else ../shared/data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("BENCH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real corpora; the test is skipped, aloud, where there is none."""
+    if not (SHARED / "glue").is_dir():
+        pytest.skip(f"no real corpora at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None:
+    """No test sees the user's data, caches or the network."""
+    for name in [n for n in os.environ if n.startswith("BENCH_") and n != "BENCH_TEST_DATA"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path_factory.getbasetemp() / "hf-home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: refuses at once
