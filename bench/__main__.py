@@ -1,0 +1,5 @@
+"""`python -m bench`, where another `bench` is on the PATH."""
+
+from bench.cli import main
+
+main()

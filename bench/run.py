@@ -1,0 +1,361 @@
+"""A task card, a model and a recipe become a frozen spec; a spec becomes a metered run.
+
+Everything that may need the network or the user's attention (data, checkpoint, device) happens in
+`prepare`, before any window opens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench import EDITION, cards, measure, metrics, recipes
+from bench import record as records
+from bench.cards import Card
+from bench.errors import BenchError, MissingExtra, UsageError
+from bench.learn import data, models, sources
+from bench.measure import Progress, Start
+from bench.power import carbon, machine
+from bench.power.meter import Meter
+from bench.record import Record, Spec, Warn
+from bench.units import Budget, parse_budget
+
+if TYPE_CHECKING:
+    from bench.learn.data import Resolved
+
+DEFAULT_MODEL = "transformer-small"
+DEFAULT_RECIPE = "baseline"
+PLAN_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user typed."""
+
+    task: str
+    model: str = DEFAULT_MODEL
+    recipe: str = DEFAULT_RECIPE
+    settings: Mapping[str, str] = field(default_factory=dict)
+    data: str | None = None
+    device: str = "auto"
+    region: str | None = None
+    budget: str | None = None
+    task_folders: Sequence[Path] = ()
+    replay: Path | None = None
+
+
+@dataclass(frozen=True)
+class Seed:
+    value: int
+    origin: Literal["harness", "user"]
+
+
+def seeds(runs: int, given: int | None) -> list[Seed]:
+    """Distinct seeds drawn here, or the one that the user gives to replay a run."""
+    if given is not None:
+        return [Seed(given, "user")]
+    drawn: dict[int, None] = {}
+    while len(drawn) < runs:
+        drawn[secrets.randbelow(2**31)] = None
+    return [Seed(value, "harness") for value in drawn]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will run: resolved, checked, and the same for every seed."""
+
+    card: Card
+    resolved: Resolved
+    model: str
+    located: models.Located
+    recipe: str
+    settings: dict[str, records.Scalar]
+    device: str
+    environment: dict[str, str]
+    visible_gpus: list[str]
+    hardware: str
+    region: carbon.Region
+    region_asked: str | None
+    budget: Budget | None
+    notes: list[Warn]
+    replay: Path | None
+
+    def spec(self, seed: Seed) -> Spec:
+        return Spec(
+            edition=EDITION,
+            task=self.card.name,
+            task_version=self.card.version,
+            data=self.resolved.identity,
+            track=self.located.track,
+            model=self.model,
+            checkpoint_sha256=self.located.sha256,
+            recipe=self.recipe,
+            settings=self.settings,
+            device=self.device,
+            hardware=self.hardware,
+            budget=self.budget.text if self.budget else None,
+            seed=seed.value,
+            seed_origin=seed.origin,
+        )
+
+
+def prepare(request: Request) -> Plan:
+    """Resolve everything that a run needs; UsageError for what the user got wrong."""
+    card = cards.load(request.task, request.task_folders)
+    settings = recipes.resolve(request.recipe, request.model, request.settings)
+    budget = parse_budget(request.budget) if request.budget else None
+    region = carbon.region(request.region) if request.region else carbon.default()
+    if not importlib.util.find_spec("torch"):
+        raise MissingExtra("training")
+    device, environment, visible, notes = _device(request.device)
+    resolved = sources.resolve(card, request.data)
+    return Plan(
+        card=card,
+        resolved=resolved,
+        model=request.model,
+        located=models.locate(request.model),
+        recipe=request.recipe,
+        settings=settings,
+        device=device,
+        environment=environment,
+        visible_gpus=visible,
+        hardware=machine.hardware_class(visible),
+        region=region,
+        region_asked=request.region,
+        budget=budget,
+        notes=notes,
+        replay=request.replay,
+    )
+
+
+@contextmanager
+def work_folder(plan: Plan, root: Path) -> Iterator[Path]:
+    """A folder with the task as a learning program sees it, for the runs of one invocation."""
+    root.mkdir(parents=True, exist_ok=True)
+    _sweep(root)
+    folder = Path(tempfile.mkdtemp(prefix=f".work-{os.getpid()}-", dir=root))
+    try:
+        data.write_task_folder(plan.resolved, plan.card, folder / "task")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(
+    plan: Plan,
+    work: Path,
+    root: Path,
+    seed: Seed,
+    *,
+    idle_s: float = 3.0,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[Record, Path]:
+    """One metered run in a fresh folder below `root`; its record is written whatever happens."""
+    spec = plan.spec(seed)
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    nonce = secrets.token_hex(8)
+    start = Start(
+        run_id=records.run_id(spec, started_at, nonce),
+        nonce=nonce,
+        started_at=started_at,
+        spec=spec,
+        code_sha256=code_sha256(plan.recipe),
+        machine=machine.facts(),
+        software=machine.software(),
+        visible_gpus=plan.visible_gpus,
+        region=plan.region_asked,
+        notes=plan.notes,
+    )
+    folder = root / spec.task / start.run_id
+    folder.mkdir(parents=True)
+    out = _fresh(work / "out")
+    meter = Meter(folder, replay=plan.replay)
+    outcome = measure.measure(
+        _command(work, spec, plan),
+        folder,
+        start,
+        meter,
+        environment=_environment(plan, work, out),
+        stop_file=out / "stop",
+        budget=plan.budget,
+        intensity_g_per_kwh=plan.region.g_per_kwh,
+        idle_s=idle_s,
+        on_progress=on_progress,
+    )
+    trace = meter.stop()
+    metric = None
+    if outcome.status in ("complete", "budget"):
+        try:
+            metric = _score(plan, out, folder)
+        except BenchError as error:
+            measure.late_failure(folder, error)
+    return measure.finish(folder, start, trace, metric), folder
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would come to, from a few throw-away steps."""
+
+    steps: int
+    total_steps: int
+    duration_s: float
+    energy_j: float
+    power_w: float
+    level: str
+
+
+def forecast(
+    plan: Plan, work: Path, *, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> Forecast:
+    """Run at most PLAN_STEPS steps under the meter, keep nothing, and extrapolate."""
+    spec = plan.spec(Seed(0, "user"))
+    folder = _fresh(work / "plan")
+    meter = Meter(folder, replay=plan.replay)
+    out = _fresh(work / "out")
+    start = Start(
+        run_id="plan", nonce="", started_at=datetime.now(UTC).isoformat(), spec=spec,
+        code_sha256="", machine={}, software={}, visible_gpus=plan.visible_gpus, region=None,
+    )  # fmt: skip
+    outcome = measure.measure(
+        _command(work, spec, plan, plan_steps=PLAN_STEPS), folder, start, meter,
+        environment=_environment(plan, work, out), stop_file=out / "stop", idle_s=0.0,
+        on_progress=on_progress,
+    )  # fmt: skip
+    trace = meter.stop()
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt
+    if outcome.status != "complete":
+        log = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
+        raise BenchError(f"the trial steps failed: {outcome.failure}", log[-1] if log else None)
+    return _extrapolate(folder, start, trace)
+
+
+def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
+    """Preparation as measured; training and prediction scaled by their shares."""
+    events = measure.read_events(folder / "events.jsonl")
+    told = next(e for e in events if e["event"] == "plan")
+    at = {e["event"]: e["t_ns"] for e in events}
+    window = measure.Window(at["window_start"], at["window_stop"])
+    charged = measure._charged(start)
+    scale = {"train": 1 / told["share_of_training"], "predict": 1 / told["predict_share"]}
+    duration_s = energy_j = 0.0
+    for name, begin, end in measure.phase_spans(events, window):
+        factor = scale.get(name, 1.0)
+        joules = sum(j for d, j in trace.phase_energy_j(begin, end).items() if charged(d))
+        duration_s += factor * (end - begin) / 1e9
+        energy_j += factor * joules
+    domains = trace.energy(window.start_ns, window.stop_ns, charged)
+    level = min((d.level for d in domains if d.charged and d.energy_j is not None), default="M0")
+    return Forecast(
+        steps=told["steps"], total_steps=told["total_steps"], duration_s=duration_s,
+        energy_j=energy_j, power_w=energy_j / duration_s, level=level,
+    )  # fmt: skip
+
+
+def code_sha256(recipe: str) -> str:
+    """SHA-256 over the source that can change a number: metering, learning, the recipe."""
+    package = Path(__file__).parent
+    files = [package / "run.py", package / "measure.py", package / "metrics.py"]
+    for side in ("power", "learn", "recipes"):
+        files += (package / side).rglob("*.py")
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+    for part in recipe.split("+"):
+        if part.endswith(".py"):
+            digest.update(Path(part).read_bytes())
+    return digest.hexdigest()
+
+
+def _score(plan: Plan, out: Path, folder: Path) -> records.Metric:
+    """Score the child's predictions; they become `predictions.parquet` of the run."""
+    classes = plan.card.labels.classes
+    predictions = data.read_predictions(out, len(plan.resolved.scored.labels), classes)
+    predictions.write(folder / "predictions.parquet")
+    return metrics.score(plan.card.metric, plan.resolved.scored.labels, predictions.classes)
+
+
+def _command(work: Path, spec: Spec, plan: Plan, plan_steps: int | None = None) -> list[str]:
+    checkpoint = plan.located.folder
+    job = {
+        "spec": spec.model_dump(mode="json"),
+        "checkpoint": str(checkpoint) if checkpoint else None,
+        "plan_steps": plan_steps,
+    }
+    path = work / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    return [sys.executable, "-m", "bench.learn.worker", str(path)]
+
+
+def _environment(plan: Plan, work: Path, out: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        **plan.environment,
+        "BENCH_TASK_DIR": str(work / "task"),
+        "BENCH_OUT": str(out),
+        "HF_HUB_OFFLINE": "1",  # no network inside the window
+    }
+
+
+def _device(asked: str) -> tuple[str, dict[str, str], list[str], list[Warn]]:
+    """(device, child's environment, UUIDs of the GPUs it sees, notes) for auto, cpu or cuda:N."""
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", asked)
+    if not match:
+        raise UsageError(f"'{asked}' is not a device", "auto, cpu, cuda or cuda:0")
+    if asked == "cpu":
+        return "cpu", {"CUDA_VISIBLE_DEVICES": ""}, [], []
+    visible = machine.visible_gpus(os.environ)
+    if asked == "auto" and not visible:
+        return "cpu", {}, [], []
+    if not _torch_has_cuda():
+        if asked != "auto":
+            raise UsageError(
+                "this torch was built without CUDA",
+                "install a CUDA build of torch, or --device cpu",
+            )
+        note = Warn(
+            id="gpu-unused",
+            message=f"{len(visible)} GPU(s) are visible, but this torch was built without CUDA: "
+            "the training uses the CPU and the idle GPUs are charged (--device cpu hides them)",
+        )
+        return "cpu", {}, visible, [note]
+    index = int(match[1] or 0)
+    if index >= len(visible):
+        raise UsageError(f"there is no {asked}", f"{len(visible)} GPU(s) are visible here")
+    uuid = visible[index]
+    return "cuda", {"CUDA_VISIBLE_DEVICES": uuid}, [uuid], []
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the installed torch is a CUDA build, without the seconds that importing it takes."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    return bool(re.search(r"^cuda\b[^=]*=\s*['\"]", text, re.MULTILINE))
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _sweep(root: Path) -> None:
+    """Remove the work folders of processes that are gone."""
+    for folder in root.glob(".work-*"):
+        if not Path(f"/proc/{folder.name.split('-')[1]}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

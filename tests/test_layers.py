@@ -1,0 +1,128 @@
+"""Imports point down, and the three sides meet only at the top."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "bench"
+
+# What each part may import of the package. A part is a module or a folder directly below `bench`.
+FOUNDATION = {"errors", "units", "registry", "events", "record", "cards", "metrics"}
+TABLE: dict[str, set[str]] = {
+    "errors": set(),
+    "units": {"errors"},
+    "registry": {"errors"},
+    "events": set(),
+    "record": {"errors"},
+    "cards": {"errors"},
+    "metrics": {"cards", "errors", "record"},
+    "power": FOUNDATION,
+    "learn": FOUNDATION | {"recipes"},
+    "recipes": FOUNDATION | {"learn"},
+    "rank": FOUNDATION | {"power.trace"},
+    "measure": FOUNDATION | {"power"},
+    "run": FOUNDATION | {"power", "learn", "recipes", "measure"},
+    "live": {"units", "measure"},
+    "show": FOUNDATION | {"power", "learn", "recipes", "rank", "run"},
+    "cli": FOUNDATION | {"power", "learn", "recipes", "rank", "measure", "run", "live", "show"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+WITHOUT_TORCH = {"torch", "transformers", "datasets", "tokenizers", "safetensors"}
+HEAVY = WITHOUT_TORCH | {"pandas", "scipy", "scipy.stats", "pyarrow", "rich", "sklearn"}
+
+
+def part_of(path: Path, package: Path) -> str:
+    first = path.relative_to(package).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """The full names that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def violations(package: Path) -> list[str]:
+    """Each import inside `package` that the table does not allow, as 'file: name'."""
+    parts = {p.name.removesuffix(".py") for p in package.iterdir() if p.suffix in ("", ".py")}
+    wrong = []
+    for path in sorted(package.rglob("*.py")):
+        part = part_of(path, package)
+        for name in sorted(imports(ast.parse(path.read_text(encoding="utf-8")))):
+            pieces = name.split(".")
+            if pieces[0] != "bench" or len(pieces) < 2 or pieces[1] not in parts:
+                continue
+            allowed = TABLE.get(part, set()) | {part}
+            if pieces[1] not in allowed and ".".join(pieces[1:3]) not in allowed:
+                wrong.append(f"{path.relative_to(package)}: {name}")
+    return wrong
+
+
+def test_imports_point_down() -> None:
+    assert violations(PACKAGE) == []
+
+
+def test_every_part_is_in_the_table() -> None:
+    parts = {part_of(p, PACKAGE) for p in PACKAGE.rglob("*.py")}
+    assert parts == set(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("power/meter.py", "from bench.learn import data"),
+        ("rank/board.py", "import bench.power.meter"),
+        ("rank/board.py", "from bench import power"),
+        ("learn/loop.py", "def f():\n    from bench.rank.score import skill"),
+        ("errors.py", "from bench import units"),
+        ("record.py", "from bench.run import run"),
+    ],
+)
+def test_a_forbidden_import_is_found(tmp_path: Path, file: str, line: str) -> None:
+    for part in TABLE:
+        folder = part in ("power", "learn", "recipes", "rank")
+        path = tmp_path / part / "__init__.py" if folder else tmp_path / f"{part}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / file).write_text(line)
+    assert len(violations(tmp_path)) == 1
+
+
+def test_rank_may_read_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "rank").mkdir()
+    (tmp_path / "power").mkdir()
+    (tmp_path / "rank" / "checks.py").write_text("from bench.power.trace import Trace")
+    assert violations(tmp_path) == []
+
+
+def top_level(tree: ast.Module) -> set[str]:
+    """Names imported when the module is imported."""
+    body = [n for n in tree.body if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n))]
+    return imports(
+        ast.Module(body=[n for n in body if not isinstance(n, ast.FunctionDef)], type_ignores=[])
+    )
+
+
+def test_torch_is_imported_only_where_models_are() -> None:
+    """Everything but the worker's own modules works without torch, and heavy imports are lazy."""
+    for path in PACKAGE.rglob("*.py"):
+        part = part_of(path, PACKAGE)
+        if part in ("learn", "recipes"):
+            continue
+        names = imports(ast.parse(path.read_text(encoding="utf-8")))
+        assert not {n.split(".")[0] for n in names} & WITHOUT_TORCH, path
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    for name in ("cli", "errors", "units", "registry", "events", "record", "cards", "metrics"):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        assert not {n.split(".")[0] for n in top_level(tree)} & HEAVY, name
