@@ -136,7 +136,8 @@ def _read(path: Path) -> Card:
 
 def _complaint(path: Path, error: ValidationError) -> tuple[str, str | None]:
     """The first thing wrong with a card, with its line and the near key."""
-    first = error.errors()[0]
+    # A misspelt key is also a missing one: the unknown key says more.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     keys = [str(k) for k in first["loc"]]
     key = keys[-1] if keys else ""
     lines = path.read_text(encoding="utf-8").splitlines()

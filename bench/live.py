@@ -46,7 +46,7 @@ def fit(said: list[str], width: int) -> str:
     while len(said) > 2 and len(" · ".join(said)) > width:
         del said[-2 if len(said) > 4 else -1]
     line = " · ".join(said)
-    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+    return line if len(line) <= width else (line[: width - 1] + "…" if width else "")
 
 
 class Line:
