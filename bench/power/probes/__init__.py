@@ -1,1 +1,88 @@
-"""One probe a file: what can be read here, and readings of it."""
+"""Probes read power. One file each, holding one class `Probe`; the file's name is the probe's.
+
+A probe is built with the process tree that is being metered and with the text after the colon in
+`name:argument`. `why_not` is asked first and answers None when the probe works here. `read` is
+called some ten times a second from a thread of the probe's own; it may block, and a domain that
+could not be read gets a reading with an error, never a zero. This module is imported by the
+sampler, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
+
+from bench import registry
+from bench.power.processes import Tree
+
+PACKAGE, GROUP = "bench.power.probes", "bench.probes"
+NEEDS_ARGUMENT = {"replay"}  # not used unless asked for
+
+
+class Refusal(NamedTuple):
+    """Why a probe can't be used here, and the command that mends it."""
+
+    reason: str
+    fix: str | None = None
+    kinds: tuple[str, ...] | None = None  # what goes unmetered; None: all that the probe is for
+
+
+class Domain(NamedTuple):
+    """Something whose energy is metered apart."""
+
+    name: str  # gpu:GPU-<uuid>, cpu:package-0, dram:package-0, cpu:estimate
+    kind: str  # gpu, cpu, dram, node
+    device: str  # the device's name
+    level: str  # M0 estimated, M1 software counter, M2 node or wall meter, M3 calibrated
+    gain: float  # relative expanded uncertainty (k = 2) of the meter itself
+    uuid: str | None = None  # of an accelerator
+    reason: str | None = None  # of an estimate: its formula and inputs
+    facts: dict[str, Any] = {}  # noqa: RUF012  limits, driver, ECC, MIG: whatever describes it
+
+
+class Reading(NamedTuple):
+    """One look at one domain. What could not be read is None; all None with an error: a failure."""
+
+    domain: str
+    t_ns: int  # CLOCK_MONOTONIC
+    power_w: float | None = None
+    energy_j: float | None = None  # cumulative, from any origin
+    utilisation: float | None = None  # 0 to 1
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+    error: str | None = None
+
+
+class Mark(NamedTuple):
+    """Something that happened and may matter: `id` is stable, `message` is for people."""
+
+    t_ns: int
+    id: str  # contended, lost, reset, ...
+    message: str
+    domain: str | None = None
+    value: float | None = None
+
+
+class ProbeLike(Protocol):
+    kinds: tuple[str, ...]  # what it is for: gpu, cpu, dram, node
+
+    def why_not(self) -> Refusal | None: ...
+
+    def domains(self) -> list[Domain]: ...
+
+    def read(self) -> Iterable[Reading | Mark]: ...
+
+    def close(self) -> None: ...
+
+
+def names() -> list[str]:
+    """The probes that are tried when none is asked for by name."""
+    return [n for n in registry.names(PACKAGE, GROUP) if n not in NEEDS_ARGUMENT]
+
+
+def build(text: str, tree: Tree) -> ProbeLike:
+    """The probe called `name` or `name:argument`; UsageError with near names if there is none."""
+    name, _, argument = text.partition(":")
+    module = registry.load(PACKAGE, GROUP, name, "probe", "bench doctor")
+    probe: ProbeLike = module.Probe(tree, argument)
+    return probe

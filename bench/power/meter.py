@@ -1,0 +1,230 @@
+"""The parent's handle on a sampler: start it, mark edges, look at it, and get the trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError, UsageError
+from bench.power import log, probes
+from bench.power.probes import Domain
+
+if TYPE_CHECKING:
+    from bench.power.trace import Trace
+
+_SETTLE_S = 0.35  # after the last edge, so that every counter has moved once more
+_STOP_S = 3.0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A probe that can't be used here, why, what mends it, and what goes unmetered without it."""
+
+    probe: str
+    reason: str
+    fix: str | None
+    kinds: list[str]
+
+    @property
+    def text(self) -> str:
+        return f"{', '.join(self.kinds) or self.probe}: {self.reason}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "text": self.text}
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a sampler found: the domains it reads, and the probes that can't be used."""
+
+    domains: list[Domain]
+    refusals: list[Refused]
+    log_error: str | None = None  # why nothing is being written
+
+
+@dataclass(frozen=True)
+class Live:
+    """The newest watts, where they can be read, and the joules since the start, by domain."""
+
+    power_w: dict[str, float] = field(default_factory=dict)
+    energy_j: dict[str, float] = field(default_factory=dict)
+    age_s: float | None = None  # of the newest reading
+
+
+class Meter:
+    """Meters everything that can be metered here, from `start` to `stop`, in a process apart."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        rate_hz: float = 10.0,
+        probes: Sequence[str] | None = None,
+        replay: Path | None = None,
+    ) -> None:
+        if not 1 <= rate_hz <= 100:
+            raise UsageError(f"can't sample at {rate_hz:g} Hz", "give a rate from 1 to 100 Hz")
+        self.folder = folder
+        self._rate_hz = rate_hz
+        self._probes = probes if replay is None else [f"replay:{replay}"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._live = Live()
+        self._edge_s = 0.0
+
+    def start(self, timeout_s: float = 15.0) -> Started:
+        """Start the sampler and wait, no longer than `timeout_s`, until its probes answered.
+
+        A probe that hangs is refused and the others go on. Loading a GPU's driver can take
+        seconds where nothing keeps it loaded.
+        """
+        names = probes.names() if self._probes is None else list(self._probes)
+        self._live_fd = os.memfd_create("bench-live")
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [sys.executable, "-m", "bench.power.sampler", str(self.folder),
+                   str(self._rate_hz), str(max(0.1, timeout_s - 1)), str(self._live_fd),
+                   str(os.getpid()), *names]  # fmt: skip
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+            pass_fds=[self._live_fd], env=_environment(), start_new_session=True,
+        )  # fmt: skip
+        line = self._read_line(time.monotonic() + timeout_s)
+        if not line:
+            self._kill()
+            raise BenchError("the sampler did not start", self._complaint())
+        answer = json.loads(line)
+        return Started(
+            domains=[Domain(**d) for d in answer["domains"]],
+            refusals=[Refused(**r) for r in answer["refusals"]],
+            log_error=answer["log_error"],
+        )
+
+    def follow(self, pid: int) -> None:
+        """Meter this process and its descendants: estimates are theirs, others are foreign."""
+        self._tell(f"follow {pid}")
+
+    def edge(self, lead_s: float = 0.0) -> int:
+        """A place where a window or a phase begins or ends: CLOCK_MONOTONIC now, in ns.
+
+        Readings come thick around it. With `lead_s` the burst begins that long before the edge:
+        0.25 s shows a counter's last tick before it.
+        """
+        self._tell("edge")
+        if lead_s:
+            time.sleep(lead_s)
+            self._tell("edge")
+        self._edge_s = time.monotonic()
+        return time.monotonic_ns()
+
+    def live(self) -> Live:
+        """What the sampler saw last. Never waits, whatever the sampler does."""
+        record = log.decode(os.pread(self._live_fd, 1 << 16, 0).partition(b"\n")[0])
+        if record is not None:  # else it is being written: the one before will do
+            _, newest_ns, power_w, energy_j = record
+            self._newest_ns = newest_ns
+            self._live = Live(power_w, energy_j)
+        if not self._live.energy_j:
+            return self._live
+        age_s = (time.monotonic_ns() - self._newest_ns) / 1e9
+        return Live(self._live.power_w, self._live.energy_j, age_s)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> Trace:
+        """End the sampler and read its log. A sampler that does not end is killed, and marked."""
+        from bench.power.trace import Trace
+
+        assert self._process is not None
+        time.sleep(max(0.0, self._edge_s + _SETTLE_S - time.monotonic()))
+        self._tell("stop")
+        rest = self._read_rest(time.monotonic() + _STOP_S)
+        ended = self._ended(1.0)
+        if not ended:
+            self._kill()
+        trace = Trace.read_log(self.folder / log.NAME, rest)
+        if not ended:
+            trace.mark("sampler-hung", "the sampler did not end when told to, and was killed")
+        elif self._process.returncode != 0:
+            trace.mark("sampler-died", f"the sampler ended with {self._process.returncode}")
+        self._close()
+        return trace
+
+    def _tell(self, command: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            os.write(self._process.stdin.fileno(), command.encode() + b"\n")
+        except BrokenPipeError:  # it died: `stop` says so
+            return
+
+    def _read_line(self, deadline_s: float) -> bytes:
+        """The sampler's first line; empty when it ended or time is up."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        fd, data = self._process.stdout.fileno(), b""
+        while b"\n" not in data:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not select.select([fd], [], [], left_s)[0]:
+                return b""
+            more = os.read(fd, 1 << 16)
+            if not more:
+                return b""
+            data += more
+        return data
+
+    def _read_rest(self, deadline_s: float) -> bytes:
+        """What the sampler could not write to its log; waits for its end until the deadline."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        fd, data = self._process.stdout.fileno(), b""
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if not select.select([fd], [], [], left_s)[0]:
+                break
+            more = os.read(fd, 1 << 20)
+            if not more:
+                break
+            data += more
+        return data
+
+    def _ended(self, timeout_s: float) -> bool:
+        assert self._process is not None
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._ended(1.0)  # one that hangs in the kernel ends when the driver lets it
+
+    def _complaint(self) -> str:
+        """The last line of what the sampler said."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing; `bench doctor` looks at each probe"
+
+    def _close(self) -> None:
+        assert self._process is not None
+        for file in (self._process.stdin, self._process.stdout, self._stderr):
+            if file is not None:
+                file.close()
+        os.close(self._live_fd)
+
+
+def _environment() -> dict[str, Any]:
+    """The sampler finds the very package that started it."""
+    root = str(Path(__file__).parents[2])
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}

@@ -1,0 +1,86 @@
+"""The process tree that is being metered: which processes, and their processor time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_SCAN_S = 1.0  # how often new descendants are looked for: a scan reads every process of the node
+
+
+class Tree:
+    """A process and all its descendants; empty until `follow` names the root. Threads share it."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = str(proc)
+        self._lock = threading.RLock()
+        self._members: dict[int, int] = {}  # pid -> start time, which tells a reused pid
+        self._scanned_s = 0.0
+        self._lost_ticks = 0  # of members that are gone and whose parent did not inherit the time
+        self._last_ticks = 0
+
+    def follow(self, pid: int) -> None:
+        stat = self._stat(pid)
+        with self._lock:
+            self._members = {} if stat is None else {pid: stat[1]}
+            self._scanned_s = 0.0
+            self._lost_ticks = self._last_ticks = 0
+
+    def __contains__(self, pid: int) -> bool:
+        with self._lock:
+            if pid not in self._members:
+                self._scan()
+            return pid in self._members
+
+    @property
+    def followed(self) -> bool:
+        return bool(self._members)
+
+    def cpu_time_s(self) -> float:
+        """Processor time of the tree so far, children that have ended included; never falls.
+
+        A child that ended and was waited for is in its parent's `cutime`. When the sum falls all
+        the same (nobody waited, or the root is gone), what is missing was spent and stays counted.
+        """
+        with self._lock:
+            if time.monotonic() - self._scanned_s > _SCAN_S:
+                self._scan()
+            ticks = sum(self._member_ticks(pid) for pid in list(self._members))
+            self._lost_ticks += max(0, self._last_ticks - ticks)
+            self._last_ticks = ticks
+            return (ticks + self._lost_ticks) * _TICK_S
+
+    def _member_ticks(self, pid: int) -> int:
+        stat = self._stat(pid)
+        if stat is None or stat[1] != self._members[pid]:
+            del self._members[pid]
+            return 0
+        return stat[2]
+
+    def _scan(self) -> None:
+        """Add the descendants: a process whose parent is a member."""
+        self._scanned_s = time.monotonic()
+        if not self._members:
+            return
+        children: dict[int, list[tuple[int, int]]] = {}
+        for name in os.listdir(self._proc):
+            if name.isdigit() and (stat := self._stat(int(name))):
+                children.setdefault(stat[0], []).append((int(name), stat[1]))
+        queue = list(self._members)
+        while queue:
+            for pid, start in children.get(queue.pop(), ()):
+                if pid not in self._members:
+                    self._members[pid] = start
+                    queue.append(pid)
+
+    def _stat(self, pid: int) -> tuple[int, int, int] | None:
+        """(parent, start time, ticks of processor time with those of waited-for children)."""
+        try:
+            with open(f"{self._proc}/{pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b") ")[2].split()  # the name may hold anything
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return None
+        return int(fields[1]), int(fields[19]), sum(map(int, fields[11:15]))
