@@ -118,10 +118,11 @@ def measure(
     _write_start(folder, start)
     progress = Progress()
     journal = _Journal(folder / "events.jsonl")
+    outcome = None
     try:
         with _interrupts_raise():
             started = meter.start()
-            journal.write("meter", refusals=[r.as_dict() for r in started.refusals])
+            journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             progress.text = "idle power"
             _idle(meter, journal, idle_s, progress, on_progress)
             journal.write("window_start", t_ns=meter.edge())
@@ -132,8 +133,13 @@ def measure(
             meter.edge()
             progress.phase, progress.text = "tail", "idle power"
             _idle(meter, journal, idle_s, progress, on_progress)
-    except _Interrupted as interrupt:
-        outcome = Outcome("interrupted", f"interrupted by {interrupt}")
+    except _Interrupted as interrupt:  # in the tail it only cuts the idle power short
+        outcome = outcome or Outcome("interrupted", f"interrupted by {interrupt}")
+    (folder / "reserve").unlink(missing_ok=True)  # room for what follows, on a full disk too
+    if journal.error:
+        journal.write(
+            "warning", id="disk", message=f"the disk took no events for a while: {journal.error}"
+        )
     journal.write("outcome", status=outcome.status, failure=outcome.failure)
     return outcome
 
@@ -149,7 +155,7 @@ def finish(folder: Path, start: Start, trace: Trace, metric: Metric | None) -> R
         else Outcome("interrupted", "bench itself was killed; recovered from what it had written")
     )
     window = _window(events, trace)
-    domains = trace.energy(window.start_ns, window.stop_ns, _charged(start))
+    domains = trace.energy(window.start_ns, window.stop_ns, _charged(start), _expected(start))
     record = Record(
         bench_version=_version(),
         run_id=start.run_id,
@@ -168,7 +174,7 @@ def finish(folder: Path, start: Start, trace: Trace, metric: Metric | None) -> R
         idle_before=_idle_power(events, trace, "idle_before"),
         idle_after=_idle_power(events, trace, "idle_after"),
         region=start.region,
-        not_covered=_not_covered(events, domains),
+        not_covered=_not_covered(events),
         warnings=_warnings(start, events, trace, window),
         metric=metric,
     )
@@ -238,11 +244,15 @@ def _interrupts_raise() -> Iterator[None]:
 
 
 class _Journal:
-    """events.jsonl: the child's events as they come, and the meter's own (`"by": "meter"`)."""
+    """events.jsonl: the child's events as they come, and the meter's own (`"by": "meter"`).
+
+    What a full disk does not take waits in memory: the training goes on.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
-        self.failed: str | None = None
+        self._waiting = bytearray()
+        self.error: str | None = None
 
     def write(self, event: str, *, t_ns: int | None = None, **fields: Any) -> None:
         stamp = time.monotonic_ns() if t_ns is None else t_ns
@@ -251,10 +261,12 @@ class _Journal:
         )
 
     def write_line(self, line: bytes) -> None:
+        self._waiting += line
         try:
-            self._file.write(line)
-        except OSError as error:  # a full disk must not end the training; the record says it
-            self.failed = error.strerror
+            while self._waiting:
+                del self._waiting[: self._file.write(self._waiting)]
+        except OSError as error:
+            self.error = error.strerror
 
 
 class _Limit:
@@ -480,8 +492,13 @@ def _alive(process: dict[str, float]) -> bool:
 
 def _charged(start: Start) -> Callable[[str], bool]:
     """Every device that the child could see, and everything that is not an accelerator."""
-    visible = {f"gpu:{u}" for u in start.visible_gpus}
+    visible = set(_expected(start))
     return lambda domain: not domain.startswith("gpu:") or domain in visible
+
+
+def _expected(start: Start) -> list[str]:
+    """The domains that must be there: a missing one is missing, not zero."""
+    return [f"gpu:{uuid}" for uuid in start.visible_gpus]
 
 
 def _window(events: list[dict[str, Any]], trace: Trace) -> Window:
@@ -529,10 +546,10 @@ def _idle_power(events: list[dict[str, Any]], trace: Trace, name: str) -> Idle |
     return Idle(duration_s=(end - begin) / NS_PER_S, power_w=trace.mean_power_w(begin, end))
 
 
-def _not_covered(events: list[dict[str, Any]], domains: Iterable[Any]) -> list[str]:
-    covered = {d.kind for d in domains if d.energy_j is not None}
-    refusals = next((e["refusals"] for e in events if e["event"] == "meter"), [])
-    return [r["text"] for r in refusals if not set(r["kinds"]) <= covered]
+def _not_covered(events: list[dict[str, Any]]) -> list[str]:
+    """What each probe that could not be used would have read, and why it did not."""
+    refused = next((e["refused"] for e in events if e["event"] == "meter"), [])
+    return [r["text"] for r in refused]
 
 
 def _warnings(
@@ -543,7 +560,7 @@ def _warnings(
     ]
     return [
         *start.notes,
-        *trace.warnings(window.start_ns, window.stop_ns, _charged(start)),
+        *trace.warnings(window.start_ns, window.stop_ns, _charged(start), _expected(start)),
         *told,
     ]
 

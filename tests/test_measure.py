@@ -1,0 +1,316 @@
+"""What a run's folder says, however the run ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import measure, record
+from bench.measure import Outcome, Start, Window, phase_spans
+from bench.power.meter import Meter
+from bench.record import Data, Record, Spec
+from bench.units import parse_budget
+
+DATA = Data(
+    source="embedded", official=False, fingerprints={"train": "a" * 64, "scored": "b" * 64},
+    labels_sha256="c" * 64, rows={"train": 10, "tune": 2, "scored": 4},
+)  # fmt: skip
+SPEC = Spec(
+    edition="1.0", task="sst2", task_version=1, data=DATA, track="scratch", model="m",
+    checkpoint_sha256=None, recipe="baseline", settings={"epochs": 1}, device="cpu",
+    hardware="CPU test", budget=None, seed=1, seed_origin="harness",
+)  # fmt: skip
+START = Start(
+    run_id="0" * 16, nonce="n", started_at="2026-01-01T00:00:00.000+00:00", spec=SPEC,
+    code_sha256="d" * 64, machine={}, software={}, visible_gpus=[], region=None,
+)  # fmt: skip
+
+
+def metered(folder: Path, script: str, **options) -> tuple[Outcome, Record]:
+    """Run a Python child under the estimating meter."""
+    folder.mkdir(exist_ok=True)
+    meter = Meter(folder, probes=["estimate"])
+    outcome = measure.measure(
+        [sys.executable, "-c", CHILD + textwrap.dedent(script)], folder, START, meter,
+        environment={**os.environ}, stop_file=folder / "stop", idle_s=0.2, **options,
+    )  # fmt: skip
+    return outcome, measure.finish(folder, START, meter.stop(), None)
+
+
+CHILD = """
+import os, signal, sys, time
+from bench.events import Events
+events = Events()
+"""
+
+
+def test_a_run_that_ends_well(tmp_path: Path) -> None:
+    outcome, run = metered(
+        tmp_path / "r",
+        """
+        events.send("phase_start", phase="prepare")
+        events.send("model", name="m", parameters=3)
+        time.sleep(0.3)
+        events.send("phase_start", phase="train")
+        deadline = time.process_time() + 0.6
+        while time.process_time() < deadline: pass
+        events.send("phase_stop", phase="train")
+        events.send("run_stop", reason="done")
+        """,
+    )
+    assert outcome == Outcome("complete")
+    assert run.status == "complete"
+    assert [p.name for p in run.phases if p.name != "other"] == ["prepare", "train"]
+    assert run.model_facts == {"name": "m", "parameters": 3}
+    assert sum(p.duration_s for p in run.phases) == pytest.approx(run.duration_s)
+    assert run.energy_j
+    total_j = sum(sum(p.energy_j.values()) for p in run.phases)
+    assert total_j == pytest.approx(run.energy_j, rel=0.01)
+    assert run.idle_before
+    assert run.idle_before.duration_s == pytest.approx(0.2, abs=0.15)
+    train = next(p for p in run.phases if p.name == "train")
+    prepare = next(p for p in run.phases if p.name == "prepare")
+    cpu = next(d.domain for d in run.domains if d.kind == "cpu")
+    train_w = train.energy_j[cpu] / train.duration_s
+    assert train_w > 1.2 * prepare.energy_j[cpu] / prepare.duration_s
+    assert record.read(tmp_path / "r") == run
+    names = {p.name for p in (tmp_path / "r").iterdir()}
+    assert names == {"record.json", "manifest.json", "events.jsonl", "trace.parquet", "log.txt"}
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("sys.exit(3)", "exit code 3"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
+        ("events.send('failure', kind='out-of-memory', message='too big'); sys.exit(1)", "too big"),
+        ("raise RuntimeError('bad')", "see log.txt"),
+    ],
+)
+def test_a_child_that_fails_is_in_the_record(tmp_path: Path, script: str, says: str) -> None:
+    outcome, run = metered(tmp_path / "r", "time.sleep(0.2)\n" + script)
+    assert outcome.status == run.status == "failed"
+    assert run.failure
+    assert says in run.failure
+    assert run.energy_j is not None
+    assert not run.rankable
+
+
+def test_a_budget_asks_the_child_to_stop(tmp_path: Path) -> None:
+    outcome, run = metered(
+        tmp_path / "r",
+        """
+        for step in range(1000):
+            if events.stop_asked():
+                events.send("run_stop", reason="budget")
+                sys.exit(0)
+            time.sleep(0.01)
+        sys.exit(9)
+        """,
+        budget=parse_budget("0.5s"),
+    )
+    assert outcome.status == "budget"
+    assert 0.5 <= run.duration_s < 3
+
+
+def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> None:
+    outcome, _ = metered(
+        tmp_path / "r",
+        r"""
+        fd = int(os.environ["BENCH_EVENTS_FD"])
+        os.write(fd, b'not json\n[1, 2]\n{"event": "step"}\n{"no": "event"}\n\xff\xfe\n')
+        events.send("run_stop", reason="done")
+        """,
+    )
+    assert outcome.status == "complete"
+    events = measure.read_events(tmp_path / "r" / "events.jsonl")
+    assert sum(e["event"] == "bad_event" for e in events) == 5
+
+
+def test_what_the_child_forked_ends_with_it(tmp_path: Path) -> None:
+    metered(
+        tmp_path / "r",
+        """
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+        open("%s", "w").write(str(pid))
+        """
+        % (tmp_path / "pid"),
+    )
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 3
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+PARENT = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {repository!r})
+from tests.test_measure import START, CHILD, Meter, measure
+folder = Path(sys.argv[1])
+meter = Meter(folder, probes=["estimate"])
+measure.measure(
+    [sys.executable, "-c", CHILD + "events.send('phase_start', phase='train')\\ntime.sleep(60)"],
+    folder, START, meter, environment=dict(os.environ), stop_file=folder / "stop", idle_s=0.1)
+measure.finish(folder, START, meter.stop(), None)
+"""
+
+
+def start_parent(folder: Path) -> subprocess.Popen[bytes]:
+    """A parent in a process of its own, metering a child that sleeps; returns once it trains."""
+    folder.mkdir(parents=True)
+    code = PARENT.format(repository=str(Path(__file__).parent.parent))
+    parent = subprocess.Popen([sys.executable, "-c", code, str(folder)])
+    wait_for(lambda: "train" in text_of(folder / "events.jsonl"))
+    return parent
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def wait_for(condition, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.05)
+
+
+def no_process_of(folder: Path) -> bool:
+    """No process but this one has the folder's name on its command line or in its environment."""
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(str(folder) in text for text in told):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_leaves_a_record(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "sst2" / "run"
+    parent = start_parent(folder)
+    time.sleep(1.0)
+    parent.send_signal(number)
+    parent.wait(20)
+    run = record.read(folder)
+    assert run.status == "interrupted"
+    assert run.duration_s > 0.8
+    assert run.energy_j
+    assert {p.name for p in run.phases} >= {"train"}
+    wait_for(lambda: no_process_of(folder))
+
+
+def test_a_killed_parent_is_recovered_by_the_next_command(tmp_path: Path) -> None:
+    folder = tmp_path / "sst2" / "run"
+    parent = start_parent(folder)
+    time.sleep(2.0)
+    assert list(measure.recover(tmp_path)) == [], "a run that goes on is left alone"
+    parent.kill()
+    parent.wait()
+    killed = time.monotonic()
+    wait_for(lambda: no_process_of(folder))
+    assert time.monotonic() - killed < 15
+    (run,) = measure.recover(tmp_path)
+    assert run.status == "interrupted"
+    assert "killed" in (run.failure or "")
+    assert run.duration_s > 1.0, "the trace goes up to about the last second"
+    assert run.energy_j
+    assert record.read(folder) == run
+    assert list(measure.recover(tmp_path)) == []
+
+
+def test_a_killed_sampler_is_said_and_does_not_end_the_run(tmp_path: Path) -> None:
+    outcome, run = metered(
+        tmp_path / "r",
+        """
+        import psutil
+        time.sleep(0.5)
+        for p in psutil.Process(os.getppid()).children():
+            if "bench.power.sampler" in p.cmdline():
+                p.kill()
+        time.sleep(4.5)
+        """,
+    )
+    assert outcome.status == "complete"
+    assert not run.rankable
+    assert any(not w.rankable for w in run.warnings)
+
+
+def test_a_full_disk_does_not_end_the_training(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        outcome, run = metered(
+            disk / "r",
+            f"""
+            time.sleep(0.5)
+            try:
+                with open({str(disk / "filler")!r}, "wb", buffering=0) as file:
+                    while file.write(b"x" * 4096): pass
+            except OSError: pass
+            for step in range(200):
+                events.send("step", step=step, total_steps=200, loss=1.0)
+                time.sleep(0.005)
+            events.send("run_stop", reason="done")
+            """,
+        )
+        assert outcome.status == "complete"
+        steps = [
+            e for e in measure.read_events(disk / "r" / "events.jsonl") if e["event"] == "step"
+        ]
+        assert len(steps) == 200, "what the disk did not take is written when there is room"
+        assert record.read(disk / "r") == run
+        assert run.status == "complete"
+        assert any("No space left" in w.message for w in run.warnings)
+        assert run.energy_j, "samples up to the full disk are kept"
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_phases_cover_the_window_without_overlap() -> None:
+    def event(kind: str, phase: str, t_ns: int) -> dict:
+        return {"event": f"phase_{kind}", "phase": phase, "t_ns": t_ns}
+
+    events = [
+        event("start", "prepare", 50),  # before the window: clipped to it
+        event("start", "train", 200),
+        event("start", "evaluate", 300),
+        event("start", "train", 350),
+        event("stop", "train", 400),
+        event("start", "predict", 500),
+        event("stop", "predict", 2000),  # after it
+    ]
+    assert phase_spans(events, Window(100, 1000)) == [
+        ("prepare", 100, 200),
+        ("train", 200, 300),
+        ("evaluate", 300, 350),
+        ("train", 350, 400),
+        ("other", 400, 500),
+        ("predict", 500, 1000),
+    ]
+
+
+def test_a_torn_journal_is_read_up_to_the_tear(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps({"event": "step"}) + '\n{"event": "st')
+    assert measure.read_events(path) == [{"event": "step"}]
