@@ -1,0 +1,135 @@
+"""Texts as token ids without padding, and the batches that a step takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts laid end to end: T tokens of B texts, the longest of L tokens."""
+
+    rows: np.ndarray  # [B] row numbers
+    lengths: np.ndarray  # [B]
+    tokens: torch.Tensor  # [T]
+    positions: torch.Tensor  # [T]
+    segments: torch.Tensor  # [T] 0, or 1 in the second text of a pair
+    starts: torch.Tensor  # [B] where each text begins
+    places: torch.Tensor | None  # [T] of each token in a [B, L] grid; None if all are of length L
+    labels: torch.Tensor | None  # [B]
+    highest_token: int
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+    @property
+    def longest(self) -> int:
+        return int(self.lengths.max())
+
+
+@dataclass
+class Packed:
+    """A split: row i is `tokens[starts[i]:starts[i + 1]]`."""
+
+    tokens: np.ndarray  # int32
+    segments: np.ndarray  # int8
+    starts: np.ndarray  # int64, one more than rows
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def renumber(self, number: np.ndarray) -> None:
+        """Give each token id a new number."""
+        self.tokens = number[self.tokens]
+
+    def places_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the tokens of `rows` are: index into `tokens`, lengths, first places in a batch."""
+        lengths = self.starts[rows + 1] - self.starts[rows]
+        firsts = np.cumsum(lengths) - lengths
+        index = np.arange(lengths.sum()) + np.repeat(self.starts[rows] - firsts, lengths)
+        return index, lengths, firsts
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
+        index, lengths, firsts = self.places_of(rows)
+        positions = np.arange(len(index)) - np.repeat(firsts, lengths)
+        tokens = self.tokens[index]
+        longest = lengths.max()
+        grid = None
+        if lengths.min() < longest:
+            grid = positions + np.repeat(np.arange(len(rows)) * longest, lengths)
+        labels = None if self.labels is None else self.labels[rows]
+        return Batch(
+            rows=rows,
+            lengths=lengths,
+            tokens=_send(tokens, device),
+            positions=_send(positions, device),
+            segments=_send(self.segments[index], device),
+            starts=_send(firsts, device),
+            places=None if grid is None else _send(grid, device),
+            labels=None if labels is None else _send(labels, device),
+            highest_token=int(tokens.max()),
+        )
+
+
+def _send(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An int64 tensor on the device, without waiting for the copy."""
+    import torch
+
+    tensor = torch.from_numpy(values.astype(np.int64, copy=False))
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def pack(
+    token_lists: Sequence[Sequence[int]],
+    segment_lists: Sequence[Sequence[int]],
+    labels: Sequence[int] | None,
+) -> Packed:
+    """Packed from one list of ids and one of segments a text."""
+    starts = np.zeros(len(token_lists) + 1, dtype=np.int64)
+    np.cumsum([len(t) for t in token_lists], out=starts[1:])
+    return Packed(
+        tokens=np.fromiter((i for t in token_lists for i in t), np.int32, starts[-1]),
+        segments=np.fromiter((i for s in segment_lists for i in s), np.int8, starts[-1]),
+        starts=starts,
+        labels=None if labels is None else np.asarray(labels, dtype=np.int64),
+    )
+
+
+def similar_lengths(
+    lengths: np.ndarray, batch_size: int, random: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Batches of rows of similar length, in random order; equal lengths are shuffled anew."""
+    order = np.lexsort((random.random(len(lengths)), lengths))
+    firsts = np.arange(0, len(order), batch_size)
+    for first in random.permutation(firsts):
+        yield order[first : first + batch_size]
+
+
+def by_length(lengths: np.ndarray, most_tokens: int) -> Iterator[np.ndarray]:
+    """Batches for prediction: rows in order of length, at most about `most_tokens` each."""
+    order = np.argsort(lengths, kind="stable")
+    first = 0
+    while first < len(order):
+        size = max(1, most_tokens // int(lengths[order[first]]))
+        yield order[first : first + size]
+        first += size
+
+
+def order_of_first_use(tokens: np.ndarray, vocabulary: int) -> np.ndarray:
+    """All ids, those in `tokens` first, by where they first occur: [vocabulary]."""
+    first = np.full(vocabulary, len(tokens))
+    first[tokens[::-1]] = np.arange(len(tokens))[::-1]  # of equal ids the last written stays
+    return np.argsort(first, kind="stable")

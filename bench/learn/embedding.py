@@ -1,0 +1,54 @@
+"""A table of embeddings that costs what the rows in use cost, with dense AdamW's arithmetic.
+
+Rows are kept in order of first use in training, so the rows touched so far are a prefix. A row
+beyond it has zero moments and no gradient: dense AdamW would only let it decay. That product of
+factors is applied when the row is first touched, or when something else wants to read it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Table:
+    """`rows` is [vocabulary, width], float32, in order of first use."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+        self.grad = torch.zeros_like(rows)  # pages of rows never touched stay unbacked on a CPU
+        self.touched = 0
+        self._behind = 1.0  # the decay that the rows beyond `touched` have not had yet
+        self._looked_up: list[tuple[Tensor, Tensor]] = []
+
+    def touch(self, highest: int) -> None:
+        """Let rows up to `highest` take part in updates from now on."""
+        if highest >= self.touched:
+            self.rows[self.touched : highest + 1].mul_(self._behind)
+            self.touched = highest + 1
+
+    def catch_up(self) -> None:
+        """Apply all decay that is due, so that every row may be read."""
+        if self._behind != 1.0:
+            self.rows[self.touched :].mul_(self._behind)
+            self._behind = 1.0
+
+    def decay_others(self, factor: float) -> None:
+        """Note a step's decay of the rows beyond the touched ones."""
+        self._behind *= factor
+
+    def look_up(self, tokens: Tensor, training: bool) -> Tensor:
+        """The rows of `tokens`, [T, width]; while training, their gradient is collected."""
+        found = self.rows.index_select(0, tokens)
+        if training:
+            self._looked_up.append((tokens, found.requires_grad_()))
+        return found
+
+    def collect(self) -> Tensor:
+        """After the backward pass: the gradient of the touched rows, [touched, width]."""
+        grad = self.grad[: self.touched].zero_()
+        for tokens, found in self._looked_up:
+            if found.grad is not None:
+                grad.index_put_((tokens,), found.grad, accumulate=True)  # the same sum each time
+        self._looked_up.clear()
+        return grad

@@ -1,0 +1,204 @@
+"""Encoders of the BERT family, and pre-norm ones from scratch, over texts without padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.learn.batches import Batch
+from bench.learn.embedding import Table
+from bench.learn.layers import (
+    Dropout,
+    attention,
+    attention_of_firsts,
+    hidden_places,
+    layer_norm,
+    linear,
+    rows,
+    to_grid,
+)
+from bench.learn.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Shape:
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    hidden: int  # width between the two products of a block
+    positions: int
+    segments: int = 0  # kinds of segment embeddings
+    embedding_width: int | None = None  # None: the width
+    norm_first: bool = False
+    pooling: Literal["first", "mean"] = "first"
+    head: Literal["tanh", "relu", "gelu", "none"] = "none"  # of a dense layer before the last
+    epsilon: float = 1e-12
+
+    def weights(self, classes: int) -> dict[str, tuple[int, ...]]:
+        """Every weight but the table of tokens, by name."""
+        d, e = self.width, self.embedding_width or self.width
+        found: dict[str, tuple[int, ...]] = {"positions": (self.positions, e)}
+        if self.segments:
+            found["segments"] = (self.segments, e)
+        if not self.norm_first:
+            found |= _norm("embedding_norm", e)
+        if e != d:
+            found |= _dense("projection", e, d)
+        for i in range(self.layers):
+            found |= _dense(f"layers.{i}.qkv", d, 3 * d) | _dense(f"layers.{i}.mix", d, d)
+            found |= _dense(f"layers.{i}.up", d, self.hidden)
+            found |= _dense(f"layers.{i}.down", self.hidden, d)
+            found |= _norm(f"layers.{i}.mix_norm", d) | _norm(f"layers.{i}.down_norm", d)
+        if self.norm_first:
+            found |= _norm("last_norm", d)
+        if self.head != "none":
+            found |= _dense("head", d, d)
+        return found | _dense("classes", d, classes)
+
+
+def _dense(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+class Encoder:
+    """Classifies texts. Weights are float32; activations are in `dtype`."""
+
+    def __init__(
+        self, shape: Shape, classes: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.shape, self.dtype, self.device = shape, dtype, device
+        self.parameters = Parameters(shape.weights(classes), dtype, device)
+        width = shape.embedding_width or shape.width
+        self.table = Table(torch.empty(shape.vocabulary, width, device=device))
+        self.order: np.ndarray | None = None  # token id of each row of the table; None: its own
+        if shape.pooling == "first":
+            last, d = f"layers.{shape.layers - 1}.", shape.width
+            self.parameters.split(f"{last}qkv.weight", f"{last}q.weight", f"{last}kv.weight", d)
+            self.parameters.split(f"{last}qkv.bias", f"{last}q.bias", f"{last}kv.bias", d)
+
+    @property
+    def size(self) -> int:
+        """The number of trained parameters."""
+        return self.parameters.master.numel() + self.table.rows.numel()
+
+    def facts(self) -> dict[str, Any]:
+        """What describes the model in a record."""
+        shape = self.shape
+        return {
+            "parameters": self.size,
+            "layers": shape.layers,
+            "width": shape.width,
+            "vocabulary": shape.vocabulary,
+        }
+
+    def initialise(self, seed: int, deviation: float = 0.02) -> None:
+        """Normal matrices and tables; products that end a block are smaller in deep models."""
+        random = torch.Generator().manual_seed(seed)
+        self.table.rows.copy_(torch.randn(self.table.rows.shape, generator=random) * deviation)
+        for name, weight in self.parameters.named().items():
+            if name.endswith("bias"):
+                weight.zero_()
+            elif weight.dim() == 1:
+                weight.fill_(1.0)
+            else:
+                block_end = name.endswith(("mix.weight", "down.weight"))
+                scale = (2 * self.shape.layers) ** -0.5 if block_end else 1.0
+                normal = torch.randn(weight.shape, generator=random)
+                weight.copy_(normal * deviation * scale)
+
+    def reorder(self, order: np.ndarray) -> None:
+        """Keep the table's rows in this order of token ids."""
+        index = torch.from_numpy(order).to(self.device)
+        self.table = Table(self.table.rows.index_select(0, index))
+        self.order = order
+
+    def begin_step(self, batch: Batch) -> None:
+        """Before a training step's forward pass."""
+        self.table.touch(batch.highest_token)
+        self.parameters.begin_step()
+
+    def begin_evaluation(self) -> None:
+        """Before passes that read rows which training has not touched."""
+        self.table.catch_up()
+        self.parameters.cast()
+
+    def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor:
+        """[B, classes] in float32; with dropout while training, without it else."""
+        dropout = dropout or Dropout(0.0, 0, self.dtype, self.device)
+        training = torch.is_grad_enabled()
+        dropout.draw(self._dropped(batch))
+        hidden = hidden_places(batch, self.device)
+        x = self._embed(batch, dropout, training)
+        for i in range(self.shape.layers):
+            x = self._layer(i, x, batch, hidden, dropout)
+        if self.shape.norm_first:
+            x = self._norm(x, "last_norm")
+        return self._classify(self._pool(x, batch), dropout)
+
+    def _dropped(self, batch: Batch) -> int:
+        """How many elements dropout sees in a pass."""
+        tokens, d = len(batch.tokens), self.shape.width
+        last = batch.size if self.shape.pooling == "first" else tokens
+        blocks = 2 * d * ((self.shape.layers - 1) * tokens + last)
+        return tokens * (self.shape.embedding_width or d) + blocks + batch.size * d
+
+    def _embed(self, batch: Batch, dropout: Dropout, training: bool) -> Tensor:
+        parameters = self.parameters
+        x = self.table.look_up(batch.tokens, training).to(self.dtype)
+        x = x + rows(parameters["positions"], batch.positions, x)
+        if self.shape.segments:
+            x = x + rows(parameters["segments"], batch.segments, x)
+        if not self.shape.norm_first:
+            x = self._norm(x, "embedding_norm")
+        x = dropout(x)
+        return self._linear(x, "projection") if self.shape.embedding_width else x
+
+    def _layer(
+        self, i: int, x: Tensor, batch: Batch, hidden: Tensor | None, dropout: Dropout
+    ) -> Tensor:
+        name, heads, norm_first = f"layers.{i}.", self.shape.heads, self.shape.norm_first
+        inner = self._norm(x, f"{name}mix_norm") if norm_first else x
+        if self.shape.pooling == "first" and i == self.shape.layers - 1:
+            q = self._linear(inner.index_select(0, batch.starts), f"{name}q")
+            kv = self._linear(inner, f"{name}kv")
+            x = x.index_select(0, batch.starts)
+            mixed = attention_of_firsts(q, kv, batch, heads, hidden)
+        else:
+            mixed = attention(self._linear(inner, f"{name}qkv"), batch, heads, hidden)
+        x = dropout.add(x, self._linear(mixed, f"{name}mix"))
+        if not norm_first:
+            x = self._norm(x, f"{name}mix_norm")
+        inner = self._norm(x, f"{name}down_norm") if norm_first else x
+        inner = F.gelu(self._linear(inner, f"{name}up"))
+        x = dropout.add(x, self._linear(inner, f"{name}down"))
+        return x if norm_first else self._norm(x, f"{name}down_norm")
+
+    def _pool(self, x: Tensor, batch: Batch) -> Tensor:
+        if self.shape.pooling == "first":
+            return x  # the last layer kept nothing else
+        sums = to_grid(x, batch).view(batch.size, batch.longest, -1).sum(1)
+        lengths = torch.from_numpy(batch.lengths).to(self.device, non_blocking=True)
+        return sums / lengths[:, None].to(x.dtype)
+
+    def _classify(self, x: Tensor, dropout: Dropout) -> Tensor:
+        if self.shape.head != "none":
+            activations = {"tanh": torch.tanh, "relu": torch.relu, "gelu": F.gelu}
+            x = activations[self.shape.head](self._linear(x, "head"))
+        return self._linear(dropout(x), "classes").float()
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+        return layer_norm(x, weight, bias, self.shape.epsilon)

@@ -1,0 +1,149 @@
+"""The training loop. A recipe is handed in; the loop calls its hooks and wastes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.events import Events
+from bench.learn.adamw import AdamW
+from bench.learn.batches import Batch, Packed
+from bench.learn.embedding import Table
+from bench.learn.layers import Dropout
+from bench.learn.parameters import Parameters
+
+REPORT_EVERY_S = 0.3
+
+
+class Model(Protocol):
+    """What the loop asks of a model."""
+
+    dtype: torch.dtype
+    device: torch.device
+    parameters: Parameters
+
+    @property
+    def table(self) -> Table | None: ...
+
+    def facts(self) -> dict[str, Any]: ...
+
+    def begin_step(self, batch: Batch) -> None: ...
+
+    def begin_evaluation(self) -> None: ...
+
+    def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor: ...
+
+
+class NotFinite(BenchError):
+    """The loss became infinite or not a number."""
+
+
+@dataclass
+class Training:
+    """One training under way: what the hooks of a recipe may look at and change."""
+
+    recipe: Any
+    model: Model
+    train: Packed
+    tune: Packed
+    seed: int
+    events: Events
+    total_steps: int = 0
+    step: int = 0  # updates made
+    optimizer: AdamW = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipe, model = self.recipe, self.model
+        self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay)
+        self.dropout = Dropout(recipe.dropout, self.seed, model.dtype, model.device)
+        self.random = np.random.default_rng(self.seed)  # of the order of batches
+        if not self.total_steps:
+            per_epoch = -(-len(self.train) // recipe.batch_size)
+            self.total_steps = max(1, round(recipe.epochs * per_epoch))
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Row numbers of each step's batch, epoch after epoch, without end."""
+        epoch = 0
+        while True:
+            yield from self.recipe.batches(self.train, epoch, self.random)
+            epoch += 1
+
+
+def train(training: Training, batches: Iterator[np.ndarray]) -> str:
+    """Train for `total_steps` or until the recipe or the meter ends it: 'done' or 'budget'."""
+    recipe, model, events = training.recipe, training.model, training.events
+    optimizer, dropout, total = training.optimizer, training.dropout, training.total_steps
+    evaluate_after = _evaluation_steps(total, recipe.evaluations)
+    reported = 0.0
+    for rows in batches:
+        batch = training.train.batch(rows, model.device)
+        rate = recipe.rate(training.step, total)
+
+        model.begin_step(batch)
+        logits = model.logits(batch, dropout)
+        loss = recipe.loss(training, batch, logits)
+        loss.backward()
+        optimizer.step(rate, recipe.clip_norm)
+        training.step += 1
+
+        now = time.monotonic()
+        if now - reported >= REPORT_EVERY_S or training.step == total:
+            _report(training, loss, rate)  # reading the loss waits for a GPU: not at each step
+            reported = now
+        if recipe.after_step(training) or training.step == total:
+            break
+        if events.stop_asked():
+            return "budget"
+        if training.step in evaluate_after:
+            evaluate(training)
+    return "done"
+
+
+def _evaluation_steps(total: int, evaluations: int) -> set[int]:
+    return {round(total * (i + 1) / evaluations) for i in range(evaluations)} - {0, total}
+
+
+def _report(training: Training, loss: Tensor, rate: float) -> None:
+    value = loss.item()
+    if not np.isfinite(value):
+        raise NotFinite(
+            f"the loss is {value} at step {training.step}",
+            "a lower --set learning_rate=... usually helps",
+        )
+    steps_per_epoch = -(-len(training.train) // training.recipe.batch_size)
+    training.events.send(
+        "step",
+        step=training.step,
+        total_steps=training.total_steps,
+        epoch=training.step / steps_per_epoch,
+        loss=value,
+        learning_rate=rate,
+    )
+
+
+def evaluate(training: Training) -> float | None:
+    """Score tune in a phase of its own, then go on with training."""
+    from bench.learn.evaluate import accuracy
+
+    if not len(training.tune):
+        return None
+    events = training.events
+    synchronise(training.model.device)
+    events.send("phase_start", phase="evaluate")
+    value = accuracy(training.model, training.tune)
+    events.send("eval", step=training.step, split="tune", metric="accuracy", value=value)
+    events.send("phase_start", phase="train")
+    return value
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device, so that what follows is stamped when the work is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

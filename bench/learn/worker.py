@@ -1,0 +1,279 @@
+"""The child that learns: `python -m bench.learn.worker JOB.json` under a meter.
+
+Reads the task's folder (BENCH_TASK_DIR), trains as the job's spec says, and writes the
+predictions of the scored split (BENCH_OUT), of which it has the inputs alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import recipes
+from bench.errors import BenchError, UsageError
+from bench.events import Events
+from bench.record import Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from bench.learn.batches import Packed
+    from bench.learn.data import TaskFolder
+    from bench.learn.loop import Training
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the parent asks for. With `plan_steps`, at most so many steps, thrown away."""
+
+    spec: Spec
+    checkpoint: Path | None
+    plan_steps: int | None
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        facts = json.loads(path.read_bytes())
+        checkpoint = facts["checkpoint"]
+        return cls(
+            spec=Spec.model_validate(facts["spec"]),
+            checkpoint=Path(checkpoint) if checkpoint else None,
+            plan_steps=facts["plan_steps"],
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    training: Training
+    scored: Packed
+    classes: list[str]
+
+
+def main(arguments: list[str]) -> int:
+    events = Events()
+    try:
+        job = Job.read(Path(arguments[0]))
+        events.send("run_start", seed=job.spec.seed, spec_sha256=job.spec.sha256())
+        run(job, Path(os.environ["BENCH_TASK_DIR"]), Path(os.environ["BENCH_OUT"]), events)
+    except BenchError as error:
+        return _fail(events, type(error).__name__, error.message, error.hint)
+    except MemoryError as error:
+        return _fail(events, "OutOfMemory", str(error) or "out of memory", _MEMORY_HINT)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _fail(events, "OutOfMemory", str(error).splitlines()[0], _MEMORY_HINT)
+    return 0
+
+
+_MEMORY_HINT = "a smaller --set batch_size=... or max_length=... needs less"
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _fail(events: Events, kind: str, message: str, hint: str | None) -> int:
+    events.send("failure", kind=kind, message=message, hint=hint)
+    print(f"error: {message}" + (f"\nhint: {hint}" if hint else ""), file=sys.stderr)
+    return 1
+
+
+def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
+    """Prepare, train and predict, each in its phase."""
+    events.send("phase_start", phase="prepare")
+    device = start(job.spec.device, job.spec.seed)
+    events.send("devices", uuids=_uuids(device))
+    prepared = prepare(job, task_folder, device, events)
+    if job.plan_steps is not None:
+        plan(prepared, job.plan_steps, events)
+        return
+    from bench.learn.evaluate import probabilities
+    from bench.learn.loop import synchronise, train
+
+    training = prepared.training
+    synchronise(device)
+    events.send("phase_start", phase="train")
+    reason = train(training, training.batches())
+    training.recipe.finish(training)
+    synchronise(device)
+    events.send("phase_start", phase="predict")
+    scores = probabilities(training.model, prepared.scored)
+    write_predictions(out / "predictions.parquet", scores, prepared.classes)
+    events.send("phase_stop", phase="predict")
+    events.send("run_stop", reason=reason)
+
+
+def start(device_name: str, seed: int) -> torch.device:
+    """Import torch and set what holds for the whole process."""
+    keep_freed_memory()
+    import torch
+
+    device = torch.device(device_name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"{device_name} can't be used: this torch sees no GPU", "--device cpu")
+    torch.manual_seed(seed)
+    if device.type == "cpu":
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_flush_denormal(True)
+    return device
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep what is freed: otherwise each step's buffers are mapped and cleared by
+    the kernel again."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_threshold, 2**30)
+
+
+def _uuids(device: torch.device) -> list[str]:
+    import torch
+
+    if device.type != "cuda":
+        return []
+    return [f"GPU-{torch.cuda.get_device_properties(device).uuid}"]
+
+
+def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -> Prepared:
+    """Read the texts, make or load tokenizer and model, tokenise."""
+    from bench.learn import data, models, tokenize
+    from bench.learn.loop import Training
+
+    spec = job.spec
+    recipe = recipes.build(spec.recipe, spec.settings)
+    task = data.read_task_folder(task_folder)
+    if job.checkpoint is None:
+        events.send("progress", text="training the tokenizer", done=0, total=2)
+        texts = (text for texts in task.train.inputs for text in texts)
+        tokenizer = tokenize.train(texts, recipe.vocabulary_size)
+    else:
+        tokenizer = tokenize.load(job.checkpoint)
+    events.send("progress", text="tokenising", done=1, total=2)
+    splits = _encode(task, tokenizer, recipe.max_length)
+    model = models.build(
+        spec.model, job.checkpoint, tokenizer, recipe, task.classes, spec.seed, device
+    )
+    if hasattr(model, "reorder"):
+        order_rows(model, recipe, splits, spec.seed)
+    training = Training(recipe, model, splits["train"], splits["tune"], spec.seed, events)
+    recipe.prepare(training)
+    events.send("model", **model.facts())
+    events.send("progress", text="ready", done=2, total=2)
+    return Prepared(training, splits["scored"], task.classes)
+
+
+def _encode(task: TaskFolder, tokenizer: Any, max_length: int) -> dict[str, Packed]:
+    from bench.learn.tokenize import encode
+
+    number = {name: i for i, name in enumerate(task.classes)}
+    train = [number[label] for label in task.train.labels]
+    tune = [number[label] for label in task.tune.labels]
+    return {
+        "train": encode(tokenizer, task.train.inputs, train, max_length),
+        "tune": encode(tokenizer, task.tune.inputs, tune, max_length),
+        "scored": encode(tokenizer, task.scored, None, max_length),
+    }
+
+
+def order_rows(model: Any, recipe: Any, splits: dict[str, Packed], seed: int) -> None:
+    """Number tokens, and keep the table's rows, in the order of first use in training."""
+    import numpy as np
+
+    from bench.learn.batches import order_of_first_use
+
+    train = splits["train"]
+    batches = recipe.batches(train, 0, np.random.default_rng(seed))
+    seen = np.concatenate([train.tokens[train.places_of(rows)[0]] for rows in batches])
+    order = order_of_first_use(seen, model.shape.vocabulary)
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    model.reorder(order)
+    for split in splits.values():
+        split.renumber(number)
+
+
+def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
+    """Time a few throw-away steps and predictions that stand for the whole run."""
+    import numpy as np
+
+    from bench.learn.evaluate import probabilities
+    from bench.learn.loop import synchronise, train
+
+    training = prepared.training
+    total, device = training.total_steps, training.model.device
+    events.send("phase_start", phase="train")
+    epoch = list(training.recipe.batches(training.train, 0, training.random))
+    lengths = training.train.lengths
+    sizes = np.array([lengths[rows].sum() for rows in epoch])
+    steps = max(1, min(most_steps, total, len(epoch)))
+    by_size = np.argsort(sizes)
+    middles = (np.arange(steps) + 0.5) * len(epoch) / steps  # one of each share of the sizes
+    chosen = [epoch[i] for i in by_size[middles.astype(int)]]
+    _first_pass(training, chosen[0])
+    synchronise(device)
+    started = time.monotonic()
+    training.total_steps = steps
+    train(training, iter(chosen))
+    synchronise(device)
+    train_s = time.monotonic() - started
+    trained = sum(int(lengths[rows].sum()) for rows in chosen)
+    share = trained / (sizes.sum() * total / len(epoch))
+
+    events.send("phase_start", phase="predict")
+    scored = prepared.scored
+    sample = np.linspace(0, len(scored) - 1, min(len(scored), 128)).astype(int)
+    started = time.monotonic()
+    probabilities(training.model, scored, sample)
+    predict_s = time.monotonic() - started
+    events.send("phase_stop", phase="predict")
+    events.send(
+        "plan",
+        total_steps=total,
+        steps=steps,
+        train_seconds=train_s,
+        share_of_training=float(min(1.0, share)),
+        predict_share=float(scored.lengths[sample].sum() / scored.lengths.sum()),
+        predict_seconds=predict_s,
+    )
+    events.send("run_stop", reason="done")
+
+
+def _first_pass(training: Training, rows: np.ndarray) -> None:
+    """A step that is not timed: the first call of each operation is slower than the others."""
+    model = training.model
+    batch = training.train.batch(rows, model.device)
+    model.begin_step(batch)
+    training.recipe.loss(training, batch, model.logits(batch, training.dropout)).backward()
+    training.optimizer.step(0.0, 0.0)
+
+
+def write_predictions(path: Path, scores: np.ndarray, classes: list[str]) -> None:
+    """A Parquet file of id, prediction (a class by name) and scores (probabilities)."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table(
+        {
+            "id": pyarrow.array(range(len(scores)), pyarrow.int64()),
+            "prediction": [classes[i] for i in scores.argmax(1)],
+            "scores": pyarrow.array(list(scores), pyarrow.list_(pyarrow.float32())),
+        }
+    )
+    pyarrow.parquet.write_table(table, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
