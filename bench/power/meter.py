@@ -48,6 +48,7 @@ class Started:
 
     domains: list[Domain]
     refusals: list[Refused]
+    by_probe: dict[str, list[Domain]]  # the same domains; a probe may have none left to read
     log_error: str | None = None  # why nothing is being written
 
 
@@ -101,8 +102,10 @@ class Meter:
             self._kill()
             raise BenchError("the sampler did not start", self._complaint())
         answer = json.loads(line)
+        by_probe = {p: [Domain(**d) for d in found] for p, found in answer["domains"].items()}
         return Started(
-            domains=[Domain(**d) for d in answer["domains"]],
+            domains=[d for found in by_probe.values() for d in found],
+            by_probe=by_probe,
             refusals=[Refused(**r) for r in answer["refusals"]],
             log_error=answer["log_error"],
         )

@@ -100,7 +100,7 @@ class ProbeThread(threading.Thread):
         if self.refusal is None:
             self.domains = probe.domains()
         self.answered.set()
-        if self.domains:
+        if self.refusal is None:
             self.go.wait()
             self._read(probe)
             probe.close()
@@ -108,7 +108,7 @@ class ProbeThread(threading.Thread):
     def _read(self, probe: ProbeLike) -> None:
         sampler = self.sampler
         due_s = time.monotonic()
-        while not sampler.stopping.is_set():
+        while self.domains and not sampler.stopping.is_set():
             self.reading_since_s = before_s = time.monotonic()
             for item in probe.read():
                 sampler.take(item)
@@ -198,12 +198,12 @@ def start(sampler: Sampler, names: list[str], patience_s: float) -> list[ProbeTh
         for t in threads if t.refusal is not None
     ]  # fmt: skip
     working = [t for t in threads if t.refusal is None]
-    found = [d for t in working for d in t.domains]
-    measured = {d.kind for d in found if d.level != "M0"}
-    kept = [d for d in found if d.level != "M0" or d.kind not in measured]
-    sampler.adopt(kept)
-    answer = {"domains": [d._asdict() for d in kept], "refusals": refusals,
-              "log_error": sampler.writer.error}  # fmt: skip
+    measured = {d.kind for t in working for d in t.domains if d.level != "M0"}
+    for thread in working:  # an estimate never stands beside a measurement of its kind
+        thread.domains = [d for d in thread.domains if d.level != "M0" or d.kind not in measured]
+        sampler.adopt(thread.domains)
+    answer = {"domains": {t.name: [d._asdict() for d in t.domains] for t in working},
+              "refusals": refusals, "log_error": sampler.writer.error}  # fmt: skip
     os.write(1, json.dumps(answer).encode() + b"\n")
     sampler.burst(_FIRST_BURST_S)
     for thread in working:

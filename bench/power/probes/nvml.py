@@ -1,0 +1,319 @@
+"""NVIDIA GPUs through NVML: energy counter and instant power, by UUID. Level M1.
+
+Both come from one `nvmlDeviceGetFieldValues` where the driver has the fields (191 energy, mJ since
+the driver was loaded; 186 power now, mW; scope 0: the board). Older ones fall back to field 83 or
+`nvmlDeviceGetTotalEnergyConsumption`, and to `nvmlDeviceGetPowerUsage`, which is an average over a
+second on Ampere and newer except GA100. What a device can do is found by asking it. Sources: the
+header of NVML; Yang, Adamek and Armour, arXiv 2312.02741.
+
+A reading that fails is a reading with an error. Codes 15 and 16 (lost, reset required) are final.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.power.probes import Domain, Mark, Reading, Refusal
+from bench.power.processes import Tree
+
+LIBRARY = "libnvidia-ml.so.1"
+GAIN = 0.10  # twelve boards against an external meter: -8.0 to +12.9 %, mean 4.4 %
+_ENERGY, _OLD_ENERGY, _POWER_NOW = 191, 83, 186
+_VALUE = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
+_SLOW_S = 1.0  # utilisation, clock, temperature, throttling and processes
+_FINAL = (15, 16)
+_TRIES = 3  # a device may say "not supported" once when it is asked for the first time
+_THERMAL = 0x20 | 0x40 | 0x08  # software thermal, hardware thermal, hardware slowdown
+
+
+class Gpu(NamedTuple):
+    """A GPU by UUID, with the MIG devices on it and what describes it."""
+
+    uuid: str
+    name: str
+    mig: list[str]
+    facts: dict[str, Any]
+
+
+class _Device:
+    """One GPU: its handle and where its energy and power come from."""
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self.nvml, self.handle = nvml, handle
+        self.gpu = _identity(nvml, handle)
+        self.name = f"gpu:{self.gpu.uuid}"
+        self.lost: str | None = None
+        self.energy_field, self.power_field = _ENERGY, _POWER_NOW
+        self._slow_due_s = 0.0
+        self._slow: tuple[float | None, float | None, float | None] = (None, None, None)
+        self.energy_source = self._first_that_works(
+            ("field 191", lambda: self._field(_ENERGY)),
+            ("field 83", lambda: self._field(_OLD_ENERGY)),
+            ("TotalEnergyConsumption", lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle)),
+        )
+        self.power_source = self._first_that_works(
+            ("field 186", lambda: self._field(_POWER_NOW)),
+            ("PowerUsage", lambda: nvml.nvmlDeviceGetPowerUsage(handle)),
+        )
+
+    def domain(self) -> Domain:
+        facts = {
+            **self.gpu.facts,
+            "mig": bool(self.gpu.facts.get("mig")),
+            "energy_source": self.energy_source and self.energy_source[0],
+            "power_source": self.power_source and self.power_source[0],
+            "power_average_s": 1.0 if self._averaged() else 0.0,
+            "processes_hidden": _in_container(),
+        }
+        return Domain(self.name, "gpu", self.gpu.name, "M1", GAIN, self.gpu.uuid, None, facts)
+
+    def read(self, tree: Tree) -> Iterable[Reading | Mark]:
+        before_ns = time.monotonic_ns()
+        if self.lost:
+            yield Reading(self.name, before_ns, error=self.lost)
+            return
+        energy_mj, power_mw, error = self._energy_and_power()
+        t_ns = (before_ns + time.monotonic_ns()) // 2
+        if self.lost:
+            yield Mark(t_ns, "lost", self.lost, self.name)
+        if energy_mj is None and power_mw is None:
+            yield Reading(self.name, t_ns, error=error or "neither energy nor power was given")
+            return
+        if t_ns / 1e9 >= self._slow_due_s:
+            self._slow_due_s = t_ns / 1e9 + _SLOW_S
+            yield from self._look(tree)
+        power_w = None if power_mw is None else power_mw / 1e3
+        energy_j = None if energy_mj is None else energy_mj / 1e3
+        yield Reading(self.name, t_ns, power_w, energy_j, *self._slow)
+        self._slow = (None, None, None)
+
+    def _energy_and_power(self) -> tuple[float | None, float | None, str | None]:
+        """(mJ, mW, what went wrong); no power at all is a failed reading, not a power."""
+        wanted = {n: s for n, s in (("e", self.energy_source), ("p", self.power_source)) if s}
+        if not wanted:
+            return None, None, "the driver gives neither energy nor power of this GPU"
+        found: dict[str, float | None] = {"e": None, "p": None}
+        error = None
+        try:
+            if len(wanted) == 2 and all(s[0].startswith("field") for s in wanted.values()):
+                fields = [int(s[0].split()[1]) for s in (wanted["e"], wanted["p"])]
+                values = self.nvml.nvmlDeviceGetFieldValues(self.handle, [(f, 0) for f in fields])
+                for key, value in zip(("e", "p"), values, strict=True):
+                    if value.nvmlReturn:
+                        error = self._complaint(value.nvmlReturn)
+                    else:
+                        found[key] = getattr(value.value, _VALUE[value.valueType])
+            else:
+                for key, (_, ask) in wanted.items():
+                    found[key] = ask()
+        except self.nvml.NVMLError as problem:
+            error = self._complaint(problem.value)
+        return found["e"], found["p"] or None, error
+
+    def _look(self, tree: Tree) -> Iterable[Mark]:
+        """What changes slowly; each may be missing on its own."""
+        nvml, handle = self.nvml, self.handle
+        use = _optional(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+        clock = _optional(nvml, lambda: float(nvml.nvmlDeviceGetClockInfo(handle, 1)))  # SM
+        heat = _optional(nvml, lambda: float(nvml.nvmlDeviceGetTemperature(handle, 0)))
+        self._slow = (use, clock, heat)
+        t_ns = time.monotonic_ns()
+        reasons = _optional(nvml, lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+        if reasons and reasons & _THERMAL:
+            yield Mark(t_ns, "throttled", "the GPU slowed down because of heat", self.name, heat)
+        pids = _optional(
+            nvml,
+            lambda: [p.pid for p in nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)],
+        )
+        foreign = [p for p in pids or [] if p not in tree and p not in (os.getpid(), os.getppid())]
+        if foreign:
+            text = f"{len(foreign)} other process(es) used the GPU"
+            yield Mark(t_ns, "contended", text, self.name, float(len(foreign)))
+
+    def _first_that_works(
+        self, *sources: tuple[str, Callable[[], float]]
+    ) -> tuple[str, Callable[[], float]] | None:
+        for name, ask in sources:
+            for _ in range(_TRIES):
+                try:
+                    ask()
+                    return name, ask
+                except self.nvml.NVMLError:
+                    continue
+        return None
+
+    def _field(self, number: int) -> float:
+        value = self.nvml.nvmlDeviceGetFieldValues(self.handle, [(number, 0)])[0]
+        if value.nvmlReturn:
+            raise self.nvml.NVMLError(value.nvmlReturn)
+        return float(getattr(value.value, _VALUE[value.valueType]))
+
+    def _averaged(self) -> bool:
+        return bool(self.power_source and self.power_source[0] == "PowerUsage")
+
+    def _complaint(self, code: int) -> str:
+        text = f"NVML {code}: {self.nvml.NVMLError(code)}"
+        if code in _FINAL:
+            self.lost = text
+        return text
+
+
+class Probe:
+    kinds = ("gpu",)
+
+    def __init__(self, tree: Tree, argument: str = "") -> None:
+        self._tree = tree
+        self._devices: list[_Device] = []
+        self._nvml: Any = None
+
+    def why_not(self) -> Refusal | None:
+        try:
+            ctypes.CDLL(LIBRARY)
+        except OSError:
+            return _no_library()
+        import pynvml as nvml
+
+        try:
+            nvml.nvmlInit()
+            self._nvml = nvml
+            self._devices = [_Device(nvml, h) for h in _handles(nvml)]
+        except nvml.NVMLError as error:
+            return _refusal(error)
+        if not self._devices:
+            return Refusal("the driver shows no GPU", "in a container: docker run --gpus all …")
+        return None
+
+    def domains(self) -> list[Domain]:
+        return [d.domain() for d in self._devices]
+
+    def read(self) -> Iterable[Reading | Mark]:
+        for device in self._devices:
+            yield from device.read(self._tree)
+
+    def close(self) -> None:
+        _optional(self._nvml, self._nvml.nvmlShutdown)
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that NVML shows, in the order of their PCI addresses; none without a driver."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return []
+    import pynvml as nvml
+
+    try:
+        nvml.nvmlInit()
+        found = [_identity(nvml, h) for h in _handles(nvml)]
+        nvml.nvmlShutdown()
+    except nvml.NVMLError:  # `bench doctor` says what is wrong
+        return []
+    return found
+
+
+def _handles(nvml: Any) -> list[Any]:
+    """The GPUs that this user may use: others of the node answer with an error."""
+    found, refused = [], None
+    for i in range(nvml.nvmlDeviceGetCount()):
+        try:
+            found.append(nvml.nvmlDeviceGetHandleByIndex(i))
+        except nvml.NVMLError as error:
+            refused = error
+    if refused is not None and not found:
+        raise refused
+    return found
+
+
+def _identity(nvml: Any, handle: Any) -> Gpu:
+    def ask(name: str, *arguments: Any) -> Any:
+        return _optional(nvml, lambda: getattr(nvml, name)(handle, *arguments))
+
+    def watts(milliwatts: float | None) -> float | None:
+        return None if milliwatts is None else milliwatts / 1e3
+
+    mode = ask("nvmlDeviceGetMigMode")
+    limits = ask("nvmlDeviceGetPowerManagementLimitConstraints") or (None, None)
+    memory = ask("nvmlDeviceGetMemoryInfo")
+    ecc = ask("nvmlDeviceGetEccMode")
+    facts = {
+        "driver": _optional(nvml, nvml.nvmlSystemGetDriverVersion),
+        "memory_gb": memory and round(memory.total / 1e9, 1),
+        "power_limit_w": watts(ask("nvmlDeviceGetEnforcedPowerLimit")),
+        "default_power_limit_w": watts(ask("nvmlDeviceGetPowerManagementDefaultLimit")),
+        "least_power_limit_w": watts(limits[0]),
+        "most_power_limit_w": watts(limits[1]),
+        "most_clock_mhz": ask("nvmlDeviceGetMaxClockInfo", 1),
+        "ecc": None if ecc is None else bool(ecc[0]),
+        "persistence": ask("nvmlDeviceGetPersistenceMode"),
+        "mig": None if mode is None else bool(mode[0]),
+    }
+    mig = _mig_devices(nvml, handle) if facts["mig"] else []
+    return Gpu(nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle), mig, facts)
+
+
+def _mig_devices(nvml: Any, handle: Any) -> list[str]:
+    count = _optional(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
+    found = []
+    for i in range(count):
+        part = _optional(nvml, partial(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, i))
+        if part is not None:
+            found.append(nvml.nvmlDeviceGetUUID(part))
+    return found
+
+
+def _optional(nvml: Any, ask: Callable[[], Any]) -> Any:
+    """What `ask` gives; None where this device, driver or library has no such thing."""
+    try:
+        return ask()
+    except nvml.NVMLError:
+        return None
+
+
+def _no_library() -> Refusal:
+    present = _accelerators()
+    if "NVIDIA" in present:
+        return Refusal(
+            f"an NVIDIA GPU is here, but not its driver's library ({LIBRARY})",
+            "install the NVIDIA driver; in a container: docker run --gpus all …",
+        )
+    if present:
+        return Refusal(f"a GPU of {present[0]} is here, which bench can't read", None)
+    return Refusal("no NVIDIA GPU here", None, ())
+
+
+_MENDING = {
+    4: "sudo chmod a+rw /dev/nvidia*   (or add yourself to the group that owns them)",
+    9: "sudo modprobe nvidia && nvidia-smi",
+    18: "sudo reboot   (the driver was updated and the kernel still runs the old one)",
+}
+
+
+def _refusal(error: Any) -> Refusal:
+    return Refusal(f"NVML {error.value}: {error}", _MENDING.get(error.value, "nvidia-smi -q"))
+
+
+def _accelerators(root: Path = Path("/sys/bus/pci/devices")) -> list[str]:
+    """Makers of the GPUs on the PCI bus; display adapters of other makers don't compute."""
+    found = []
+    for device in root.glob("*"):
+        try:
+            maker = (device / "vendor").read_text().strip()
+            kind = (device / "class").read_text().strip()[:6]
+        except OSError:
+            continue
+        if maker == "0x10de" and kind.startswith("0x03"):
+            found.append("NVIDIA")
+        elif maker == "0x1002" and kind in ("0x0302", "0x0380", "0x1200"):
+            found.append("AMD")
+    return found
+
+
+def _in_container() -> bool:
+    """Whether other namespaces may hide processes on the GPU."""
+    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
