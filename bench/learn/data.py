@@ -1,0 +1,382 @@
+"""A task's data: rows, what identifies them, the tune split, and the folder a program learns from.
+
+Nothing here imports torch. Labels of the scored split never enter a task folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import record
+from bench.cards import Card
+from bench.errors import BenchError, near_names
+
+FIELD = "\x1f"
+ROW = "\x1e"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples in order: a tuple of texts and a class name each. Texts are canonical."""
+
+    inputs: list[tuple[str, ...]]
+    labels: list[str]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: Iterable[int]) -> Rows:
+        indices = list(indices)
+        return Rows([self.inputs[i] for i in indices], [self.labels[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A task's data, found: `train` excludes `tune`; `notes` say why other sources were not taken
+    and whether this is the official data, a line each."""
+
+    source: str  # local, hub-cache, hub, embedded
+    place: str  # for people: a folder, an address, the name of the corpus
+    train: Rows
+    tune: Rows
+    scored: Rows
+    identity: record.Data
+    notes: list[str] = field(default_factory=list)
+
+
+def canonical(text: str) -> str:
+    """NFC, runs of white space to one space, stripped. U+001E and U+001F are white space, so no
+    canonical text holds what separates rows and fields."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def fingerprint(rows: Rows) -> str:
+    """SHA-256 over the rows in order, as the rules define it ("Splits")."""
+    pairs = zip(rows.inputs, rows.labels, strict=True)
+    return _sha256(ROW.join(FIELD.join((*texts, label)) for texts, label in pairs))
+
+
+def labels_digest(labels: Sequence[str]) -> str:
+    """SHA-256 over labels alone, in order."""
+    return _sha256(ROW.join(labels))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# Tune
+
+
+def carve_tune(train: Rows, share: float = 0.025, least: int = 200, most: int = 2000) -> list[int]:
+    """The indices of the rows of `train` that are tuned on; the others are trained on.
+
+    About `share` of the rows, between `least` and `most`, never more than a fifth. A row is tuned
+    on only if no text that is trained on contains it: its rank is the highest hash among the
+    outermost texts that contain it (itself, when none does), and the rows of lowest rank are
+    taken, equal ranks together. So phrases of one sentence stay together, with no chain of shared
+    phrases that would tie everything to everything, and the choice depends on the texts alone,
+    not on their order. Of a row with several texts the longest counts.
+
+    What remains on SST-2 (1,682 of 67,349 rows): no tune row lies in a train row, by construction;
+    5 % of the tune rows of five words or more share five words in a row with a train row, against
+    11 % of the official scored rows.
+    """
+    ranks = _ranks([_words(max(texts, key=len)) for texts in train.inputs])
+    wanted = min(max(round(share * len(ranks)), least), most, len(ranks) // 5)
+    if wanted == 0:
+        return []
+    ordered = sorted(ranks)
+    second = next((rank for rank in ordered if rank > ordered[0]), ordered[0])
+    bound = max(ordered[wanted], second)  # at least those of lowest rank, however many
+    return [i for i, rank in enumerate(ranks) if rank < bound]
+
+
+def split_tune(train: Rows, train_fingerprint: str) -> tuple[Rows, Rows]:
+    """`train` without its tune rows, and these. Which they are is remembered in the user's cache:
+    finding them is most of the work of preparing data."""
+    tuned = _remembered(train_fingerprint, lambda: carve_tune(train))
+    chosen = set(tuned)
+    return train.take(i for i in range(len(train)) if i not in chosen), train.take(tuned)
+
+
+def _remembered(key: str, compute: Callable[[], list[int]]) -> list[int]:
+    """`compute()`, or what it gave when it was last called for this key by this code.
+
+    A damaged file is made again; a cache that can't be written is done without.
+    """
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    path = Path(root) / "bench" / f"tune-{_sha256(key + code)[:32]}.json"
+    try:
+        digest, indices = json.loads(path.read_bytes())
+        if digest == _sha256(json.dumps(indices)):
+            return indices
+    except (OSError, ValueError, TypeError):
+        pass
+    indices = compute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.write_file(path, json.dumps([_sha256(json.dumps(indices)), indices]) + "\n")
+    except OSError:
+        pass
+    return indices
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text in lower case; the whole text if it has none."""
+    return re.findall(r"\w+", text.lower()) or [text]
+
+
+def _ranks(texts: list[list[str]]) -> list[int]:
+    """For each text the highest hash among the outermost texts that contain it word for word.
+
+    Near linear: at each word of an outermost text only those lengths are tried that some text
+    which begins with the same three words has.
+    """
+    characters: dict[str, str] = {}  # a word as one character: a run of words is a slice
+    coded = ["".join([characters.setdefault(w, _character(characters)) for w in t]) for t in texts]
+    words_of = dict(zip(coded, texts, strict=True))
+    longest_first = sorted(words_of, key=len, reverse=True)
+    lengths: dict[str, set[int]] = {}
+    for text in longest_first:
+        lengths.setdefault(text[:3], set()).add(len(text))
+    rank = dict.fromkeys(coded, -1)
+    for text in longest_first:
+        if rank[text] >= 0:
+            continue  # a longer text contains it, and has marked what it contains
+        digest = hashlib.sha256(" ".join(words_of[text]).encode()).digest()
+        own = int.from_bytes(digest[:8], "big")
+        for start in range(len(text)):
+            for head in (1, 2, 3):
+                for length in lengths.get(text[start : start + head], ()):
+                    part = text[start : start + length]
+                    if rank.get(part, own) < own:
+                        rank[part] = own
+    return [rank[text] for text in coded]
+
+
+def _character(characters: dict[str, str]) -> str:
+    return chr(0x10000 + len(characters) % 0x100000)
+
+
+# The folder that a program learns from
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """What a learning program may know of a task. `scored` are inputs alone, in order of id."""
+
+    name: str
+    version: int
+    family: str
+    inputs: list[str]  # names of the columns
+    classes: list[str]
+    metric: str
+    train: Rows
+    tune: Rows
+    scored: list[tuple[str, ...]]
+
+
+def write_task_folder(resolved: Resolved, card: Card, folder: Path) -> None:
+    """Write `task.json`, `train.jsonl`, `tune.jsonl` (input columns and `label`) and
+    `scored.jsonl` (`id` from 0 and input columns; no label)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    task = {
+        "name": card.name,
+        "version": card.version,
+        "family": card.family,
+        "inputs": card.inputs,
+        "classes": card.labels.classes,
+        "metric": card.metric.name,
+        "rows": resolved.identity.rows,
+    }
+    record.write_file(folder / "task.json", json.dumps(task, indent=1) + "\n")
+    for split, rows in (("train", resolved.train), ("tune", resolved.tune)):
+        columns = [*card.inputs, "label"]
+        values = ((*texts, label) for texts, label in zip(rows.inputs, rows.labels, strict=True))
+        _write_jsonl(folder / f"{split}.jsonl", columns, values)
+    scored = ((i, *texts) for i, texts in enumerate(resolved.scored.inputs))
+    _write_jsonl(folder / "scored.jsonl", ["id", *card.inputs], scored)
+
+
+def _write_jsonl(path: Path, columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(encode(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
+
+
+def read_task_folder(folder: Path) -> TaskFolder:
+    """What `write_task_folder` wrote; BenchError when it is not there or not whole."""
+    try:
+        task = json.loads((folder / "task.json").read_bytes())
+        rows = {split: _read_jsonl(folder / f"{split}.jsonl") for split in task["rows"]}
+        for split, n in task["rows"].items():
+            if len(rows[split]) != n:
+                raise BenchError(f"{folder / split}.jsonl has {len(rows[split])} of {n} rows")
+        columns = task["inputs"]
+        return TaskFolder(
+            **{k: task[k] for k in ("name", "version", "family", "inputs", "classes", "metric")},
+            train=_labelled(rows["train"], columns),
+            tune=_labelled(rows["tune"], columns),
+            scored=[tuple(row[c] for c in columns) for row in rows["scored"]],
+        )
+    except FileNotFoundError as error:
+        raise BenchError(f"{folder} is not a task's folder: no {error.filename}") from None
+    except (ValueError, KeyError) as error:
+        raise BenchError(f"{folder} is damaged: {error}") from None
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").strip("\n").split("\n")
+    return json.loads(f"[{','.join(lines)}]")  # one call: a third of the time of one a line
+
+
+def _labelled(rows: list[dict[str, Any]], columns: list[str]) -> Rows:
+    return Rows([tuple(row[c] for c in columns) for row in rows], [row["label"] for row in rows])
+
+
+# What it predicts
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class names in order of id, and one score a class for each, when the program gave them."""
+
+    labels: list[str]
+    scores: list[list[float]] | None
+
+
+def read_predictions(folder: Path, n: int, classes: Sequence[str]) -> Predictions:
+    """The predictions for `n` scored rows that a learning program left in `folder`.
+
+    One of `predictions.parquet`, `.jsonl` or `.csv` with the columns `id` (0 to n-1, in any order),
+    `prediction` (a class name) and, if the program likes, `scores` (a number for each class; a
+    JSON list in CSV). BenchError says what is wrong with it.
+    """
+    path, rows = _prediction_rows(folder)
+    by_id: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        i = _checked_id(path, row, n)
+        if i in by_id:
+            raise BenchError(f"{path}: id {i} is predicted twice")
+        if row.get("prediction") not in classes:
+            raise _unknown_class(path, i, row, classes)
+        by_id[i] = row
+    if len(by_id) < n:
+        missing = next(i for i in range(n) if i not in by_id)
+        raise BenchError(f"{path}: {n - len(by_id)} of {n} ids are missing, the first is {missing}")
+    labels = [by_id[i]["prediction"] for i in range(n)]
+    scores = [by_id[i].get("scores") for i in range(n)]
+    if all(s is None for s in scores):
+        return Predictions(labels, None)
+    return Predictions(labels, [_checked_scores(path, i, s, classes) for i, s in enumerate(scores)])
+
+
+def _prediction_rows(folder: Path) -> tuple[Path, Iterator[dict[str, Any]]]:
+    found = [p for name in _READERS if (p := folder / f"predictions{name}").is_file()]
+    if not found:
+        raise BenchError(
+            f"the program left no predictions in {folder}",
+            f"it must write one of {', '.join(f'predictions{s}' for s in _READERS)}",
+        )
+    if len(found) > 1:
+        raise BenchError(f"{folder} holds {' and '.join(p.name for p in found)}", "leave only one")
+    return found[0], _READERS[found[0].suffix](found[0])
+
+
+def _parquet_predictions(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BenchError(f"{path} is not Parquet: {_first_line(error)}") from None
+    yield from table.to_pylist()
+
+
+def _jsonl_predictions(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BenchError(f"{path}:{number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise BenchError(f"{path}:{number} is not a JSON object")
+        yield row
+
+
+def _csv_predictions(path: Path) -> Iterator[dict[str, Any]]:
+    reader = csv.DictReader(_text(path).splitlines())
+    for row in reader:
+        where = f"{path}:{reader.line_num}"
+        try:
+            row["id"] = int(row.get("id") or "")
+            row["scores"] = json.loads(row["scores"]) if row.get("scores") else None
+        except ValueError:
+            raise BenchError(
+                f"{where}: id or scores can't be read: {dict(row)}",
+                "columns id,prediction and, if you like, scores as a JSON list",
+            ) from None
+        yield row
+
+
+_READERS = {
+    ".parquet": _parquet_predictions,
+    ".jsonl": _jsonl_predictions,
+    ".csv": _csv_predictions,
+}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path} is not UTF-8: {error}") from None
+
+
+def _checked_id(path: Path, row: dict[str, Any], n: int) -> int:
+    i = row.get("id")
+    if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < n:
+        raise BenchError(f"{path}: id {i!r} is not a whole number from 0 to {n - 1}")
+    return i
+
+
+def _unknown_class(path: Path, i: int, row: dict[str, Any], classes: Sequence[str]) -> BenchError:
+    if "prediction" not in row:
+        return BenchError(f"{path}: no column 'prediction'; it has {', '.join(map(str, row))}")
+    near = near_names(str(row["prediction"]), classes)
+    return BenchError(
+        f"{path}: the prediction for id {i} is {row['prediction']!r}, not a class of the task",
+        f"did you mean '{near[0]}'?" if near else f"by name: {', '.join(classes)}",
+    )
+
+
+def _checked_scores(path: Path, i: int, scores: Any, classes: Sequence[str]) -> list[float]:
+    try:
+        checked = [float(s) for s in scores]
+    except (TypeError, ValueError):
+        checked = []
+    if len(checked) != len(classes) or not all(map(math.isfinite, checked)):
+        raise BenchError(
+            f"{path}: the scores for id {i} are {scores!r}",
+            f"one finite number for each of {', '.join(classes)}, for every id or for none",
+        )
+    return checked
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
