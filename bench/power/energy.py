@@ -67,7 +67,8 @@ class Curve:
         self._origin_ns = int(series.t_ns[0]) if len(series.t_ns) else 0
         t = self._seconds(series.t_ns)
         has_power, has_energy = ~np.isnan(series.power_w), ~np.isnan(series.energy_j)
-        self.integral = Integral(t[has_power], series.power_w[has_power])
+        average_s = float(domain.facts.get("power_average_s", 0.0))
+        self.integral = Integral(t[has_power], series.power_w[has_power], average_s)
         self.counter = TickedCounter(t[has_energy], series.energy_j[has_energy], self.integral)
 
     def _seconds(self, t_ns: Instants) -> Floats:
@@ -254,10 +255,10 @@ class Cover:
 
 
 class Integral:
-    """Energy as the trapezoid over readings of power."""
+    """Energy as the trapezoid over readings of power, which may be means over `average_s`."""
 
-    def __init__(self, t: Floats, power_w: Floats) -> None:
-        self.t, self.power_w = t, power_w
+    def __init__(self, t: Floats, power_w: Floats, average_s: float = 0.0) -> None:
+        self.t, self.power_w, self.average_s = t, power_w, average_s
         self._sums = np.concatenate(
             [[0.0], np.cumsum(np.diff(t) * (power_w[1:] + power_w[:-1]) / 2)]
         )
@@ -280,18 +281,29 @@ class Integral:
     def between(self, start: float, stop: float) -> Sure:
         """Power may step anywhere between two readings: an error uniform over the step's area.
 
-        In a gap it may have been anything that it was elsewhere in the window.
+        In a gap it may have been anything that it was elsewhere in the window. Averages lag: what
+        happened within one average of an edge may lie on its other side.
         """
-        first = max(0, int(np.searchsorted(self.t, start, "right")) - 1)
-        t = self.t[first : int(np.searchsorted(self.t, stop)) + 1]
-        power_w = self.power_w[first : first + len(t)]
+        t, power_w = self._near(start, stop)
         steps_s, changes_w = np.diff(t), np.abs(np.diff(power_w))
         if len(steps_s):
-            gaps = steps_s > 5 * np.median(steps_s[steps_s > _DENSE_S] if np.any(
-                steps_s > _DENSE_S) else steps_s)  # fmt: skip
-            changes_w = np.where(gaps, np.ptp(power_w), changes_w)
+            regular_s = np.median(steps_s[steps_s > _DENSE_S]) if steps_s.max() > _DENSE_S else 0.1
+            changes_w = np.where(steps_s > 5 * regular_s, np.ptp(power_w), changes_w)
         variance = float(np.sum((changes_w * steps_s) ** 2)) / 12
-        return Sure(self.to(stop) - self.to(start), 2 * math.sqrt(variance))
+        lags_j = [self.average_s / 2 * self._swing_w(edge) for edge in (start, stop)]
+        unsure_j = math.hypot(2 * math.sqrt(variance), *lags_j)
+        return Sure(self.to(stop) - self.to(start), unsure_j)
+
+    def _near(self, start: float, stop: float) -> tuple[Floats, Floats]:
+        """The readings of a window and the one on each side of it."""
+        first = max(0, int(np.searchsorted(self.t, start, "right")) - 1)
+        last = int(np.searchsorted(self.t, stop)) + 1
+        return self.t[first:last], self.power_w[first:last]
+
+    def _swing_w(self, x: float) -> float:
+        """How far power swings within one average of `x`."""
+        near = self._near(x - self.average_s, x + self.average_s)[1]
+        return float(np.ptp(near)) if self.average_s and len(near) else 0.0
 
 
 class TickedCounter:
@@ -357,7 +369,7 @@ class TickedCounter:
     def _share(self, x: float, since: float, until: float) -> tuple[float, bool]:
         """The share of a tick's energy that came before `x`, and whether power readings say so."""
         power = self._integral
-        if power.usable:
+        if power.usable and not power.average_s:
             whole = power.to(until) - power.to(since)
             share = (power.to(x) - power.to(since)) / whole if whole > 0 else -1.0
             if 0 <= share <= 1:

@@ -1,0 +1,277 @@
+"""Simulated meters, below the interface of their drivers: NVML as a C library, RAPL as a tree.
+
+library = build_nvml(tmp_path)
+gpus = SimulatedGpus(tmp_path / "nvml.conf", library, [SimulatedGpu(Square(100, 400, 0.5))])
+subprocess.run([...], env={**os.environ, **gpus.environment()})
+gpus.energy_j(0, start_ns, stop_ns)        # the truth
+
+with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
+    ... env={**os.environ, **rapl.environment()}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+FOREVER = 1e9
+
+
+# --- power as a function of time, with its integral
+
+
+@dataclass(frozen=True)
+class Constant:
+    watts: float
+
+    def power_w(self, t: float) -> float:
+        return self.watts
+
+    def energy_j(self, t: float) -> float:
+        return self.watts * t
+
+    def __str__(self) -> str:
+        return f"constant {self.watts}"
+
+
+@dataclass(frozen=True)
+class Square:
+    """`high` in the first half of each period, `low` in the second."""
+
+    low: float
+    high: float
+    period_s: float
+
+    def power_w(self, t: float) -> float:
+        return self.high if t / self.period_s % 1 < 0.5 else self.low
+
+    def energy_j(self, t: float) -> float:
+        whole, part = divmod(t / self.period_s, 1)
+        inside = self.high * min(part, 0.5) + self.low * max(0.0, part - 0.5)
+        return (whole * (self.low + self.high) / 2 + inside) * self.period_s
+
+    def __str__(self) -> str:
+        return f"square {self.low} {self.high} {self.period_s}"
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A saw tooth."""
+
+    first: float
+    last: float
+    period_s: float
+
+    def power_w(self, t: float) -> float:
+        return self.first + (self.last - self.first) * (t / self.period_s % 1)
+
+    def energy_j(self, t: float) -> float:
+        whole, part = divmod(t / self.period_s, 1)
+        inside = self.first * part + (self.last - self.first) * part**2 / 2
+        return (whole * (self.first + self.last) / 2 + inside) * self.period_s
+
+    def __str__(self) -> str:
+        return f"ramp {self.first} {self.last} {self.period_s}"
+
+
+Curve = Constant | Square | Ramp
+
+
+# --- NVML
+
+
+def build_nvml(folder: Path) -> Path:
+    """Compile the stand-in for libnvidia-ml.so.1 into `folder`; skip, aloud, with no compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler: the simulated NVML can't be built")
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / "libnvidia-ml.so.1"
+    source = Path(__file__).with_name("nvml_sim.c")
+    command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+    subprocess.run([*command, "-o", str(library), str(source), "-lm"], check=True)
+    return library
+
+
+@dataclass
+class SimulatedGpu:
+    """A board. A fault is (kind, from, to[, value]), seconds after the boot of the simulation."""
+
+    curve: Curve = field(default_factory=lambda: Constant(100.0))
+    name: str = "NVIDIA H100 80GB HBM3"
+    tick_s: float = 0.1
+    refresh_s: float = 0.0
+    fields: bool = True  # fields 186 and 191 exist
+    counter: bool = True
+    mig: bool = False
+    limit_w: float = 700.0
+    uuid: str = ""
+    processes: list[tuple[int, float, float]] = field(default_factory=list)
+    faults: list[tuple[str | float, ...]] = field(default_factory=list)
+
+
+@dataclass
+class SimulatedGpus:
+    """Boards behind the stand-in library; `boot_s` is CLOCK_MONOTONIC at their origin."""
+
+    config: Path
+    library: Path
+    gpus: Sequence[SimulatedGpu]
+    boot_s: float = field(default_factory=time.monotonic)
+    init_code: int = 0
+
+    def __post_init__(self) -> None:
+        for i, gpu in enumerate(self.gpus):
+            gpu.uuid = gpu.uuid or f"GPU-{i + 1:08x}-5eed-4000-8000-{i + 1:012x}"
+        self.write()
+
+    def write(self) -> None:
+        lines = [f"count {len(self.gpus)}", f"boot {self.boot_s!r}", f"init {self.init_code}"]
+        for i, gpu in enumerate(self.gpus):
+            lines += [
+                f"{i} name {gpu.name}", f"{i} uuid {gpu.uuid}", f"{i} {gpu.curve}",
+                f"{i} tick {gpu.tick_s}", f"{i} refresh {gpu.refresh_s}",
+                f"{i} fields {int(gpu.fields)}", f"{i} counter {int(gpu.counter)}",
+                f"{i} mig {int(gpu.mig)}", f"{i} limit {gpu.limit_w}",
+            ]  # fmt: skip
+            lines += [f"{i} process {' '.join(map(str, p))}" for p in gpu.processes]
+            lines += [f"{i} fault {' '.join(map(str, f))}" for f in gpu.faults]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs to see these boards."""
+        path = [str(self.library.parent), os.environ.get("LD_LIBRARY_PATH", "")]
+        return {"NVML_SIM": str(self.config), "LD_LIBRARY_PATH": ":".join(filter(None, path))}
+
+    def now_s(self) -> float:
+        """Seconds since the boot of the simulation: what faults are timed in."""
+        return time.monotonic() - self.boot_s
+
+    def energy_j(self, index: int, start_ns: int, stop_ns: int) -> float:
+        """The truth: joules of a board between two instants of CLOCK_MONOTONIC."""
+        return _between(self.gpus[index].curve, start_ns, stop_ns, self.boot_s)
+
+    def domain(self, index: int) -> str:
+        return f"gpu:{self.gpus[index].uuid}"
+
+
+def _between(curve: Curve, start_ns: int, stop_ns: int, boot_s: float) -> float:
+    return curve.energy_j(stop_ns / 1e9 - boot_s) - curve.energy_j(start_ns / 1e9 - boot_s)
+
+
+# --- RAPL
+
+
+@dataclass
+class SimulatedRapl:
+    """A powercap tree that a process keeps writing, as the hardware would.
+
+    `zones` names each zone by its path of names, such as `package-0`, `package-0/dram`,
+    `package-0/core`, `psys`, `mmio/package-0`.
+    """
+
+    root: Path
+    zones: dict[str, Curve]
+    range_uj: int = 262_143_328_850
+    start_uj: int = 1_000_000
+    tick_s: float = 0.004
+    boot_s: float = field(default_factory=time.monotonic)
+    _writer: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        tops = 0
+        parents: dict[str, Path] = {}
+        children: dict[str, int] = {}
+        self.paths: dict[str, Path] = {}
+        for zone in self.zones:
+            *above, name = zone.split("/")
+            if above and above[0] != "mmio":
+                place = parents[above[0]]
+                number = children.get(above[0], 0)
+                children[above[0]] = number + 1
+                path = place / f"{place.name}:{number}"
+            else:
+                path = (
+                    self.root / f"intel-rapl{'-mmio' if above else ''}:{tops if not above else 0}"
+                )
+                tops += not above
+                parents[zone] = path
+            path.mkdir(parents=True)
+            (path / "name").write_text(name + "\n")
+            (path / "max_energy_range_uj").write_text(f"{self.range_uj}\n")
+            self.paths[zone] = path
+        self._write_once()
+
+    def counter_uj(self, zone: str, t: float) -> int:
+        return (self.start_uj + int(self.zones[zone].energy_j(t) * 1e6)) % self.range_uj
+
+    def _write_once(self) -> None:
+        t = time.monotonic() - self.boot_s
+        for zone, path in self.paths.items():
+            try:  # a reader sees the old value or the new one, as in sysfs
+                (path / ".new").write_text(f"{self.counter_uj(zone, t)}\n")
+                (path / ".new").rename(path / "energy_uj")
+            except FileNotFoundError:
+                continue  # a test removed the zone
+
+    def __enter__(self) -> SimulatedRapl:
+        facts = {
+            "root": str(self.root), "range_uj": self.range_uj, "start_uj": self.start_uj,
+            "tick_s": self.tick_s, "boot_s": self.boot_s,
+            "zones": {z: str(c).split() for z, c in self.zones.items()},
+            "paths": {z: str(p) for z, p in self.paths.items()},
+        }  # fmt: skip
+        command = [sys.executable, __file__, json.dumps(facts)]
+        self._writer = subprocess.Popen(command, stdin=subprocess.PIPE)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._writer is not None
+        self._writer.communicate()  # the writer ends with its standard input
+
+    def environment(self) -> dict[str, str]:
+        return {"BENCH_POWERCAP_ROOT": str(self.root)}
+
+    def energy_j(self, zone: str, start_ns: int, stop_ns: int) -> float:
+        """The truth: joules of a zone between two instants of CLOCK_MONOTONIC."""
+        return _between(self.zones[zone], start_ns, stop_ns, self.boot_s)
+
+
+def _keep_writing(facts: dict[str, object]) -> None:
+    """The writer process: renews every counter each tick until its standard input closes."""
+    kinds = {"constant": Constant, "square": Square, "ramp": Ramp}
+    tree = SimulatedRapl.__new__(SimulatedRapl)
+    tree.__dict__.update(facts)
+    tree.zones = {z: kinds[k](*map(float, v)) for z, (k, *v) in facts["zones"].items()}  # type: ignore
+    tree.paths = {z: Path(p) for z, p in facts["paths"].items()}  # type: ignore
+    parent = os.getppid()
+    os.set_blocking(0, False)
+    while os.getppid() == parent:
+        try:
+            if os.read(0, 1) == b"":
+                return
+        except BlockingIOError:
+            pass
+        tree._write_once()
+        now = time.monotonic()
+        time.sleep(max(0.0005, math.ceil(now / tree.tick_s) * tree.tick_s - now))
+
+
+if __name__ == "__main__":
+    _keep_writing(json.loads(sys.argv[1]))
