@@ -256,6 +256,16 @@ class Predictions:
     labels: list[str]
     scores: list[list[float]] | None
 
+    def write(self, path: Path) -> None:
+        """Write Parquet with the columns id, prediction and, where known, scores (float32)."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {"id": pa.array(range(len(self.labels)), pa.int64()), "prediction": self.labels}
+        if self.scores is not None:
+            columns["scores"] = pa.array(self.scores, pa.list_(pa.float32()))
+        pq.write_table(pa.table(columns), path, compression="zstd")
+
 
 def read_predictions(folder: Path, n: int, classes: Sequence[str]) -> Predictions:
     """The predictions for `n` scored rows that a learning program left in `folder`.

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import record
 from bench.cards import Card
 from bench.errors import BenchError, UsageError
-from bench.learn import data, embedded, files
+from bench.learn import data, embedded, files, hub
 from bench.learn.data import Resolved, Rows
 
 
@@ -50,7 +50,7 @@ def _first(card: Card, sources: Sequence[Callable[[Card], Found]]) -> Resolved:
         try:
             resolved = _resolved(card, source(card))
         except BenchError as error:
-            notes.append(error.message)
+            notes.append(f"{error.message} ({error.hint})" if error.hint else error.message)
         else:
             return replace(resolved, notes=[*notes, *resolved.notes])
     raise BenchError(
@@ -101,6 +101,12 @@ def _not_official(card: Card, found: Found, identity: record.Data) -> str:
     return f"this is NOT the official {card.title}: {'; '.join(differ)}; {board}"
 
 
+def _from_files(
+    source: str, place: str, train: Sequence[Path], scored: Sequence[Path], card: Card
+) -> Found:
+    return Found(source, place, files.read_rows(train, card), files.read_rows(scored, card))
+
+
 # A local folder
 
 
@@ -109,11 +115,9 @@ def _local(card: Card, root: Path) -> Found:
         raise UsageError(f"there is no folder {root}", "--data DIR, --data hub or --data embedded")
     looked_for: list[str] = []
     for folder, *patterns in _layouts(card, root):
-        train, scored = (sorted(folder.glob(pattern)) for pattern in patterns)
+        train, scored = (hub.shards(folder, pattern) for pattern in patterns)
         if train and scored:
-            return Found(
-                "local", str(folder), files.read_rows(train, card), files.read_rows(scored, card)
-            )
+            return _from_files("local", str(folder), train, scored, card)
         looked_for.append(f"{folder / patterns[0]} and {patterns[1]}")
     raise UsageError(
         f"{root} does not hold {card.title}; looked for {', '.join(looked_for)}",
@@ -123,22 +127,25 @@ def _local(card: Card, root: Path) -> Found:
 
 def _layouts(card: Card, root: Path) -> Iterator[tuple[Path, str, str]]:
     """Where the files may be: the folder, and the file names of train and scored as patterns."""
-    local, hub = card.local, card.hub
-    for folder in (root / local.folder, root / Path(local.folder).name, root):
-        yield folder, local.train, local.scored
-    for folder in (root / local.folder, root / hub.config, root):
-        yield folder, f"{hub.train}-*.parquet", f"{hub.scored}-*.parquet"
+    for folder in (root / card.local.folder, root / Path(card.local.folder).name, root):
+        yield folder, card.local.train, card.local.scored
+    for folder in (root / card.local.folder, root / card.hub.config, root):
+        yield folder, f"{card.hub.train}-*.parquet", f"{card.hub.scored}-*.parquet"
 
 
 # The Hub
 
 
 def _hub_cache(card: Card) -> Found:
-    raise BenchError("the Hub's cache: not yet")
+    found = hub.cached(card.hub)
+    if not found:
+        raise BenchError(f"the Hub's local cache has no {card.hub.repo} at the pinned revision")
+    return _from_files("hub-cache", str(found[0][0].parent), *found, card)
 
 
 def _hub(card: Card) -> Found:
-    raise BenchError("the Hub: not yet")
+    place = f"{hub.endpoint()}/datasets/{card.hub.repo} at {card.hub.revision[:8]}"
+    return _from_files("hub", place, *hub.download(card.hub), card)
 
 
 # The embedded corpus
