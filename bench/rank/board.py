@@ -1,0 +1,363 @@
+"""Runs become entries, entries stand in cells, and a cell is ranked tier by tier.
+
+A board is a function of records and cards alone. Filters that choose what is looked at
+(`origin`, and everything a cell is made of) come before ranking; filters that only hide rows
+(model, recipe, date) come after it, so that no rank changes because a competitor is hidden.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bench import record as records
+from bench.cards import Card
+from bench.errors import BenchError, UsageError, near_names
+from bench.rank import columns, score
+from bench.rank.entry import (
+    Cell,
+    Entry,
+    Origin,
+    Place,
+    Run,
+    Section,
+    usable_energy_j,
+    usable_metric,
+)
+from bench.record import Record
+
+SECTIONS = (*score.TIERS, "provisional", "below", "unranked")
+
+
+def load(roots: Iterable[tuple[Path, Origin]]) -> tuple[list[Run], list[str]]:
+    """The runs below `roots`, and one line for each folder whose record can't be read.
+
+    A run that lies in several places is taken once, from the submitted ones first.
+    """
+    found: dict[str, Run] = {}
+    broken = []
+    for root, origin in sorted(roots, key=lambda pair: pair[1] != "results"):
+        for folder in records.folders([root]):
+            try:
+                run = Run(records.read(folder), folder, origin)
+            except BenchError as error:
+                broken.append(f"left out: {error.message}")
+            except OSError as error:
+                broken.append(f"left out: {folder}: {error.strerror or error}")
+            else:
+                found.setdefault(run.record.run_id, run)
+    return list(found.values()), broken
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What to look at; None is everything. Hardware, model and recipe are parts of names."""
+
+    task: str | None = None
+    track: str | None = None
+    hardware: str | None = None
+    access: str | None = None
+    level: str | None = None
+    origin: str | None = None
+    model: str | None = None
+    recipe: str | None = None
+    since: str | None = None  # ISO 8601 days, both included
+    until: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("track", self.track, ("scratch", "finetune", "open"))
+        _one_of("access", self.access, ("one-device", "cluster"))
+        _one_of("level", self.level, ("M0", "M1", "M2", "M3"))
+        _one_of("origin", self.origin, ("results", "local"))
+        for name in ("since", "until"):
+            _day(name, getattr(self, name))
+
+    def takes_run(self, run: Run) -> bool:
+        spec = run.record.spec
+        return (
+            self.task in (None, spec.task)
+            and self.track in (None, spec.track)
+            and self.origin in (None, run.origin)
+            and _part(self.hardware, spec.hardware)
+        )
+
+    def takes_place(self, place: Place) -> bool:
+        return self.access in (None, place.access) and self.level in (None, place.level)
+
+    def shows(self, entry: Entry) -> bool:
+        day = entry.date
+        return (
+            _part(self.model, entry.spec.model)
+            and _part(self.recipe, entry.spec.recipe)
+            and (self.since is None or (day is not None and day >= self.since))
+            and (self.until is None or (day is not None and day <= self.until))
+        )
+
+
+def _part(asked: str | None, name: str) -> bool:
+    return (asked or "").lower() in name.lower()
+
+
+def _one_of(name: str, value: str | None, allowed: Sequence[str]) -> None:
+    if value is not None and value not in allowed:
+        near = near_names(value, allowed)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(allowed)}"
+        raise UsageError(f"'{value}' is not a {name}", hint)
+
+
+def _day(name: str, value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        day = date.fromisoformat(value).isoformat()
+    except ValueError:
+        day = ""
+    if day != value:
+        raise UsageError(f"'{value}' is not a day for {name}", "write it as 2026-01-31")
+
+
+def build(
+    runs: Iterable[Run],
+    cards: Mapping[str, Card],
+    filters: Filters | None = None,
+    by: str | None = None,
+) -> list[Cell]:
+    """The ranked cells, measured ones first. `by` is a column to order by for display."""
+    filters = filters or Filters()
+    places: dict[Place, list[Entry]] = defaultdict(list)
+    for entry in _entries((r for r in runs if filters.takes_run(r)), cards):
+        if filters.takes_place(entry.place):
+            places[entry.place].append(entry)
+    cells = [_cell(p, entries, cards, filters) for p, entries in places.items()]
+    cells = sorted((c for c in cells if c.sections), key=lambda c: _order(c.place))
+    return columns.sort(cells, by) if by else cells
+
+
+def _order(place: Place) -> tuple[Any, ...]:
+    """Estimates after everything measured; the official data, the newest rules, the better
+    meter first."""
+    edition = [-int(n) for n in re.findall(r"\d+", place.edition)[:3]]
+    unmeasured = place.coverage == "nothing"
+    return (
+        unmeasured, place.estimated, place.task, -place.version, place.data != "official",
+        place.data, edition, place.edition, place.track, place.access == "cluster",
+        place.hardware, -int(place.level[1:]), place.coverage,
+    )  # fmt: skip
+
+
+# --- runs to entries ---------------------------------------------------------------------------
+
+
+def _entries(runs: Iterable[Run], cards: Mapping[str, Card]) -> list[Entry]:
+    by_key: dict[tuple[str, Origin], list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=_started):
+        by_key[run.record.entry_key(), run.origin].append(run)
+    return [
+        _entry(key, origin, place, group, members, cards)
+        for (key, origin), group in by_key.items()
+        for place, members in _by_place(group, cards).items()
+    ]
+
+
+def _by_place(group: list[Run], cards: Mapping[str, Card]) -> dict[Place, list[Run]]:
+    """The runs of one entry by cell. A run that no meter saw belongs to every cell that the
+    entry stands in: it is an attempt there."""
+    places: dict[Place, list[Run]] = defaultdict(list)
+    for run in group:
+        places[_place(run.record, cards)].append(run)
+    unseen = [p for p in places if p.coverage == "nothing"]
+    if len(unseen) < len(places):
+        for place in unseen:
+            homeless = places.pop(place)
+            for members in places.values():
+                members.extend(homeless)
+                members.sort(key=_started)
+    return places
+
+
+def _started(run: Run) -> tuple[str, str]:
+    return run.record.started_at, run.record.run_id
+
+
+def _place(record: Record, cards: Mapping[str, Card]) -> Place:
+    s = record.spec
+    return Place(
+        s.task, s.task_version, _data_board(record, cards.get(s.task)), s.edition, s.track,
+        s.hardware, record.level, record.coverage,
+    )  # fmt: skip
+
+
+def _data_board(record: Record, card: Card | None) -> str:
+    """'official' only where the fingerprints are the card's, whatever the record says."""
+    data = record.spec.data
+    pinned = card.fingerprints if card and card.version == record.spec.task_version else None
+    if pinned is None:
+        return data.board()
+    same = data.fingerprints == {"train": pinned.train, "scored": pinned.scored}
+    return "official" if same else data.model_copy(update={"official": False}).board()
+
+
+def _entry(
+    key: str,
+    origin: Origin,
+    place: Place,
+    group: list[Run],
+    members: list[Run],
+    cards: Mapping[str, Card],
+) -> Entry:
+    counted: list[Run] = []
+    reasons: Counter[str] = Counter()
+    seeds: set[int] = set()
+    for run in members:
+        reason = why_not(run.record, cards.get(place.task), seeds)
+        if reason:
+            reasons[reason] += 1
+        else:
+            counted.append(run)
+            seeds.add(run.record.spec.seed)
+    shown = counted or [r for r in members if usable_metric(r.record)]
+    return Entry(
+        key=key,
+        origin=origin,
+        place=place,
+        spec=members[0].record.spec,
+        runs=tuple(shown),
+        counted=len(counted),
+        attempts=sum(r.record.spec.seed_origin == "harness" for r in group),
+        reasons=tuple(f"{n} {'run' if n == 1 else 'runs'} {why}" for why, n in reasons.items()),
+    )
+
+
+def why_not(record: Record, card: Card | None, seeds: Iterable[int] = ()) -> str | None:
+    """Why a run does not count towards its entry's rank, or None. `seeds` are those counted."""
+    if record.status in ("failed", "interrupted"):
+        return f"{record.status}: {record.failure}" if record.failure else record.status
+    if record.spec.seed_origin == "user":
+        return "replayed a given seed (--seed): never ranked"
+    metric = usable_metric(record)
+    if metric is None:
+        return "without a usable metric"
+    if card and metric.name != card.metric.name:
+        return f"scored by {metric.name}, where the task asks for {card.metric.name}"
+    if usable_energy_j(record) is None:
+        missing = [d.domain for d in record.charged if d.energy_j is None]
+        what = f"{', '.join(missing)} could not be read" if missing else "no meter was read"
+        return f"without energy: {what}"
+    doubts = [w for w in record.warnings if not w.rankable]
+    if doubts:
+        return f"not rankable: {doubts[0].message}"
+    if record.spec.seed in seeds:
+        return "repeated the seed of an earlier one"
+    return None
+
+
+# --- entries to a ranked cell ------------------------------------------------------------------
+
+
+def _cell(place: Place, entries: list[Entry], cards: Mapping[str, Card], filters: Filters) -> Cell:
+    card = cards.get(place.task)
+    if card and card.version != place.version:
+        card = None
+    chance, best = _scale(entries)
+    asked = score.thresholds(card.reference, chance, best) if card else {}
+    judged = _ranked([_judged(e, asked, card) for e in _titled(entries)])
+    sections = []
+    for name in SECTIONS:
+        rows = [e for e in judged if filters.shows(e) and name in (e.tier, e.status)]
+        if rows:
+            value = score.metric_at(asked[name], chance, best) if name in asked else None
+            sections.append(Section(name, value, tuple(sorted(rows, key=_best_first))))
+    names = Counter(m.name for e in entries for m in e.metrics)
+    metric = card.metric.name if card else max(names, key=lambda n: names[n], default="metric")
+    return Cell(place, card, metric, tuple(_notes(place, entries)), tuple(sections))
+
+
+def _scale(entries: list[Entry]) -> tuple[float, float]:
+    """Chance and best of the cell's metric: one data set has one of each."""
+    scales = Counter((m.chance, m.best) for e in entries for m in e.metrics)
+    return scales.most_common(1)[0][0] if scales else (0.0, 1.0)
+
+
+def _judged(entry: Entry, asked: Mapping[str, float], card: Card | None) -> Entry:
+    """The entry with its status, tier and, if it isn't ranked, the reason."""
+
+    def unranked(why: str) -> Entry:
+        return replace(entry, status="unranked", reasons=(*entry.reasons, why))
+
+    if not entry.counted:
+        return replace(entry, status="unranked")
+    if card is None:
+        return unranked(
+            f"no task card of {entry.place.task} version {entry.place.version} is at hand"
+        )
+    if not asked:
+        return unranked("the card's reference score is no better than chance on this data")
+    if entry.counted < score.RANKED_RUNS:
+        return replace(entry, status="provisional")
+    tier = score.tier(entry.skills, asked)
+    if tier is None:
+        return replace(entry, status="below")
+    if min(entry.skills) <= 0:
+        return unranked("a run at or below chance has no score that could be compared")
+    return replace(entry, status="ranked", tier=tier)
+
+
+def _ranked(entries: list[Entry]) -> list[Entry]:
+    """The entries, each ranked one with its interval of ranks inside its tier."""
+    done = [e for e in entries if e.tier is None]
+    for tier in score.TIERS:
+        rivals = [e for e in entries if e.tier == tier]
+        logs = [score.log_scores(e.skills, e.energies_j) or [] for e in rivals]
+        for entry, rank in zip(rivals, score.rank_intervals(logs), strict=True):
+            done.append(replace(entry, rank=rank))
+    return done
+
+
+def _best_first(entry: Entry) -> tuple[Any, ...]:
+    value = entry.score
+    return (entry.rank or (), value is None, -(value or 0.0), entry.title, entry.key)
+
+
+def _titled(entries: list[Entry]) -> list[Entry]:
+    """The entries with titles: model, recipe, and whatever tells apart those that share both."""
+    alike: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for e in entries:
+        alike[e.spec.model, e.spec.recipe].append(e)
+    titled = []
+    for (model, recipe), group in alike.items():
+        facts = {e.key: _distinguishing(e) for e in group}
+        names = [
+            n for n in dict.fromkeys(n for f in facts.values() for n in f)
+            if len({str(f.get(n)) for f in facts.values()}) > 1
+        ]  # fmt: skip
+        said = {k: [f"{n}={f.get(n)}" for n in names] for k, f in facts.items()}
+        same = len({tuple(parts) for parts in said.values()}) < len(said)
+        for e in group:
+            parts = [*said[e.key], f"entry {e.key[:4]}"] if same else said[e.key]
+            titled.append(replace(e, title=" · ".join([model, recipe, *parts])))
+    return titled
+
+
+def _distinguishing(entry: Entry) -> dict[str, Any]:
+    s = entry.spec
+    checkpoint = s.checkpoint_sha256 and s.checkpoint_sha256[:6]
+    return {**s.settings, "budget": s.budget, "device": s.device, "checkpoint": checkpoint}
+
+
+def _notes(place: Place, entries: list[Entry]) -> list[str]:
+    notes = []
+    if place.data != "official":
+        embedded = {e.spec.data.source for e in entries} == {"embedded"}
+        what = "the embedded corpus" if embedded else "rows that are not the official ones"
+        notes.append(f"trained and scored on {what}: compare with nothing but this table")
+    if place.estimated:
+        notes.append(
+            "energy was estimated from load and rated power, not measured; it may be off by 40 %: "
+            "compare with nothing but this table"
+        )
+    return notes

@@ -1,0 +1,383 @@
+"""Two or more runs side by side: the settings that differ, and each run against the first.
+
+A comparison says why it can't be made rather than making it: accuracy needs the same scored
+examples, energy the same kind of meter over the same parts of the machine.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.errors import UsageError
+from bench.rank import score
+from bench.rank.board import why_not
+from bench.rank.entry import energy_uncertainty_j, usable_energy_j, usable_metric
+from bench.rank.render import plain
+from bench.record import Record, unpack_bits
+from bench.units import show_duration, show_energy, significant
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+SCHEMA = "bench.compare/1"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of one run by itself. Uncertainties are expanded, k = 2."""
+
+    run_id: str
+    model: str
+    recipe: str
+    seed: int
+    status: str
+    metric: str | None
+    value: float | None
+    energy_j: float | None
+    uncertainty_j: float | None
+    level: str
+    coverage: str
+    duration_s: float
+    phases: dict[str, dict[str, float | None]]  # name -> duration_s, energy_j
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A run against the first on the same examples; `p` is McNemar's exact, two-sided."""
+
+    difference: float  # of the metric, this run less the first
+    only_first: int  # examples that only the first got right
+    only_this: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Energy:
+    """A run's energy as a multiple of the first's, with a 95 % interval where there is one."""
+
+    ratio: float
+    interval: tuple[float, float] | None
+    basis: Literal["meters", "repeats", "none"]  # what the interval comes from
+    note: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """This run against the first. A text instead of a comparison is why there is none."""
+
+    run_id: str
+    accuracy: Accuracy | str
+    energy: Energy | str
+    duration_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    runs: list[Side]
+    settings: dict[str, list[Any]]  # what differs -> its value in each run; None: not there
+    pairs: list[Pair]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def compare(records: Sequence[Record], ledger: Iterable[Record] = ()) -> Comparison:
+    """The runs side by side. `ledger` holds further runs: repeats of a run's entry among them
+    tell how much its energy scatters, which is what matters on one board."""
+    if len(records) < 2:
+        raise UsageError("one run can't be compared", "name two or more: bench compare RUN RUN")
+    first, *others = records
+    known = {r.run_id: r for r in (*ledger, *records)}
+    return Comparison(
+        runs=[_side(r) for r in records],
+        settings=_differences(records),
+        pairs=[
+            Pair(
+                run_id=other.run_id,
+                accuracy=_accuracy(first, other),
+                energy=_energy(first, other, known.values()),
+                duration_ratio=_duration_ratio(first, other),
+            )
+            for other in others
+        ],
+    )
+
+
+def _side(record: Record) -> Side:
+    metric = usable_metric(record)
+    phases: dict[str, dict[str, float | None]] = {}
+    for p in record.phases:  # a phase that was entered twice is one here
+        duration_s = sum(q.duration_s for q in record.phases if q.name == p.name)
+        phases[p.name] = {"duration_s": duration_s, "energy_j": record.phase_energy_j(p.name)}
+    return Side(
+        run_id=record.run_id,
+        model=record.spec.model,
+        recipe=record.spec.recipe,
+        seed=record.spec.seed,
+        status=record.status,
+        metric=metric.name if metric else None,
+        value=metric.value if metric else None,
+        energy_j=usable_energy_j(record),
+        uncertainty_j=energy_uncertainty_j(record),
+        level=record.level,
+        coverage=record.coverage,
+        duration_s=record.duration_s,
+        phases=phases,
+    )
+
+
+def _duration_ratio(first: Record, other: Record) -> float | None:
+    """None where a run did not reach its end: how long it took says nothing then."""
+    ended = all(r.status in ("complete", "budget") for r in (first, other))
+    return other.duration_s / first.duration_s if ended and first.duration_s > 0 else None
+
+
+# --- settings ----------------------------------------------------------------------------------
+
+
+def _differences(records: Sequence[Record]) -> dict[str, list[Any]]:
+    facts = [_facts(r) for r in records]
+    names = dict.fromkeys(n for f in facts for n in f)
+    values = {n: [f.get(n) for f in facts] for n in names}
+    return {n: v for n, v in values.items() if any(x != v[0] for x in v)}
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """Everything that was asked for or found, by a dotted name: scalars only."""
+    spec = record.spec.model_dump(mode="json")
+    settings, data = spec.pop("settings"), spec.pop("data")
+    return {
+        **spec,
+        "data": record.spec.data.board(),
+        "data.source": data["source"],
+        **{f"data.{split}": digest[:12] for split, digest in data["fingerprints"].items()},
+        **{f"settings.{k}": v for k, v in settings.items()},
+        "level": record.level,
+        "coverage": record.coverage,
+        "bench": record.bench_version,
+        "code": record.code_sha256[:12],
+        **{f"software.{k}": v for k, v in record.software.items()},
+        **{f"machine.{k}": v for k, v in record.machine.items() if isinstance(v, _SCALAR)},
+    }
+
+
+_SCALAR = (str, int, float, bool)
+
+
+# --- accuracy ----------------------------------------------------------------------------------
+
+
+def _accuracy(first: Record, other: Record) -> Accuracy | str:
+    a, b = usable_metric(first), usable_metric(other)
+    if a is None or b is None:
+        return "a run has no metric"
+    if first.spec.task != other.spec.task or a.name != b.name:
+        return "the tasks differ"
+    scored = [r.spec.data.fingerprints.get("scored") for r in (first, other)]
+    if scored[0] is None or scored[0] != scored[1] or a.n != b.n:
+        return "the scored examples differ: the fingerprints of the scored split are not equal"
+    right = [_bits(m.correct, m.n) for m in (a, b)]
+    if right[0] is None or right[1] is None:
+        return "a record does not say which examples were right"
+    pairs = list(zip(right[0], right[1], strict=True))
+    only_first, only_this = pairs.count((True, False)), pairs.count((False, True))
+    return Accuracy(
+        difference=b.value - a.value,
+        only_first=only_first,
+        only_this=only_this,
+        p=score.mcnemar(only_first, only_this),
+    )
+
+
+def _bits(text: str | None, n: int) -> list[bool] | None:
+    try:
+        return unpack_bits(text, n) if text else None
+    except (binascii.Error, IndexError):
+        return None
+
+
+# --- energy ------------------------------------------------------------------------------------
+
+
+def _energy(first: Record, other: Record, known: Iterable[Record]) -> Energy | str:
+    a, b = usable_energy_j(first), usable_energy_j(other)
+    if a is None or b is None:
+        return "the energy of a run is not known"
+    if (first.level == "M0") != (other.level == "M0"):
+        return "one is measured, the other estimated: they don't compare"
+    if first.coverage != other.coverage:
+        return f"the meters cover different parts: {first.coverage} and {other.coverage}"
+    if _same_meter(first, other):
+        return _on_one_meter(b / a, first, other, list(known))
+    shares = [_relative(r) for r in (first, other)]
+    if shares[0] is None or shares[1] is None:
+        return Energy(b / a, None, "none", "a meter's uncertainty is not known")
+    both = math.hypot(shares[0], shares[1])
+    interval = (b / a / (1 + both), b / a * (1 + both))
+    return Energy(b / a, interval, "meters", "two meters: both uncertainties count (k = 2)")
+
+
+def _same_meter(first: Record, other: Record) -> bool:
+    """Whether both runs were read by one meter, so that its gain cancels in a ratio. A GPU names
+    itself by UUID; processors don't, so equal machines are taken for one."""
+    domains = [{(d.domain, d.device) for d in r.charged} for r in (first, other)]
+    return domains[0] == domains[1] and first.spec.hardware == other.spec.hardware
+
+
+def _relative(record: Record) -> float | None:
+    energy_j, u = usable_energy_j(record), energy_uncertainty_j(record)
+    return None if energy_j is None or u is None else u / energy_j
+
+
+def _on_one_meter(ratio: float, first: Record, other: Record, known: list[Record]) -> Energy:
+    """One board: the gain cancels, and what is left is how much repeats scatter."""
+    what = "one meter, as far as the records tell: its gain cancels"
+    if first.level == "M0":
+        what = "estimates by one formula, not measured"
+    found = [_repeats(r, known) for r in (first, other)]
+    a, b = found[0] or found[1], found[1] or found[0]
+    if a is None or b is None:
+        return Energy(ratio, None, "none", f"{what}; without repeats the scatter is not known")
+    borrowed = "" if all(found) else ", of one of the two entries alone"
+    if first.entry_key() == other.entry_key():
+        b = a
+    runs = f"{a[1]} and {b[1]} runs"
+    return Energy(
+        ratio, score.ratio_interval(ratio, a, b), "repeats",
+        f"{what}; 95 % from the scatter of repeats ({runs}{borrowed})",
+    )  # fmt: skip
+
+
+def _repeats(record: Record, known: Iterable[Record]) -> tuple[float, int] | None:
+    """(scatter of log energy, runs) of the run's entry under the same meter; None without two."""
+    key, seeds, logs = record.entry_key(), set[int](), []
+    for r in known:
+        usable = why_not(r, None, seeds) is None and _same_meter(record, r)
+        if usable and r.entry_key() == key:
+            seeds.add(r.spec.seed)
+            logs.append(math.log(usable_energy_j(r) or math.nan))
+    spread = score.scatter(logs)
+    return None if spread is None else (spread, len(logs))
+
+
+# --- for people --------------------------------------------------------------------------------
+
+
+def render(comparison: Comparison, console: Console) -> None:
+    """Print a comparison: the runs, what differs, and each run against the first."""
+    names = [chr(ord("A") + i) if i < 26 else f"#{i + 1}" for i in range(len(comparison.runs))]
+    _section(console, "Runs", _runs(comparison.runs, names))
+    if comparison.settings:
+        _section(console, "What differs", _settings(comparison.settings, names))
+    else:
+        console.print("Nothing that was asked for differs.\n", markup=False)
+    for name, pair in zip(names[1:], comparison.pairs, strict=True):
+        _section(console, f"{name} against A", _pair(pair, name))
+
+
+def _section(console: Console, title: str, body: RenderableType) -> None:
+    console.print(title, style="bold", markup=False, highlight=False)
+    console.print(body)
+    console.print()
+
+
+def _grid(rows: Iterable[Sequence[str]], heading: Sequence[str] | None = None) -> RenderableType:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    grid = Table.grid(padding=(0, 2))
+    for i in range(len(rows[0])):
+        grid.add_column(no_wrap=i == 0, overflow="fold", style="dim" if i == 0 else "")
+    if heading:
+        grid.add_row(*(Text(h, style="bold") for h in heading))
+    for row in rows:
+        grid.add_row(*(Text(plain(cell)) for cell in row))
+    return Padding(grid, (0, 0, 0, 2), expand=False)
+
+
+def _runs(sides: list[Side], names: list[str]) -> RenderableType:
+    rows = [
+        ["run", *(s.run_id for s in sides)],
+        ["", *(f"{s.model} · {s.recipe} · seed {s.seed}" for s in sides)],
+        ["metric", *(_metric(s) for s in sides)],
+        ["energy", *(_joules(s) for s in sides)],
+        ["time", *(show_duration(s.duration_s) for s in sides)],
+    ]
+    for phase in dict.fromkeys(p for s in sides for p in s.phases):
+        rows.append([f"  {phase}", *(_phase(s.phases.get(phase)) for s in sides)])
+    return _grid(rows, ["", *names])
+
+
+def _metric(side: Side) -> str:
+    if side.value is None:
+        return f"none ({side.status})"
+    return f"{side.metric} {100 * side.value:.2f} %"
+
+
+def _joules(side: Side) -> str:
+    if side.energy_j is None:
+        return "not known"
+    about = "≈" if side.level == "M0" else ""
+    sure = (
+        "" if side.uncertainty_j is None else f" ±{100 * side.uncertainty_j / side.energy_j:.0f}%"
+    )
+    return f"{about}{show_energy(side.energy_j)}{sure} ({side.level}, {side.coverage})"
+
+
+def _phase(facts: dict[str, float | None] | None) -> str:
+    if facts is None:
+        return "–"
+    energy_j = facts["energy_j"]
+    joules = f", {show_energy(energy_j)}" if energy_j else ""
+    return f"{show_duration(facts['duration_s'] or 0.0)}{joules}"
+
+
+def _settings(settings: dict[str, list[Any]], names: list[str]) -> RenderableType:
+    rows = [[plain(n, 40), *("–" if v is None else str(v) for v in s)] for n, s in settings.items()]
+    return _grid(rows, ["", *names])
+
+
+def _pair(pair: Pair, name: str) -> RenderableType:
+    times = "not compared: a run did not reach its end"
+    if pair.duration_ratio is not None:
+        times = f"{significant(pair.duration_ratio)} times A's"
+    return _grid(
+        [
+            ["accuracy", _accuracy_text(pair.accuracy, name)],
+            ["energy", _energy_text(pair.energy)],
+            *([["", pair.energy.note]] if isinstance(pair.energy, Energy) else []),
+            ["time", times],
+        ]
+    )
+
+
+def _accuracy_text(found: Accuracy | str, name: str) -> str:
+    if isinstance(found, str):
+        return f"not compared: {found}"
+    told = "differ" if found.p < score.ALPHA else "can't be told apart"
+    return (
+        f"{100 * found.difference:+.2f} points: {found.only_this} examples only {name} got right, "
+        f"{found.only_first} only A; these two models {told} "
+        f"(McNemar's exact test, p = {_p(found.p)})"
+    )
+
+
+def _p(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _energy_text(found: Energy | str) -> str:
+    if isinstance(found, str):
+        return f"not compared: {found}"
+    text = f"{significant(found.ratio)} times A's"
+    if found.interval:
+        low, high = (significant(v) for v in found.interval)
+        apart = "" if found.interval[0] > 1 or found.interval[1] < 1 else ", can't be told apart"
+        text += f", {low} to {high}{apart}"
+    return text

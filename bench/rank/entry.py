@@ -1,0 +1,184 @@
+"""What a board is made of: runs, the entries they form, and the cells that entries stand in."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Literal, NamedTuple
+
+from bench.cards import Card
+from bench.rank import score
+from bench.record import Metric, Record, Spec
+
+Origin = Literal["results", "local"]
+Status = Literal["ranked", "provisional", "below", "unranked"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record, where it lies, and whether it was submitted (`results`) or is the user's own."""
+
+    record: Record
+    folder: Path
+    origin: Origin
+
+
+class Place(NamedTuple):
+    """What two entries must share to be ranked against each other."""
+
+    task: str
+    version: int
+    data: str  # 'official', or the head of the fingerprints
+    edition: str
+    track: str
+    hardware: str
+    level: str
+    coverage: str
+
+    @property
+    def estimated(self) -> bool:
+        return self.level == "M0" and self.coverage != "nothing"
+
+    @property
+    def access(self) -> Literal["one-device", "cluster"]:
+        """A CPU or one accelerator is what most people have; more is a cluster."""
+        many = re.match(r"(\d+) (x|nodes?)\b", self.hardware)
+        return "cluster" if many and int(many[1]) > 1 else "one-device"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Runs of one spec and one code. Numbers are means over `runs`: those that count, or, where
+    none does, those that have a metric. None stands for what is not known."""
+
+    key: str
+    origin: Origin
+    place: Place
+    spec: Spec  # of any of its runs: they differ in the seed alone
+    runs: tuple[Run, ...]
+    counted: int  # runs that count towards a rank; 0 when `runs` are only shown
+    attempts: int  # runs that were started with a drawn seed, failed ones too
+    reasons: tuple[str, ...]  # why runs, or the entry, do not count
+    title: str = ""
+    status: Status = "unranked"
+    tier: str | None = None
+    rank: tuple[int, int] | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        return [r.record for r in self.runs]
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        return [m for r in self.records if (m := usable_metric(r))]
+
+    @cached_property
+    def values(self) -> list[float]:
+        return [m.value for m in self.metrics]
+
+    @cached_property
+    def skills(self) -> list[float]:
+        return [score.skill(m.value, m.chance, m.best) for m in self.metrics]
+
+    @cached_property
+    def energies_j(self) -> list[float]:
+        return [e for r in self.records if (e := usable_energy_j(r))]
+
+    @property
+    def scored(self) -> bool:
+        """Whether every run shown has both a metric and an energy."""
+        return bool(self.runs) and len(self.metrics) == len(self.energies_j) == len(self.runs)
+
+    @cached_property
+    def score(self) -> float | None:
+        return score.score(self.skills, self.energies_j) if self.scored else None
+
+    @cached_property
+    def score_interval(self) -> tuple[float, float] | None:
+        return score.score_interval(self.skills, self.energies_j) if self.scored else None
+
+    @cached_property
+    def uncertainty_j(self) -> float | None:
+        """Expanded uncertainty (k = 2) of the mean energy. The meter's gain is common to the
+        runs, so it does not shrink with their number."""
+        return self.mean(energy_uncertainty_j)
+
+    def mean(self, of: Callable[[Record], float | None]) -> float | None:
+        """Mean over the runs that have the value; None when none has."""
+        found = [v for r in self.records if (v := of(r)) is not None]
+        return fmean(found) if found else None
+
+    @property
+    def warnings(self) -> set[str]:
+        return {w.id for r in self.records for w in r.warnings}
+
+    @cached_property
+    def date(self) -> str | None:
+        """Day of the last run shown, ISO 8601."""
+        return max((r.started_at[:10] for r in self.records), default=None)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of a cell: a tier, or entries without a rank."""
+
+    name: str  # gold, silver, bronze, provisional, below, unranked
+    threshold: float | None  # the metric's value that a tier asks for
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Entries that may be ranked against each other, in their sections."""
+
+    place: Place
+    card: Card | None
+    metric: str
+    notes: tuple[str, ...]  # what a reader must know before the numbers, loud
+    sections: tuple[Section, ...]
+
+    @property
+    def entries(self) -> Iterable[Entry]:
+        return (e for s in self.sections for e in s.entries)
+
+    @property
+    def title(self) -> str:
+        p = self.place
+        task = self.card.title if self.card else p.task
+        name = task if p.data == "official" else f"NOT {task} (other data, {p.data})"
+        head = f"{name} · {p.track} · {p.hardware}"
+        return f"ESTIMATES, not measured · {head}" if p.estimated else head
+
+
+def usable_metric(record: Record) -> Metric | None:
+    """The run's metric, if numbers can be computed from it."""
+    m = record.metric
+    if m is None or m.n < 1 or not all(map(math.isfinite, (m.value, m.chance, m.best))):
+        return None
+    return m if m.best != m.chance else None
+
+
+def usable_energy_j(record: Record) -> float | None:
+    """The run's energy; a meter that saw none, or no number, has measured nothing."""
+    energy_j = record.energy_j
+    return energy_j if energy_j is not None and 0 < energy_j < math.inf else None
+
+
+def energy_uncertainty_j(record: Record) -> float | None:
+    """Expanded uncertainty of a run's energy; for an estimate half the width of its band."""
+    if usable_energy_j(record) is None:
+        return None
+    parts = []
+    for d in record.charged:
+        if d.uncertainty_j is not None:
+            parts.append(d.uncertainty_j)
+        elif d.band_j is not None:
+            parts.append((d.band_j[1] - d.band_j[0]) / 2)
+        else:
+            return None
+    return math.hypot(*parts)

@@ -1,0 +1,496 @@
+"""A board as a table for people, and as CSV, JSON and Markdown.
+
+Every text in a record may be hostile: what is shown passes `plain`, and each format escapes what
+it would otherwise take for its own syntax.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bench.errors import UsageError
+from bench.rank.columns import COLUMNS, Column, Grid, named
+from bench.rank.entry import Cell, Entry, Section
+from bench.units import significant
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JSON_SCHEMA = "bench.leaderboard/1"
+WIDTH = 120  # of a table that is not read in a terminal
+LONGEST = 200  # characters of one text that people are shown
+EMPTY = "no run matches; `bench run --task sst2` makes one"
+FORMATS = ("table", "csv", "json", "markdown")
+
+_LEVELS = {
+    "M0": "M0, estimated",
+    "M1": "M1, software counters",
+    "M2": "M2, node or wall meter",
+    "M3": "M3, calibrated meter",
+}
+
+
+def render(
+    cells: Sequence[Cell],
+    format: str = "table",
+    *,
+    width: int = WIDTH,
+    colour: bool = False,
+    grid: Grid | None = None,
+) -> str:
+    """The board as text that ends in a newline. `width` and `colour` concern the table."""
+    if format == "table":
+        return table(cells, width, colour, grid)
+    if format == "csv":
+        return as_csv(cells, grid)
+    if format == "json":
+        return as_json(cells, grid)
+    if format == "markdown":
+        return markdown(cells, grid)
+    raise UsageError(f"'{format}' is not a format", f"one of {', '.join(FORMATS)}")
+
+
+def write(
+    cells: Sequence[Cell],
+    format: str = "table",
+    grid: Grid | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Print the board: a table as wide as the terminal, in colour where that is one."""
+    stream = stream or sys.stdout
+    terminal = stream.isatty()
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    stream.write(render(cells, format, width=width, colour=colour, grid=grid))
+
+
+def plain(text: str, longest: int = LONGEST) -> str:
+    """One line without control, format, bidirectional or unassigned characters."""
+    text = " ".join(text[: 4 * longest].split())
+    kept = [c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")]
+    return "".join(kept[: longest - 1]) + "…" if len(kept) > longest else "".join(kept)
+
+
+# --- JSON and CSV ------------------------------------------------------------------------------
+
+
+def as_json(cells: Iterable[Cell], grid: Grid | None = None) -> str:
+    """Everything, with full numbers; null is what is not known. Not ASCII is escaped."""
+    document = {
+        "schema": JSON_SCHEMA,
+        "grid": grid and _grid_object(grid),
+        "columns": [
+            {"key": c.key, "title": c.title, "unit": c.unit, "better": c.better} for c in COLUMNS
+        ],
+        "cells": [_cell_object(c, grid) for c in cells],
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _grid_object(grid: Grid) -> dict[str, Any]:
+    return {
+        "name": grid.name, "year": grid.year, "source": grid.source, "g_per_kwh": grid.g_per_kwh,
+    }  # fmt: skip
+
+
+def _cell_object(cell: Cell, grid: Grid | None) -> dict[str, Any]:
+    return {
+        **cell.place._asdict(),
+        "access": cell.place.access,
+        "title": cell.title,
+        "metric": cell.metric,
+        "notes": list(cell.notes),
+        "sections": [
+            {
+                "name": s.name,
+                "threshold": s.threshold,
+                "entries": [_entry_object(e, grid) for e in s.entries],
+            }
+            for s in cell.sections
+        ],
+    }
+
+
+def _entry_object(entry: Entry, grid: Grid | None) -> dict[str, Any]:
+    return {
+        "entry": entry.key,
+        "origin": entry.origin,
+        "title": entry.title,
+        "status": entry.status,
+        "tier": entry.tier,
+        "rank": list(entry.rank) if entry.rank else None,
+        "reasons": list(entry.reasons),
+        "settings": entry.spec.settings,
+        "run_ids": [r.run_id for r in entry.records],
+        "warnings": [
+            {"run_id": r.run_id, "id": w.id, "message": w.message}
+            for r in entry.records
+            for w in r.warnings
+        ],
+        "values": {c.key: c.value(entry, grid) for c in COLUMNS},
+        "uncertainties": {c.key: c.spread(entry) for c in COLUMNS if c.spread},
+    }
+
+
+def as_csv(cells: Iterable[Cell], grid: Grid | None = None) -> str:
+    """One line an entry, every column with its unit in the header."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    header: list[str] = []
+    for c in COLUMNS:
+        header.append(c.heading)
+        if c.spread:
+            header.append(f"{c.title} ± ({c.unit})")
+    writer.writerow([*header, "remarks"])
+    for cell in cells:
+        for entry in cell.entries:
+            writer.writerow([_harmless(v) for v in _csv_row(cell, entry, grid)])
+    return out.getvalue()
+
+
+def _csv_row(cell: Cell, entry: Entry, grid: Grid | None) -> list[Any]:
+    row: list[Any] = []
+    for c in COLUMNS:
+        row.append(c.value(entry, grid))
+        if c.spread:
+            row.append(c.spread(entry))
+    return [*row, "; ".join((*cell.notes, *entry.reasons))]
+
+
+def _harmless(value: Any) -> Any:
+    """A text that a spreadsheet would run as a formula starts with an apostrophe instead."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value, 5 * LONGEST)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+# --- Markdown ----------------------------------------------------------------------------------
+
+
+def markdown(cells: Sequence[Cell], grid: Grid | None = None) -> str:
+    if not cells:
+        return f"{EMPTY}\n"
+    columns = _filled(_by_priority(), cells, grid)
+    columns.sort(key=COLUMNS.index)
+    lines: list[str] = []
+    for cell in cells:
+        lines += [f"## {_escaped(cell.title)}", "", _escaped(_how(cell)), ""]
+        lines += [f"> **{_escaped(note)}**\n" for note in cell.notes]
+        for section in cell.sections:
+            lines += [f"### {_section_title(section, cell)}", ""]
+            lines += _markdown_table(section, cell, columns, grid)
+    return "\n".join([*lines, *(f"- {_escaped(t)}" for t in _legend(cells, columns, grid))]) + "\n"
+
+
+def _markdown_table(
+    section: Section, cell: Cell, columns: list[Column], grid: Grid | None
+) -> list[str]:
+    lines = [
+        "| " + " | ".join(_heading(c, cell.metric) for c in columns) + " |",
+        "| " + " | ".join("---" if c.key == "entry" else "---:" for c in columns) + " |",
+    ]
+    for entry in section.entries:
+        texts = ["".join(_texts(c, entry, cell, grid)).replace("  ", " ") for c in columns]
+        lines.append("| " + " | ".join(_escaped(t.strip()) for t in texts) + " |")
+    remarks = [f"- {_escaped(e.title)}: {_escaped(r)}" for e in section.entries for r in e.reasons]
+    return [*lines, "", *remarks, *([""] if remarks else [])]
+
+
+_UNMARKED = re.compile(r"(?:[^\W_]|[ \-.,;:()+=/%±–·×≥≤≈…])*")
+_MARKED = re.compile(r"://|www\.|^[-+=]")
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown leaves alone; what it might take for syntax or a link, as code."""
+    text = plain(text)
+    if _UNMARKED.fullmatch(text) and not _MARKED.search(text):
+        return text
+    return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Layout:
+    """Columns that fit, with the widths of their halves: the value and its ±."""
+
+    columns: list[Column]
+    halves: dict[str, tuple[int, int]]
+    title_width: int
+
+    def width(self, column: Column) -> int:
+        return self.title_width if column.key == "entry" else sum(self.halves[column.key])
+
+    @property
+    def total(self) -> int:
+        return sum(self.width(c) + GAP for c in self.columns) - GAP
+
+
+GAP = 2
+TITLE = (16, 60)  # terminal columns of a title, narrowest and widest
+ESSENTIAL = 5  # columns of lower priority never make a title wrap
+
+
+def table(
+    cells: Sequence[Cell],
+    width: int = WIDTH,
+    colour: bool = False,
+    grid: Grid | None = None,
+) -> str:
+    """The board for a terminal; narrower ones are shown fewer columns, never half a number."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(
+        file=out, width=width, force_terminal=colour, color_system="256" if colour else None,
+        highlight=False, markup=False, emoji=False, legacy_windows=False,
+    )  # fmt: skip
+    if not cells:
+        console.print(EMPTY)
+        return out.getvalue()
+    layout = _fit(cells, width, grid)
+    for cell in cells:
+        _print_cell(console, cell, layout, grid)
+    for line in _legend(cells, layout.columns, grid):
+        _print_wrapped(console, line, "dim")
+    return out.getvalue()
+
+
+def _fit(cells: Sequence[Cell], width: int, grid: Grid | None) -> _Layout:
+    """As many columns as fit, the important ones first, all cells alike. An essential column
+    that doesn't fit with its ± is shown without."""
+    halves: dict[str, tuple[int, int]] = {}
+    titles = [len(plain(e.title)) + 2 for c in cells for e in c.entries]
+    wish = min(max(*titles, TITLE[0]), TITLE[1])
+    chosen: list[Column] = []
+    left = width - TITLE[0]
+    for column in _filled(_by_priority(), cells, grid):
+        if column.key == "entry":
+            chosen.append(column)
+            continue
+        essential = (column.priority or 0) <= ESSENTIAL
+        kept = 0 if essential else wish - TITLE[0]
+        value, spread = _halves(column, cells, grid)
+        bare = max(value, *(len(_heading(column, c.metric)) for c in cells))
+        for fitting in ((value, spread), (bare, 0)) if essential else ((value, spread),):
+            if left - sum(fitting) - GAP >= kept:
+                halves[column.key] = fitting
+                chosen.append(column)
+                left -= sum(fitting) + GAP
+                break
+    chosen.sort(key=COLUMNS.index)
+    return _Layout(chosen, halves, min(wish, TITLE[0] + left))
+
+
+def _halves(column: Column, cells: Sequence[Cell], grid: Grid | None) -> tuple[int, int]:
+    texts = [_texts(column, e, c, grid) for c in cells for e in c.entries]
+    value = max(len(t[0]) for t in texts)
+    spread = max(len(t[1]) for t in texts)
+    heading = max(len(_heading(column, c.metric)) for c in cells)
+    return max(value, heading - spread), spread
+
+
+def _by_priority() -> list[Column]:
+    return sorted((c for c in COLUMNS if c.priority), key=lambda c: c.priority or 0)
+
+
+def _filled(columns: list[Column], cells: Sequence[Cell], grid: Grid | None) -> list[Column]:
+    """The columns in which at least one entry has something to show."""
+    return [
+        c for c in columns
+        if any(_texts(c, e, cell, grid)[0].strip() for cell in cells for e in cell.entries)
+    ]  # fmt: skip
+
+
+def _texts(column: Column, entry: Entry, cell: Cell, grid: Grid | None) -> tuple[str, str]:
+    """What a reader sees of a value, and of its ±."""
+    if column.key == "runs":
+        return f"{entry.counted} of {entry.attempts}", " !" if entry.warnings else ""
+    value = column.value(entry, grid)
+    text = column.shown(entry) if column.shown else column.show(value)
+    if text and cell.place.estimated and column.key in _FROM_ENERGY:
+        text = f"≈{text}"
+    return text, _spread(column, entry, value)
+
+
+_FROM_ENERGY = {"energy", "score", "plain_ratio", "emissions", "prediction_energy", "idle_power"}
+
+
+def _spread(column: Column, entry: Entry, value: Any) -> str:
+    spread = column.spread(entry) if column.spread else None
+    if spread is None or value is None:
+        return ""
+    if not column.relative:
+        return f" ±{column.show(spread)}"
+    return f" ±{_whole_percent(spread / abs(value))}" if value else ""
+
+
+def _whole_percent(share: float) -> str:
+    return f"{100 * share:.0f}%" if share >= 0.0995 else f"{significant(100 * share, 1)}%"
+
+
+def _heading(column: Column, metric: str) -> str:
+    if column.key == "metric":
+        return f"{plain(metric, 20)} %"
+    return column.short or column.title
+
+
+def _print_cell(console: Console, cell: Cell, layout: _Layout, grid: Grid | None) -> None:
+    loud = "bold yellow" if cell.notes else "bold"
+    _print_wrapped(console, cell.title, loud)
+    _print_wrapped(console, _how(cell), "dim")
+    for note in cell.notes:
+        _print_wrapped(console, note, "yellow", "! ")
+    console.print()
+    headings = [_pad(_heading(c, cell.metric), layout.width(c), c) for c in layout.columns]
+    _print_line(console, headings, "bold")
+    for section in cell.sections:
+        _print_rule(console, _section_title(section, cell), section.name, layout.total)
+        for entry in section.entries:
+            _print_entry(console, entry, cell, layout, grid)
+    console.print()
+
+
+_TIER_STYLES = {"gold": "bold gold3", "silver": "bold grey70", "bronze": "bold dark_orange3"}
+
+
+def _print_rule(console: Console, title: str, name: str, width: int) -> None:
+    from rich.text import Text
+
+    line = Text("── ", style="dim")
+    line.append(title, style=_TIER_STYLES.get(name, "bold"))
+    line.append(" " + "─" * max(width - len(title) - 4, 0), style="dim")
+    console.print(line, no_wrap=True, overflow="crop")
+
+
+def _print_entry(
+    console: Console, entry: Entry, cell: Cell, layout: _Layout, grid: Grid | None
+) -> None:
+    style = "" if entry.rank else "dim"
+    blank = [" " * layout.width(c) for c in layout.columns]
+    numbers = [_aligned(c, _texts(c, entry, cell, grid), layout) for c in layout.columns]
+    at = next(i for i, c in enumerate(layout.columns) if c.key == "entry")
+    for i, part in enumerate(_wrapped_title(entry, layout.title_width)):
+        row = blank if i else numbers
+        _print_line(console, [*row[:at], part, *row[at + 1 :]], style)
+    for reason in entry.reasons if not entry.rank else ():
+        _print_wrapped(console, reason, "dim italic", "      └ ")
+
+
+def _print_line(console: Console, cells: list[str], style: str) -> None:
+    from rich.text import Text
+
+    text = Text((" " * GAP).join(cells).rstrip(), style=style)
+    console.print(text, no_wrap=True, overflow="crop")
+
+
+def _print_wrapped(console: Console, text: str, style: str, lead: str = "") -> None:
+    """A text from a record or a card, in at most three lines."""
+    for line in textwrap.wrap(
+        plain(text), max(console.width, 20), initial_indent=lead,
+        subsequent_indent=" " * len(lead), max_lines=3, placeholder="…",
+    ):  # fmt: skip
+        console.print(line, style=style, no_wrap=True, overflow="crop")
+
+
+def _aligned(column: Column, texts: tuple[str, str], layout: _Layout) -> str:
+    """The value to the right and its ± to the left, so that both stand in columns."""
+    value, spread = layout.halves.get(column.key, (0, 0))
+    return _pad(texts[0], value, column) + texts[1][:spread].ljust(spread)
+
+
+def _pad(text: str, width: int, column: Column | None = None) -> str:
+    """`text` in `width` terminal columns: names and ranks to the left, numbers to the right."""
+    from rich.cells import cell_len
+
+    space = " " * max(width - cell_len(text), 0)
+    return text + space if column is None or column.key in _LEFT else space + text
+
+
+_LEFT = ("rank", "entry")
+
+
+def _wrapped_title(entry: Entry, width: int) -> list[str]:
+    """The title in at most three lines of `width` terminal columns; `*` marks a local entry."""
+    from rich.cells import cell_len, set_cell_size
+
+    mark = "* " if entry.origin == "local" else ""
+    text = mark + plain(entry.title).replace(" · ", "\N{NO-BREAK SPACE}· ")
+    lines = textwrap.wrap(text, width, subsequent_indent="  ", max_lines=3, placeholder="…")
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines or [""]]
+    return [set_cell_size(t, width) if cell_len(t) > width else _pad(t, width) for t in lines]
+
+
+# --- words -------------------------------------------------------------------------------------
+
+
+def _how(cell: Cell) -> str:
+    p = cell.place
+    data = "official data" if p.data == "official" else f"data {p.data}"
+    if p.coverage == "nothing":
+        energy = "no energy was read"
+    else:
+        energy = f"energy of {p.coverage} ({_LEVELS.get(p.level, p.level)})"
+    noise = _noise(cell)
+    return plain(
+        f"{energy} · {data}, version {p.version} · edition {p.edition}"
+        + (f" · {noise}" if noise else "")
+    )
+
+
+def _noise(cell: Cell) -> str:
+    """What the scored split's size alone makes uncertain, in points."""
+    column = named("split_noise")
+    found = [v for e in cell.entries if isinstance(v := column.value(e, None), float)]
+    if not found:
+        return ""
+    n = next(m.n for e in cell.entries for m in e.metrics)
+    low, high = f"{100 * min(found):.1f}", f"{100 * max(found):.1f}"
+    return f"{n:,} scored: ±{low if low == high else f'{low} to {high}'} points"
+
+
+def _section_title(section: Section, cell: Cell) -> str:
+    if section.threshold is not None:
+        sign = "≥" if not cell.card or cell.card.metric.best >= section.threshold else "≤"
+        return f"{section.name.capitalize()}, {cell.metric} {sign} {100 * section.threshold:.1f} %"
+    return {
+        "provisional": "Provisional: fewer than three complete runs",
+        "below": "Below bronze: shown, not ranked",
+        "unranked": "Not ranked",
+    }[section.name]
+
+
+def _legend(cells: Sequence[Cell], columns: list[Column], grid: Grid | None) -> list[str]:
+    """What the table's signs mean, and only those that are in it."""
+    keys = {c.key for c in columns}
+    entries = [e for c in cells for e in c.entries]
+    said = []
+    if any(e.rank and e.rank[0] != e.rank[1] for e in entries):
+        said.append("rank 1–3: can't be told apart from its neighbours (Welch's test, 5 %)")
+    if any(e.origin == "local" for e in entries):
+        said.append("* yours: a local run, not submitted")
+    if any(e.warnings for e in entries):
+        said.append("! the meter or the run has warnings; `bench show RUN` says which")
+    if any(c.place.estimated for c in cells):
+        said.append("≈ an estimate")
+    said.append("score: qualified accuracy per kWh, skill / (kWh + 0.0005)")
+    said.append("± of accuracy and score: 95 %, between runs; ± of energy: the meter's, k = 2")
+    if any(e.counted != e.attempts for e in entries):
+        said.append("runs: those that count, of all that were started")
+    if grid and "emissions" in keys:
+        source = plain(f"{grid.name} {grid.year}, {grid.source}")
+        said.append(f"CO2e: if run at {significant(grid.g_per_kwh)} g/kWh ({source}); never ranks")
+    return said
