@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 JSON_SCHEMA = "bench.leaderboard/1"
 WIDTH = 120  # of a table that is not read in a terminal
 LONGEST = 200  # characters of one text that people are shown
+LOCAL = "yours: a local run, not submitted"
 EMPTY = "no run matches; `bench run --task sst2` makes one"
 FORMATS = ("table", "csv", "json", "markdown")
 
@@ -191,24 +192,26 @@ def markdown(cells: Sequence[Cell], grid: Grid | None = None) -> str:
         for section in cell.sections:
             lines += [f"### {_section_title(section, cell)}", ""]
             lines += _markdown_table(section, cell, columns, grid)
-    return "\n".join([*lines, *(f"- {_escaped(t)}" for t in _legend(cells, columns, grid))]) + "\n"
+    lines += [f"- {line}" for line in _legend(cells)]
+    lines += [f"- {_escaped(line)}" for line in _grid_line(grid, columns)]
+    return "\n".join(lines) + "\n"
 
 
 def _markdown_table(
     section: Section, cell: Cell, columns: list[Column], grid: Grid | None
 ) -> list[str]:
     lines = [
-        "| " + " | ".join(_heading(c, cell.metric) for c in columns) + " |",
+        "| " + " | ".join(_escaped(_heading(c, cell.metric)) for c in columns) + " |",
         "| " + " | ".join("---" if c.key == "entry" else "---:" for c in columns) + " |",
     ]
     for entry in section.entries:
-        texts = ["".join(_texts(c, entry, cell, grid)).replace("  ", " ") for c in columns]
+        texts = ["".join(_texts(c, entry, cell, grid)) for c in columns]
         lines.append("| " + " | ".join(_escaped(t.strip()) for t in texts) + " |")
     remarks = [f"- {_escaped(e.title)}: {_escaped(r)}" for e in section.entries for r in e.reasons]
     return [*lines, "", *remarks, *([""] if remarks else [])]
 
 
-_UNMARKED = re.compile(r"(?:[^\W_]|[ \-.,;:()+=/%±–·×≥≤≈…])*")
+_UNMARKED = re.compile(r"(?:[^\W_]|[ \-.,;:()+=/%±–·×≥≤≈…!'])*")
 _MARKED = re.compile(r"://|www\.|^[-+=]")
 
 
@@ -264,7 +267,8 @@ def table(
     layout = _fit(cells, width, grid)
     for cell in cells:
         _print_cell(console, cell, layout, grid)
-    for line in _legend(cells, layout.columns, grid):
+    yours = [f"* {LOCAL}"] if any(e.origin == "local" for c in cells for e in c.entries) else []
+    for line in [*yours, *_legend(cells), *_grid_line(grid, layout.columns)]:
         _print_wrapped(console, line, "dim")
     return out.getvalue()
 
@@ -316,7 +320,9 @@ def _filled(columns: list[Column], cells: Sequence[Cell], grid: Grid | None) -> 
 
 
 def _texts(column: Column, entry: Entry, cell: Cell, grid: Grid | None) -> tuple[str, str]:
-    """What a reader sees of a value, and of its ±."""
+    """What a reader sees of a value, and of its ± or mark."""
+    if column.key == "entry":
+        return entry.title, " (local)" if entry.origin == "local" else ""
     if column.key == "runs":
         return f"{entry.counted} of {entry.attempts}", " !" if entry.warnings else ""
     value = column.value(entry, grid)
@@ -473,15 +479,12 @@ def _section_title(section: Section, cell: Cell) -> str:
     }[section.name]
 
 
-def _legend(cells: Sequence[Cell], columns: list[Column], grid: Grid | None) -> list[str]:
+def _legend(cells: Sequence[Cell]) -> list[str]:
     """What the table's signs mean, and only those that are in it."""
-    keys = {c.key for c in columns}
     entries = [e for c in cells for e in c.entries]
     said = []
     if any(e.rank and e.rank[0] != e.rank[1] for e in entries):
         said.append("rank 1–3: can't be told apart from its neighbours (Welch's test, 5 %)")
-    if any(e.origin == "local" for e in entries):
-        said.append("* yours: a local run, not submitted")
     if any(e.warnings for e in entries):
         said.append("! the meter or the run has warnings; `bench show RUN` says which")
     if any(c.place.estimated for c in cells):
@@ -490,7 +493,11 @@ def _legend(cells: Sequence[Cell], columns: list[Column], grid: Grid | None) -> 
     said.append("± of accuracy and score: 95 %, between runs; ± of energy: the meter's, k = 2")
     if any(e.counted != e.attempts for e in entries):
         said.append("runs: those that count, of all that were started")
-    if grid and "emissions" in keys:
-        source = plain(f"{grid.name} {grid.year}, {grid.source}")
-        said.append(f"CO2e: if run at {significant(grid.g_per_kwh)} g/kWh ({source}); never ranks")
     return said
+
+
+def _grid_line(grid: Grid | None, columns: list[Column]) -> list[str]:
+    if grid is None or named("emissions") not in columns:
+        return []
+    source = f"{grid.name} {grid.year}, {grid.source}"
+    return [f"CO2e: if run at {significant(grid.g_per_kwh)} g/kWh ({source}); never ranks"]

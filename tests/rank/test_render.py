@@ -19,7 +19,7 @@ from bench.rank.board import build
 from bench.rank.columns import COLUMNS
 from bench.rank.entry import Cell
 from bench.record import Warn
-from tests.rank.records import CPU, SST2, make_data, make_entry, make_run
+from tests.rank.records import CPU, SST2, make_data, make_entry, make_metric, make_run
 from tests.rank.test_columns import Grid
 
 WIDTHS = (40, 60, 80, 100, 120, 160, 200)
@@ -89,7 +89,7 @@ def test_a_table_says_how_sure_and_how_measured(cells: list[Cell]) -> None:
     text = render.render(cells, width=200, grid=Grid())
     assert "energy of gpu (M1, software counters) · official data, version 1 · edition 1.0" in text
     assert "872 scored: ±1.7 to 3.0 points" in text
-    assert re.search(r"1–2 +all-minilm-l6 · bf16 · epochs=3 +92\.\d ±0\.\d +0\.8\d\d", text)
+    assert re.search(r"1–2 +all-minilm-l6 · bf16 · epochs=3 +92\.\d ±0\.\d +±1\.7 +0\.8\d\d", text)
     assert re.search(r"≈0\.00\d+ ±40%", text)
     assert "└ 1 run replayed a given seed (--seed): never ranked" in text
     assert "another process used GPU-1" in text
@@ -180,7 +180,8 @@ def test_markdown_tables_are_whole(cells: list[Cell]) -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", r)) for r in rows}) == 1
     assert "### Gold, accuracy ≥ 91.4 %" in text
-    assert "| 1–2 | all-minilm-l6 · bf16 · `epochs=3`" not in text  # no needless code marks
+    assert "| all-minilm-l6 · bf16 · epochs=3 |" in text  # no needless code marks
+    assert "| all-minilm-l6 · baseline (local) |" in text
 
 
 # --- hostile names -----------------------------------------------------------------------------
@@ -217,7 +218,9 @@ def hostile_cells(name: str) -> list[Cell]:
         make_run(model=name, recipe="r", hardware=f"1 x {name}", warnings=doubt),
         make_run(model=name, recipe="s", hardware=f"1 x {name}", status="failed", failure=name),
     ]
-    return build(runs, {"sst2": SST2})
+    metric = make_metric().model_copy(update={"name": name})
+    stray = [make_run("local", task=name, spec={"edition": name}, metric=metric)]
+    return [*build(runs, {"sst2": SST2}), *build(stray, {})]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda n: ascii(n[:12]))
@@ -233,13 +236,13 @@ def test_a_hostile_name_stays_harmless(name: str, format: str) -> None:
     }
     if format == "table":
         assert max(cell_len(line) for line in text.splitlines()) <= 80
-        assert len(text.splitlines()) < 60
+        assert len(text.splitlines()) < 70
         if name.startswith("[bold]"):
             assert "[bold]loud" in text
     if format == "csv":
         rows = list(csv.reader(io.StringIO(text)))
         assert {len(r) for r in rows} == {len(rows[0])}
-        assert len(rows) == 5
+        assert len(rows) == 6
         assert not [v for r in rows for v in r if v.lstrip().startswith(("=", "+", "-", "@"))]
         assert max(len(v) for r in rows for v in r) < 6_000
     if format == "json":
