@@ -29,7 +29,7 @@ BURST_S = 0.35  # after an edge: three ticks of a counter that moves every 100 m
 BURST_HZ = 200.0
 _FIRST_BURST_S = 0.5  # shows the counter's tick
 _FLUSH_S, _SYNC_S, _LIVE_S = 0.5, 3.0, 0.05
-_SLOW_S, _HUNG_S = 0.05, 2.0
+_SLOW_S, _HUNG_S, _LAST_S = 0.05, 2.0, 1.5
 
 
 class Sampler:
@@ -39,6 +39,7 @@ class Sampler:
         self.stopping = threading.Event()
         self.woken = threading.Condition()
         self.burst_until_s = 0.0
+        self.edge_s = 0.0
         self.indices: dict[str, int] = {}
         self.live = _Live(live_fd)
         self.tree = Tree()
@@ -92,6 +93,7 @@ class ProbeThread(threading.Thread):
         self.kinds: tuple[str, ...] = ()
         self.domains: list[Domain] = []
         self.reading_since_s: float | None = None
+        self.read_at_s = 0.0  # when the last reading that came through was begun
 
     def run(self) -> None:
         probe = probes.build(self.name, self.sampler.tree)
@@ -112,7 +114,7 @@ class ProbeThread(threading.Thread):
             self.reading_since_s = before_s = time.monotonic()
             for item in probe.read():
                 sampler.take(item)
-            self.reading_since_s = None
+            self.reading_since_s, self.read_at_s = None, before_s
             now_s = time.monotonic()
             if now_s - before_s > _SLOW_S:
                 sampler.take(self._mark("slow", f"took {now_s - before_s:.2f} s", now_s - before_s))
@@ -121,6 +123,12 @@ class ProbeThread(threading.Thread):
             if due_s < now_s - sampler.period_s:  # late: skip, don't catch up
                 due_s = now_s
             due_s = sampler.wait(due_s)
+
+    def owes(self, edge_s: float) -> bool:
+        """Whether a reading from after the last edge is still to come, and may come."""
+        return (
+            self.is_alive() and bool(self.domains) and self.read_at_s < edge_s and not self.hung_s()
+        )
 
     def hung_s(self) -> float:
         """How long the probe has not answered, once that is long; else 0."""
@@ -255,6 +263,7 @@ def _obey(sampler: Sampler, command: str) -> bool:
     if command.startswith("follow "):
         sampler.tree.follow(int(command.split()[1]))
     elif command == "edge":
+        sampler.edge_s = time.monotonic()
         sampler.burst(BURST_S)
         sampler.writer.add(["edge", time.monotonic_ns()])
     return command != "stop"
@@ -275,6 +284,9 @@ def _clock() -> list[Any]:
 
 def finish(sampler: Sampler, threads: list[ProbeThread], told: bool) -> None:
     """End the probes, as far as they answer, and put the rest of the log on disk."""
+    deadline_s = time.monotonic() + _LAST_S
+    while any(t.owes(sampler.edge_s) for t in threads) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
     sampler.stop()
     deadline_s = time.monotonic() + 0.5
     for thread in threads:

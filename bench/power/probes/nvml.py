@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ LIBRARY = "libnvidia-ml.so.1"
 GAIN = 0.10  # twelve boards against an external meter: -8.0 to +12.9 %, mean 4.4 %
 _ENERGY, _OLD_ENERGY, _POWER_NOW = 191, 83, 186
 _VALUE = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
-_SLOW_S = 1.0  # utilisation, clock, temperature, throttling and processes
+_ASK_NS = 200_000_000  # one of five questions that matter less than energy and power
 _FINAL = (15, 16)
 _TRIES = 3  # a device may say "not supported" once when it is asked for the first time
 _THERMAL = 0x20 | 0x40 | 0x08  # software thermal, hardware thermal, hardware slowdown
@@ -49,9 +50,13 @@ class _Device:
         self.gpu = _identity(nvml, handle)
         self.name = f"gpu:{self.gpu.uuid}"
         self.lost: str | None = None
-        self.energy_field, self.power_field = _ENERGY, _POWER_NOW
-        self._slow_due_s = 0.0
-        self._slow: tuple[float | None, float | None, float | None] = (None, None, None)
+        self._ask_ns = 0
+        self._told = False
+        self._seen: list[float | None] = [None, None, None]  # utilisation, clock, temperature
+        self._questions = cycle(
+            (self._ask_processes, self._ask_utilisation, self._ask_clock, self._ask_temperature,
+             self._ask_throttling)
+        )  # fmt: skip
         self.energy_source = self._first_that_works(
             ("field 191", lambda: self._field(_ENERGY)),
             ("field 83", lambda: self._field(_OLD_ENERGY)),
@@ -69,7 +74,6 @@ class _Device:
             "energy_source": self.energy_source and self.energy_source[0],
             "power_source": self.power_source and self.power_source[0],
             "power_average_s": 1.0 if self._averaged() else 0.0,
-            "processes_hidden": _in_container(),
         }
         return Domain(self.name, "gpu", self.gpu.name, "M1", GAIN, self.gpu.uuid, None, facts)
 
@@ -85,13 +89,14 @@ class _Device:
         if energy_mj is None and power_mw is None:
             yield Reading(self.name, t_ns, error=error or "neither energy nor power was given")
             return
-        if t_ns / 1e9 >= self._slow_due_s:
-            self._slow_due_s = t_ns / 1e9 + _SLOW_S
-            yield from self._look(tree)
         power_w = None if power_mw is None else power_mw / 1e3
         energy_j = None if energy_mj is None else energy_mj / 1e3
-        yield Reading(self.name, t_ns, power_w, energy_j, *self._slow)
-        self._slow = (None, None, None)
+        use, clock, heat = self._seen
+        yield Reading(self.name, t_ns, power_w, energy_j, use, clock, heat)
+        self._seen = [None, None, None]
+        if t_ns >= self._ask_ns:
+            self._ask_ns = t_ns + _ASK_NS
+            yield from next(self._questions)(tree)
 
     def _energy_and_power(self) -> tuple[float | None, float | None, str | None]:
         """(mJ, mW, what went wrong); no power at all is a failed reading, not a power."""
@@ -116,25 +121,41 @@ class _Device:
             error = self._complaint(problem.value)
         return found["e"], found["p"] or None, error
 
-    def _look(self, tree: Tree) -> Iterable[Mark]:
-        """What changes slowly; each may be missing on its own."""
-        nvml, handle = self.nvml, self.handle
-        use = _optional(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
-        clock = _optional(nvml, lambda: float(nvml.nvmlDeviceGetClockInfo(handle, 1)))  # SM
-        heat = _optional(nvml, lambda: float(nvml.nvmlDeviceGetTemperature(handle, 0)))
-        self._slow = (use, clock, heat)
-        t_ns = time.monotonic_ns()
-        reasons = _optional(nvml, lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+    # --- what changes slowly is asked one by one, and goes with the next reading
+
+    def _ask_utilisation(self, tree: Tree) -> Iterable[Mark]:
+        rates = self._optional("nvmlDeviceGetUtilizationRates")
+        self._seen[0] = None if rates is None else rates.gpu / 100
+        return ()
+
+    def _ask_clock(self, tree: Tree) -> Iterable[Mark]:
+        self._seen[1] = self._optional("nvmlDeviceGetClockInfo", 1)  # of the multiprocessors
+        return ()
+
+    def _ask_temperature(self, tree: Tree) -> Iterable[Mark]:
+        self._seen[2] = self._optional("nvmlDeviceGetTemperature", 0)
+        return ()
+
+    def _ask_throttling(self, tree: Tree) -> Iterable[Mark]:
+        reasons = self._optional("nvmlDeviceGetCurrentClocksEventReasons")
         if reasons and reasons & _THERMAL:
-            yield Mark(t_ns, "throttled", "the GPU slowed down because of heat", self.name, heat)
-        pids = _optional(
-            nvml,
-            lambda: [p.pid for p in nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)],
-        )
-        foreign = [p for p in pids or [] if p not in tree and p not in (os.getpid(), os.getppid())]
+            text = "the GPU slowed down because of heat"
+            yield Mark(time.monotonic_ns(), "throttled", text, self.name)
+
+    def _ask_processes(self, tree: Tree) -> Iterable[Mark]:
+        known = (os.getpid(), os.getppid())
+        found = self._optional("nvmlDeviceGetComputeRunningProcesses_v3") or []
+        if tree.followed and not found and not self._told and _in_container():
+            self._told = True
+            text = "processes of other containers on this GPU could not be seen"
+            yield Mark(time.monotonic_ns(), "processes-hidden", text, self.name)
+        foreign = [p.pid for p in found if p.pid not in known and p.pid not in tree]
         if foreign:
             text = f"{len(foreign)} other process(es) used the GPU"
-            yield Mark(t_ns, "contended", text, self.name, float(len(foreign)))
+            yield Mark(time.monotonic_ns(), "contended", text, self.name, float(len(foreign)))
+
+    def _optional(self, name: str, *arguments: Any) -> Any:
+        return _optional(self.nvml, partial(getattr(self.nvml, name), self.handle, *arguments))
 
     def _first_that_works(
         self, *sources: tuple[str, Callable[[], float]]

@@ -68,5 +68,6 @@ def _items(trace: Trace) -> Iterable[Reading | Mark]:
         for t_ns, *values in zip(series.t_ns.tolist(), *(c.tolist() for c in columns), strict=True):
             known = [None if v != v else v for v in values]  # NaN is not itself
             failed = known[0] is None and known[1] is None
-            yield Reading(name, t_ns, *known, error="failed when recorded" if failed else None)
+            error = "failed when recorded" if failed else None
+            yield Reading(name, t_ns, known[0], known[1], known[2], known[3], known[4], error)
     yield from (m for m in trace.marks if m.domain is not None and m.id != "unreadable")
