@@ -30,6 +30,8 @@ LEAST_HZ, LEAST_SAMPLES = 1.0, 60  # or 10 Hz over the whole of a shorter window
 _DENSE_S = 0.02  # readings this close show when a counter moved
 _EDGE_S = 0.5  # a window may reach this far beyond the readings
 _FROZEN_S = 1.0
+_LEAP = 2.0  # times the power limit: boards may exceed it for milliseconds
+_TREND_S = 0.5  # the stretch that says how power would have gone on beyond the last tick
 _DOUBTFUL, _WRONG = (0.03, 2.0), (0.05, 3.0)  # disagreement: share, or times the uncertainty
 _SERIOUS = {"contended", "probe-failed"}  # marks that make the energy unfit for a rank
 
@@ -69,7 +71,10 @@ class Curve:
         has_power, has_energy = ~np.isnan(series.power_w), ~np.isnan(series.energy_j)
         average_s = float(domain.facts.get("power_average_s", 0.0))
         self.integral = Integral(t[has_power], series.power_w[has_power], average_s)
-        self.counter = TickedCounter(t[has_energy], series.energy_j[has_energy], self.integral)
+        limit_w = float(domain.facts.get("power_limit_w") or math.inf)
+        self.counter = TickedCounter(
+            t[has_energy], series.energy_j[has_energy], self.integral, limit_w
+        )
 
     def _seconds(self, t_ns: Instants) -> Floats:
         return (t_ns - self._origin_ns) / 1e9
@@ -314,9 +319,12 @@ class TickedCounter:
     readings show the next tick well, one tick earlier is where this one was.
     """
 
-    def __init__(self, t: Floats, energy_j: Floats, integral: Integral) -> None:
+    def __init__(
+        self, t: Floats, energy_j: Floats, integral: Integral, limit_w: float = math.inf
+    ) -> None:
         self.t, self.energy_j = t, energy_j
         self._integral = integral
+        self._limit_w = limit_w
         self._moved = np.flatnonzero(np.diff(energy_j) != 0) + 1
         self.tick_s, self._spread_s = self._measure_tick()
 
@@ -326,11 +334,14 @@ class TickedCounter:
 
     @cached_property
     def distrust(self) -> str | None:
-        """Why the counter can't be believed: it went back, or stood still under power."""
+        """Why the counter can't be believed: it went back, leapt, or stood still under power."""
         falls = np.flatnonzero(np.diff(self.energy_j) < 0)
         if len(falls):
             k = falls[0]
             return f"the counter went back by {self.energy_j[k] - self.energy_j[k + 1]:.4g} J"
+        leap_j = self._largest_leap_j()
+        if leap_j:
+            return f"the counter leapt by {leap_j:.4g} J, more than the power limit allows"
         still_s = self._longest_still_s()
         if still_s > max(_FROZEN_S, 10 * (self.tick_s or 0.0)):
             return f"the counter stood still for {still_s:.1f} s"
@@ -358,7 +369,11 @@ class TickedCounter:
     def _beyond(self, x: float, j: int) -> Sure:
         """Before the first tick or after the last: by power where that is known, else its mean."""
         at, unsure = self._located
-        value, power_w = self.energy_j[self._moved][j], self._mean_w(j)
+        values = self.energy_j[self._moved]
+        near = np.flatnonzero(np.abs(at - at[j]) <= max(_TREND_S, 2 * (self.tick_s or 0)))
+        value, power_w = values[j], self._mean_w(j)
+        if len(near) > 1:
+            power_w = float((values[near[-1]] - values[near[0]]) / (at[near[-1]] - at[near[0]]))
         if self._integral.usable:
             joules, doubt = self._integral.to(x) - self._integral.to(at[j]), 0.25
         else:
@@ -415,6 +430,13 @@ class TickedCounter:
                         if sure < unsure[j]:
                             at[j], unsure[j] = guess, sure
         return at, unsure
+
+    def _largest_leap_j(self) -> float:
+        """The largest step between ticks that twice the power limit does not explain; 0 if none."""
+        earliest, latest = self.t[self._moved - 1][:-1], self.t[self._moved][1:]
+        joules = np.diff(self.energy_j[self._moved])
+        leaps = joules[joules > _LEAP * self._limit_w * (latest - earliest)]
+        return float(leaps.max()) if len(leaps) else 0.0
 
     def _longest_still_s(self) -> float:
         """The longest stretch in which readings went on, power flowed, and the counter stood."""

@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import pytest
-
 FOREVER = 1e9
 
 
@@ -95,6 +93,8 @@ def build_nvml(folder: Path) -> Path:
     """Compile the stand-in for libnvidia-ml.so.1 into `folder`; skip, aloud, with no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
+        import pytest  # not at the top: the writer of a simulated tree has to be there at once
+
         pytest.skip("no C compiler: the simulated NVML can't be built")
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libnvidia-ml.so.1"
@@ -233,7 +233,11 @@ class SimulatedRapl:
             "paths": {z: str(p) for z, p in self.paths.items()},
         }  # fmt: skip
         command = [sys.executable, __file__, json.dumps(facts)]
+        before = {p: (p / "energy_uj").read_text() for p in self.paths.values()}
         self._writer = subprocess.Popen(command, stdin=subprocess.PIPE)
+        while any((p / "energy_uj").read_text() == old for p, old in before.items()):
+            assert self._writer.poll() is None
+            time.sleep(0.005)
         return self
 
     def __exit__(

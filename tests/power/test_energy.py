@@ -164,6 +164,17 @@ def test_a_counter_that_goes_back_with_no_power_to_integrate_gives_no_energy() -
     assert "missing" in ids(trace, 2, 12, rankable=False)
 
 
+def test_a_counter_that_leaps_is_not_believed() -> None:
+    trace = trace_of(
+        Constant(60), readings(14), tick_s=0.001, power=lambda t, watts: NAN,
+        counter=lambda t, joules: joules + 65_000 if t > 5 else joules,
+        facts={"power_limit_w": 300},
+    )  # fmt: skip
+    (energy,) = trace.energy(at(2), at(12))
+    assert energy.energy_j is None
+    assert "leapt by 6.501e+04 J" in (energy.reason or "")
+
+
 def test_a_frozen_counter_is_not_believed() -> None:
     frozen = 400 * 105.0
     trace = trace_of(Constant(400), readings(14), counter=lambda t, joules: min(joules, frozen))

@@ -78,7 +78,10 @@ class Probe:
         return None
 
     def domains(self) -> list[Domain]:
-        return [Domain(z.name, z.kind, z.device, "M1", _GAIN[z.kind]) for z in self._zones]
+        return [
+            Domain(z.name, z.kind, z.device, "M1", _GAIN[z.kind], facts={"power_limit_w": _MOST_W})
+            for z in self._zones
+        ]
 
     def read(self) -> list[Reading]:
         return [zone.read() for zone in self._zones]

@@ -1,0 +1,116 @@
+"""Estimates: what the metered processes used, and the model that turns it into watts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench.power.meter import Meter
+from bench.power.probes import estimate
+from bench.power.processes import Tree
+
+FACTS = tomllib.loads(Path(estimate.__file__).with_name("estimate.toml").read_text("utf-8"))
+
+BURN = "import time\nstop = time.process_time() + {}\nwhile time.process_time() < stop: pass\n"
+
+
+def burn(cpu_s: float) -> str:
+    return BURN.format(cpu_s)
+
+
+def test_a_known_processor_has_its_tdp() -> None:
+    model = estimate.processor_model("AMD EPYC 7763 64-Core Processor", 128, FACTS)
+    assert (model.full_w, model.idle_w) == (280, pytest.approx(0.21 * 280))
+    assert estimate.processor_model("AMD EPYC 7763 64-Core Processor", 256, FACTS).full_w == 560
+
+
+def test_a_part_of_a_package_has_its_share() -> None:
+    model = estimate.processor_model("AMD EPYC 7763 64-Core Processor", 8, FACTS)
+    assert model.full_w == pytest.approx(280 * 8 / 128)
+    assert "8 of 128 threads" in model.inputs
+
+
+def test_an_unknown_processor_has_a_stated_default() -> None:
+    model = estimate.processor_model("AMD EPYC", 2, FACTS)
+    assert model.full_w == 7.0
+    assert "TDP unknown: 3.5 W per processor (Cloud Carbon Footprint" in model.inputs
+
+
+def test_every_processor_in_the_table_is_well_formed() -> None:
+    for cpu in FACTS["cpu"]:
+        assert set(cpu) == {"name", "tdp_w", "threads"}
+        assert 0.5 < cpu["tdp_w"] / cpu["threads"] < 12
+    names = [c["name"] for c in FACTS["cpu"]]
+    assert not [(a, b) for a in names for b in names if a != b and a in b]
+
+
+# --- processor time
+
+
+def test_children_that_have_ended_are_counted() -> None:
+    nested = (
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn(0.3)!r}])\ninput()"
+    )
+    tree = Tree()
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE) as child:
+        tree.follow(child.pid)
+        deadline = time.monotonic() + 20
+        while tree.cpu_time_s() < 0.3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        seen_s = tree.cpu_time_s()
+        child.communicate()
+    assert 0.3 <= seen_s < 0.3 + 1.0
+    assert tree.cpu_time_s() >= seen_s  # it is gone; what it spent stays spent
+
+
+def test_others_are_not_counted() -> None:
+    tree = Tree()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        tree.follow(child.pid)
+        time.sleep(0.3)
+        before_s = tree.cpu_time_s()
+        subprocess.run([sys.executable, "-c", burn(0.2)], check=True)
+        assert tree.cpu_time_s() - before_s < 0.1
+        assert child.pid in tree
+        assert os.getpid() not in tree
+        child.communicate()
+
+
+def test_a_process_that_is_gone_is_an_empty_tree() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    tree = Tree()
+    tree.follow(child.pid)
+    assert (tree.followed, tree.cpu_time_s()) == (False, 0.0)
+
+
+def test_an_estimated_run_is_idle_power_and_the_childs_work(tmp_path: Path) -> None:
+    meter = Meter(tmp_path, probes=["estimate"])
+    started = meter.start()
+    assert {d.level for d in started.domains} == {"M0"}
+    start_ns = meter.edge()
+    child = subprocess.Popen([sys.executable, "-c", burn(0.5)])
+    meter.follow(child.pid)
+    child.wait()
+    time.sleep(0.5)
+    stop_ns = meter.edge()
+    trace = meter.stop()
+    cpu, memory = trace.energy(start_ns, stop_ns)
+    assert (cpu.method, cpu.level) == ("modelled", "M0")
+    assert cpu.reason is not None
+    assert cpu.reason.startswith("idle ")
+    duration_s = (stop_ns - start_ns) / 1e9
+    model = estimate.Probe(Tree())._model
+    processors = len(os.sched_getaffinity(0))
+    least_j = model.idle_w * duration_s
+    work_j = (model.full_w - model.idle_w) / processors * 0.5
+    assert cpu.energy_j is not None
+    assert least_j + 0.6 * work_j < cpu.energy_j < least_j + 2 * work_j
+    assert memory.energy_j is not None
+    assert cpu.band_j == pytest.approx((0.6 * cpu.energy_j, 1.4 * cpu.energy_j))
