@@ -1,11 +1,9 @@
 """The sampler: a process that reads the probes at a fixed rate and appends what they say to a log.
 
-    python -m bench.power.sampler FOLDER RATE_HZ PATIENCE_S LIVE_FD PARENT_PID PROBE...
-
-It belongs to `bench.power.meter`, which talks to it over its standard input (`follow PID`, `edge`,
-`stop`) and reads one line from its standard output once the probes have answered. It ends with its
-parent. Each probe has a thread of its own, so that a driver that hangs stops nothing else. Imports
-are few on purpose: the window can't start before this process has.
+It belongs to `bench.power.meter`, which starts it, talks to it over its standard input (`follow
+PID`, `edge`, `stop`) and reads one line from its standard output once the probes have answered. It
+ends with its parent. Each probe has a thread of its own, so that a driver that hangs stops nothing
+else. Imports are few on purpose: the window can't start before this process has.
 """
 
 from __future__ import annotations
@@ -305,8 +303,8 @@ def finish(sampler: Sampler, threads: list[ProbeThread], told: bool) -> None:
 
 def main(arguments: list[str]) -> None:
     folder, rate_hz, patience_s, live_fd, parent, *names = arguments
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's business
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent's business; this process ends with it
     writer = log.Writer(Path(folder) / log.NAME)
     facts = {"pid": os.getpid(), "rate_hz": float(rate_hz), "probes": names,
              "started_ns": time.monotonic_ns(), "started_unix_ns": time.time_ns()}  # fmt: skip
@@ -317,7 +315,3 @@ def main(arguments: list[str]) -> None:
     told = supervise(sampler, threads, int(parent))
     finish(sampler, threads, told)
     os._exit(0)  # a thread that hangs in a driver must not keep the process
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

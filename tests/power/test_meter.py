@@ -152,7 +152,7 @@ def test_a_healthy_board_among_sick_ones_is_measured(faults: Faults) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("lost", "GPU is lost"), ("forbidden", "neither energy nor power")],
+    [("lost", "GPU is lost"), ("forbidden", "Insufficient Permissions")],
 )
 def test_what_could_not_be_read_is_missing(faults: Faults, name: str, reason: str) -> None:
     energy, warnings, _ = faults[name]
@@ -328,13 +328,15 @@ def test_a_killed_parent_leaves_a_log_and_no_process(
     assert not (tmp_path / log.NAME).exists()
 
 
-def test_ctrl_c_at_the_terminal_does_not_end_the_sampler(
-    make_gpus: MakeGpus, tmp_path: Path
+@pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_everybody_does_not_end_the_sampler(
+    make_gpus: MakeGpus, tmp_path: Path, what: signal.Signals
 ) -> None:
+    """Ctrl-C, a batch system's notice, a closed terminal: the parent decides what ends."""
     make_gpus(SimulatedGpu())
     meter = Meter(tmp_path, probes=["nvml"])
     meter.start()
-    os.kill(sampler_pid(tmp_path), signal.SIGINT)
+    os.kill(sampler_pid(tmp_path), what)
     time.sleep(0.3)
     assert meter.alive
     assert meter.stop().facts["ended"] is True
@@ -381,6 +383,12 @@ def test_a_folder_that_can_not_be_written_is_told(make_gpus: MakeGpus, tmp_path:
     assert trace.energy(start_ns, stop_ns)[0].energy_j == pytest.approx(
         gpus.energy_j(0, start_ns, stop_ns), rel=0.02
     )
+
+
+def test_a_meter_that_never_started_can_be_stopped(tmp_path: Path) -> None:
+    meter = Meter(tmp_path, probes=["estimate"])
+    assert meter.live().power_w == {}
+    assert meter.stop().domains == []
 
 
 def test_the_rate_is_bounded(tmp_path: Path) -> None:

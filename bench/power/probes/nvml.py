@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -42,6 +42,42 @@ class Gpu(NamedTuple):
     facts: dict[str, Any]
 
 
+Answer = tuple[float | None, int]  # a value, or NVML's code for why there is none
+
+
+class _Fields:
+    """Several fields in one call; the memory for the answer is made once."""
+
+    def __init__(self, nvml: Any, handle: Any, numbers: Sequence[int]) -> None:
+        self._handle = handle
+        self._values = (nvml.c_nvmlFieldValue_t * len(numbers))()
+        for value, number in zip(self._values, numbers, strict=True):
+            value.fieldId = number  # scope 0: the board
+        self._ask = ctypes.CDLL(LIBRARY).nvmlDeviceGetFieldValues
+
+    def __call__(self) -> list[Answer]:
+        code = self._ask(self._handle, len(self._values), self._values)
+        return [
+            (None, code or v.nvmlReturn)
+            if code or v.nvmlReturn
+            else (getattr(v.value, _VALUE[v.valueType]), 0)
+            for v in self._values
+        ]
+
+
+class _Call:
+    """A function of pynvml that gives one number."""
+
+    def __init__(self, nvml: Any, handle: Any, name: str) -> None:
+        self._error, self._ask = nvml.NVMLError, partial(getattr(nvml, name), handle)
+
+    def __call__(self) -> list[Answer]:
+        try:
+            return [(self._ask(), 0)]
+        except self._error as error:
+            return [(None, error.value)]
+
+
 class _Device:
     """One GPU: its handle and where its energy and power come from."""
 
@@ -57,23 +93,31 @@ class _Device:
             (self._ask_processes, self._ask_utilisation, self._ask_clock, self._ask_temperature,
              self._ask_throttling)
         )  # fmt: skip
-        self.energy_source = self._first_that_works(
-            ("field 191", lambda: self._field(_ENERGY)),
-            ("field 83", lambda: self._field(_OLD_ENERGY)),
-            ("TotalEnergyConsumption", lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle)),
+        self._find_sources()
+
+    def _find_sources(self) -> None:
+        """Ask the device what it can do, newest way first."""
+        nvml, handle = self.nvml, self.handle
+        self.energy_source, energy = _first_that_works(
+            ("field 191", _Fields(nvml, handle, [_ENERGY])),
+            ("field 83", _Fields(nvml, handle, [_OLD_ENERGY])),
+            ("TotalEnergyConsumption", _Call(nvml, handle, "nvmlDeviceGetTotalEnergyConsumption")),
         )
-        self.power_source = self._first_that_works(
-            ("field 186", lambda: self._field(_POWER_NOW)),
-            ("PowerUsage", lambda: nvml.nvmlDeviceGetPowerUsage(handle)),
+        self.power_source, power = _first_that_works(
+            ("field 186", _Fields(nvml, handle, [_POWER_NOW])),
+            ("PowerUsage", _Call(nvml, handle, "nvmlDeviceGetPowerUsage")),
         )
+        self._sources = [energy, power]
+        if self.energy_source == "field 191" and self.power_source == "field 186":
+            self._sources = [_Fields(nvml, handle, [_ENERGY, _POWER_NOW])]
 
     def domain(self) -> Domain:
         facts = {
             **self.gpu.facts,
             "mig": bool(self.gpu.facts.get("mig")),
-            "energy_source": self.energy_source and self.energy_source[0],
-            "power_source": self.power_source and self.power_source[0],
-            "power_average_s": 1.0 if self._averaged() else 0.0,
+            "energy_source": self.energy_source,
+            "power_source": self.power_source,
+            "power_average_s": 1.0 if self.power_source == "PowerUsage" else 0.0,
         }
         return Domain(self.name, "gpu", self.gpu.name, "M1", GAIN, self.gpu.uuid, None, facts)
 
@@ -100,26 +144,9 @@ class _Device:
 
     def _energy_and_power(self) -> tuple[float | None, float | None, str | None]:
         """(mJ, mW, what went wrong); no power at all is a failed reading, not a power."""
-        wanted = {n: s for n, s in (("e", self.energy_source), ("p", self.power_source)) if s}
-        if not wanted:
-            return None, None, "the driver gives neither energy nor power of this GPU"
-        found: dict[str, float | None] = {"e": None, "p": None}
-        error = None
-        try:
-            if len(wanted) == 2 and all(s[0].startswith("field") for s in wanted.values()):
-                fields = [int(s[0].split()[1]) for s in (wanted["e"], wanted["p"])]
-                values = self.nvml.nvmlDeviceGetFieldValues(self.handle, [(f, 0) for f in fields])
-                for key, value in zip(("e", "p"), values, strict=True):
-                    if value.nvmlReturn:
-                        error = self._complaint(value.nvmlReturn)
-                    else:
-                        found[key] = getattr(value.value, _VALUE[value.valueType])
-            else:
-                for key, (_, ask) in wanted.items():
-                    found[key] = ask()
-        except self.nvml.NVMLError as problem:
-            error = self._complaint(problem.value)
-        return found["e"], found["p"] or None, error
+        (energy_mj, first), (power_mw, second) = [a for ask in self._sources for a in ask()]
+        code = first or second
+        return energy_mj, power_mw or None, self._complaint(code) if code else None
 
     # --- what changes slowly is asked one by one, and goes with the next reading
 
@@ -157,32 +184,21 @@ class _Device:
     def _optional(self, name: str, *arguments: Any) -> Any:
         return _optional(self.nvml, partial(getattr(self.nvml, name), self.handle, *arguments))
 
-    def _first_that_works(
-        self, *sources: tuple[str, Callable[[], float]]
-    ) -> tuple[str, Callable[[], float]] | None:
-        for name, ask in sources:
-            for _ in range(_TRIES):
-                try:
-                    ask()
-                    return name, ask
-                except self.nvml.NVMLError:
-                    continue
-        return None
-
-    def _field(self, number: int) -> float:
-        value = self.nvml.nvmlDeviceGetFieldValues(self.handle, [(number, 0)])[0]
-        if value.nvmlReturn:
-            raise self.nvml.NVMLError(value.nvmlReturn)
-        return float(getattr(value.value, _VALUE[value.valueType]))
-
-    def _averaged(self) -> bool:
-        return bool(self.power_source and self.power_source[0] == "PowerUsage")
-
     def _complaint(self, code: int) -> str:
         text = f"NVML {code}: {self.nvml.NVMLError(code)}"
         if code in _FINAL:
             self.lost = text
         return text
+
+
+def _first_that_works(
+    *sources: tuple[str, Callable[[], list[Answer]]],
+) -> tuple[str | None, Callable[[], list[Answer]]]:
+    """The first source that gives a number, and its name; else one that says why there is none."""
+    for name, ask in sources:
+        if any(ask()[0][0] is not None for _ in range(_TRIES)):
+            return name, ask
+    return None, sources[-1][1]
 
 
 class Probe:
