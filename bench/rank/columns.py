@@ -26,6 +26,8 @@ class Grid(Protocol):
     @property
     def source(self) -> str: ...
     @property
+    def kind(self) -> str: ...  # life-cycle or combustion: the two don't compare
+    @property
     def g_per_kwh(self) -> float: ...
 
 

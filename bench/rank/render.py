@@ -9,15 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import shutil
-import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 from bench.rank.columns import COLUMNS, Column, Grid, named
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 JSON_SCHEMA = "bench.leaderboard/1"
-WIDTH = 120  # of a table that is not read in a terminal
 LONGEST = 200  # characters of one text that people are shown
 LOCAL = "yours: a local run, not submitted"
 EMPTY = "no run matches; `bench run --task sst2` makes one"
@@ -46,7 +42,7 @@ def render(
     cells: Sequence[Cell],
     format: str = "table",
     *,
-    width: int = WIDTH,
+    width: int = 80,
     colour: bool = False,
     grid: Grid | None = None,
 ) -> str:
@@ -60,20 +56,6 @@ def render(
     if format == "markdown":
         return markdown(cells, grid)
     raise UsageError(f"'{format}' is not a format", f"one of {', '.join(FORMATS)}")
-
-
-def write(
-    cells: Sequence[Cell],
-    format: str = "table",
-    grid: Grid | None = None,
-    stream: TextIO | None = None,
-) -> None:
-    """Print the board: a table as wide as the terminal, in colour where that is one."""
-    stream = stream or sys.stdout
-    terminal = stream.isatty()
-    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    width = shutil.get_terminal_size((WIDTH, 24)).columns
-    stream.write(render(cells, format, width=width, colour=colour, grid=grid))
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
@@ -101,7 +83,8 @@ def as_json(cells: Iterable[Cell], grid: Grid | None = None) -> str:
 
 def _grid_object(grid: Grid) -> dict[str, Any]:
     return {
-        "name": grid.name, "year": grid.year, "source": grid.source, "g_per_kwh": grid.g_per_kwh,
+        "name": grid.name, "year": grid.year, "source": grid.source,
+        "kind": grid.kind, "g_per_kwh": grid.g_per_kwh,
     }  # fmt: skip
 
 
@@ -249,7 +232,7 @@ ESSENTIAL = 5  # columns of lower priority never make a title wrap
 
 def table(
     cells: Sequence[Cell],
-    width: int = WIDTH,
+    width: int = 80,
     colour: bool = False,
     grid: Grid | None = None,
 ) -> str:
@@ -276,8 +259,10 @@ def table(
 def _fit(cells: Sequence[Cell], width: int, grid: Grid | None) -> _Layout:
     """As many columns as fit, the important ones first, all cells alike. An essential column
     that doesn't fit with its ± is shown without."""
+    from rich.cells import cell_len
+
     halves: dict[str, tuple[int, int]] = {}
-    titles = [len(plain(e.title)) + 2 for c in cells for e in c.entries]
+    titles = [cell_len(plain(e.title)) + 2 for c in cells for e in c.entries]
     wish = min(max(*titles, TITLE[0]), TITLE[1])
     chosen: list[Column] = []
     left = width - TITLE[0]
@@ -285,16 +270,16 @@ def _fit(cells: Sequence[Cell], width: int, grid: Grid | None) -> _Layout:
         if column.key == "entry":
             chosen.append(column)
             continue
-        essential = (column.priority or 0) <= ESSENTIAL
-        kept = 0 if essential else wish - TITLE[0]
         value, spread = _halves(column, cells, grid)
-        bare = max(value, *(len(_heading(column, c.metric)) for c in cells))
-        for fitting in ((value, spread), (bare, 0)) if essential else ((value, spread),):
-            if left - sum(fitting) - GAP >= kept:
-                halves[column.key] = fitting
-                chosen.append(column)
-                left -= sum(fitting) + GAP
-                break
+        room, options = left - (wish - TITLE[0]), [(value, spread)]
+        if (column.priority or 0) <= ESSENTIAL:
+            bare = max(value, *(len(_heading(column, c.metric)) for c in cells))
+            room, options = left, [(value, spread), (bare, 0)]
+        fitting = next((o for o in options if sum(o) + GAP <= room), None)
+        if fitting:
+            halves[column.key] = fitting
+            chosen.append(column)
+            left -= sum(fitting) + GAP
     chosen.sort(key=COLUMNS.index)
     return _Layout(chosen, halves, min(wish, TITLE[0] + left))
 
@@ -499,5 +484,5 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
 def _grid_line(grid: Grid | None, columns: list[Column]) -> list[str]:
     if grid is None or named("emissions") not in columns:
         return []
-    source = f"{grid.name} {grid.year}, {grid.source}"
+    source = f"{grid.name} {grid.year}, {grid.source}, {grid.kind}"
     return [f"CO2e: if run at {significant(grid.g_per_kwh)} g/kWh ({source}); never ranks"]

@@ -20,6 +20,7 @@ class Grid:
     name: str = "United States"
     year: int = 2024
     source: str = "Ember"
+    kind: str = "life-cycle"
     g_per_kwh: float = 400.0
 
 

@@ -93,7 +93,7 @@ def test_a_table_says_how_sure_and_how_measured(cells: list[Cell]) -> None:
     assert re.search(r"≈0\.00\d+ ±40%", text)
     assert "└ 1 run replayed a given seed (--seed): never ranked" in text
     assert "another process used GPU-1" in text
-    assert "CO2e: if run at 400 g/kWh (United States 2024, Ember); never ranks" in text
+    assert "CO2e: if run at 400 g/kWh (United States 2024, Ember, life-cycle); never ranks" in text
     assert "2 of 3" in text
 
 
@@ -126,13 +126,6 @@ def test_no_runs_say_what_makes_one() -> None:
 def test_an_unknown_format() -> None:
     with pytest.raises(UsageError, match="yaml"):
         render.render([], "yaml")
-
-
-def test_write_is_plain_where_no_terminal_is(cells: list[Cell]) -> None:
-    out = io.StringIO()
-    render.write(cells, "table", None, out)
-    assert "\x1b" not in out.getvalue()
-    assert out.getvalue() == render.render(cells, width=render.WIDTH)
 
 
 # --- files -------------------------------------------------------------------------------------
