@@ -127,6 +127,13 @@ def test_without_power_the_counter_stands_alone() -> None:
     assert energy.energy_j == pytest.approx(600, rel=1e-3)
 
 
+def test_away_from_bursts_a_fast_counter_is_known_to_its_tick() -> None:
+    curve = Ramp(40, 400, 8)  # power at the window's end is not that at its start
+    trace = trace_of(curve, readings(14), tick_s=0.001, power=lambda t, watts: NAN)
+    (energy,) = trace.energy(at(4.45), at(9.95))
+    assert energy.energy_j == pytest.approx(truth(curve, 4.45, 9.95), rel=0.002)
+
+
 def test_parts_sum_to_the_window() -> None:
     trace = trace_of(Square(100, 400, 0.73), readings(14, edges=(2, 12)))
     edges = [at(2), at(2.0001), at(3.3), at(3.35), at(9), at(12)]

@@ -111,6 +111,7 @@ def faults(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Faul
     kinds: dict[str, SimulatedGpu] = {
         "fine": SimulatedGpu(Constant(400)),
         "lost": SimulatedGpu(Constant(400), faults=[("code", 3.0, FOREVER, 15)]),
+        "came back": SimulatedGpu(Constant(400), faults=[("code", 3.0, 3.2, 15)]),
         "forbidden": SimulatedGpu(
             Constant(400), faults=[("power", 0, FOREVER, 4), ("energy", 0, FOREVER, 4)]
         ),
@@ -152,7 +153,11 @@ def test_a_healthy_board_among_sick_ones_is_measured(faults: Faults) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("lost", "GPU is lost"), ("forbidden", "Insufficient Permissions")],
+    [
+        ("lost", "GPU is lost"),
+        ("came back", "GPU is lost"),
+        ("forbidden", "Insufficient Permissions"),
+    ],
 )
 def test_what_could_not_be_read_is_missing(faults: Faults, name: str, reason: str) -> None:
     energy, warnings, _ = faults[name]
@@ -326,6 +331,24 @@ def test_a_killed_parent_leaves_a_log_and_no_process(
     energy = trace.energy(start_ns, trace.stop_ns)[0].energy_j
     assert energy == pytest.approx(gpus.energy_j(0, start_ns, trace.stop_ns), rel=0.05)
     assert not (tmp_path / log.NAME).exists()
+
+
+def test_a_fork_that_keeps_the_pipe_open_does_not_keep_the_sampler(
+    make_gpus: MakeGpus, tmp_path: Path
+) -> None:
+    make_gpus(SimulatedGpu(Constant(400)))
+    forks = _PARENT.replace("time.sleep(60)", "import os; os.fork() or input()")
+    command = [sys.executable, "-c", forks, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        pid = sampler_pid(tmp_path)
+        parent.kill()
+        parent.wait()
+        gone = is_gone(pid)
+        parent.communicate()  # closes the fork's standard input, which ends it
+    assert gone
 
 
 @pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
