@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ class Batch:
     lengths: np.ndarray  # [B]
     tokens: torch.Tensor  # [T]
     positions: torch.Tensor  # [T]
-    segments: torch.Tensor  # [T] 0, or 1 in the second text of a pair
+    segments: torch.Tensor | None  # [T] 0, or 1 in the second text of a pair; None: all 0
     starts: torch.Tensor  # [B] where each text begins
     places: torch.Tensor | None  # [T] of each token in a [B, L] grid; None if all are of length L
     labels: torch.Tensor | None  # [B]
@@ -40,7 +41,7 @@ class Packed:
     """A split: row i is `tokens[starts[i]:starts[i + 1]]`."""
 
     tokens: np.ndarray  # int32
-    segments: np.ndarray  # int8
+    segments: np.ndarray | None  # int8; None: all 0
     starts: np.ndarray  # int64, one more than rows
     labels: np.ndarray | None
 
@@ -76,7 +77,7 @@ class Packed:
             lengths=lengths,
             tokens=_send(tokens, device),
             positions=_send(positions, device),
-            segments=_send(self.segments[index], device),
+            segments=None if self.segments is None else _send(self.segments[index], device),
             starts=_send(firsts, device),
             places=None if grid is None else _send(grid, device),
             labels=None if labels is None else _send(labels, device),
@@ -94,15 +95,17 @@ def _send(values: np.ndarray, device: torch.device) -> torch.Tensor:
 
 def pack(
     token_lists: Sequence[Sequence[int]],
-    segment_lists: Sequence[Sequence[int]],
+    segment_lists: Sequence[Sequence[int]] | None,
     labels: Sequence[int] | None,
 ) -> Packed:
-    """Packed from one list of ids and one of segments a text."""
+    """Rows from one list of ids a text, and one of segments where texts come in pairs."""
     starts = np.zeros(len(token_lists) + 1, dtype=np.int64)
     np.cumsum([len(t) for t in token_lists], out=starts[1:])
     return Packed(
-        tokens=np.fromiter((i for t in token_lists for i in t), np.int32, starts[-1]),
-        segments=np.fromiter((i for s in segment_lists for i in s), np.int8, starts[-1]),
+        tokens=np.fromiter(chain.from_iterable(token_lists), np.int32, starts[-1]),
+        segments=None
+        if segment_lists is None
+        else np.fromiter(chain.from_iterable(segment_lists), np.int8, starts[-1]),
         starts=starts,
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
     )

@@ -7,8 +7,9 @@ factors is applied when the row is first touched, or when something else wants t
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from bench.learn.layers import row_sums
 
 
 class Table:
@@ -16,7 +17,6 @@ class Table:
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
-        self.grad = torch.zeros_like(rows)  # pages of rows never touched stay unbacked on a CPU
         self.touched = 0
         self._behind = 1.0  # the decay that the rows beyond `touched` have not had yet
         self._looked_up: list[tuple[Tensor, Tensor]] = []
@@ -46,9 +46,10 @@ class Table:
 
     def collect(self) -> Tensor:
         """After the backward pass: the gradient of the touched rows, [touched, width]."""
-        grad = self.grad[: self.touched].zero_()
+        grad = None
         for tokens, found in self._looked_up:
             if found.grad is not None:
-                grad.index_put_((tokens,), found.grad, accumulate=True)  # the same sum each time
+                part = row_sums(found.grad, tokens, self.touched)
+                grad = part if grad is None else grad.add_(part)
         self._looked_up.clear()
-        return grad
+        return self.rows.new_zeros(self.touched, self.rows.shape[1]) if grad is None else grad

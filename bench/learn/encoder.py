@@ -14,12 +14,12 @@ from bench.learn.batches import Batch
 from bench.learn.embedding import Table
 from bench.learn.layers import (
     Dropout,
+    add_rows,
     attention,
     attention_of_firsts,
     hidden_places,
     layer_norm,
     linear,
-    rows,
     to_grid,
 )
 from bench.learn.parameters import Parameters
@@ -155,9 +155,9 @@ class Encoder:
     def _embed(self, batch: Batch, dropout: Dropout, training: bool) -> Tensor:
         parameters = self.parameters
         x = self.table.look_up(batch.tokens, training).to(self.dtype)
-        x = x + rows(parameters["positions"], batch.positions, x)
+        x = add_rows(x, parameters["positions"], batch.positions)
         if self.shape.segments:
-            x = x + rows(parameters["segments"], batch.segments, x)
+            x = add_rows(x, parameters["segments"], batch.segments)
         if not self.shape.norm_first:
             x = self._norm(x, "embedding_norm")
         x = dropout(x)

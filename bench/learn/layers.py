@@ -61,24 +61,34 @@ def layer_norm(x: Tensor, weight: Weight, bias: Weight, epsilon: float) -> Tenso
     return _LayerNorm.apply(x, weight, bias, epsilon)
 
 
-class _Rows(Function):
+def row_sums(grad: Tensor, index: Tensor, rows: int) -> Tensor:
+    """Row i is the sum of the rows of `grad` whose `index` is i; the same sum each time."""
+    if grad.device.type == "cpu":
+        return grad.new_zeros(rows, grad.shape[1]).index_add_(0, index, grad)
+    return torch.ops.aten.embedding_dense_backward(grad, index, rows, -1, False)
+
+
+class _AddRows(Function):
     @staticmethod
-    def forward(ctx: Any, weight: Weight, index: Tensor, near: Tensor) -> Tensor:
-        ctx.weight = weight
-        ctx.save_for_backward(index)
-        return weight.value.index_select(0, index)
+    def forward(ctx: Any, x: Tensor, weight: Weight, index: Tensor | None) -> Tensor:
+        ctx.weight, ctx.index = weight, index
+        return x + (weight.value[0] if index is None else weight.value.index_select(0, index))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None]:
-        (index,) = ctx.saved_tensors
-        sums = torch.zeros_like(ctx.weight.value)
-        ctx.weight.add(sums.index_put_((index,), grad, accumulate=True))
-        return None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        weight, index = ctx.weight, ctx.index
+        if index is None:
+            sums = torch.zeros_like(weight.value)
+            torch.sum(grad, 0, out=sums[0])
+        else:
+            sums = row_sums(grad, index, len(weight.value))
+        weight.add(sums)
+        return grad, None, None
 
 
-def rows(weight: Weight, index: Tensor, near: Tensor) -> Tensor:
-    """The rows `index` of a small table (positions, segments); `near` ties it to the graph."""
-    return _Rows.apply(weight, index, near)
+def add_rows(x: Tensor, weight: Weight, index: Tensor | None) -> Tensor:
+    """x [T, n] plus the rows `index` of a small table [m, n]; None: its first row."""
+    return _AddRows.apply(x, weight, index)
 
 
 class Dropout:

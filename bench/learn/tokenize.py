@@ -57,6 +57,7 @@ def encode(
     """Each input (one text or a pair) as ids with special tokens, cut to `max_length`."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    texts = [i[0] if len(i) == 1 else i for i in inputs]
-    encoded = tokenizer.encode_batch_fast(texts)
-    return pack([e.ids for e in encoded], [e.type_ids for e in encoded], labels)
+    pairs = len(inputs) > 0 and len(inputs[0]) > 1
+    encoded = tokenizer.encode_batch_fast(inputs if pairs else [i[0] for i in inputs])
+    segments = [e.type_ids for e in encoded] if pairs else None
+    return pack([e.ids for e in encoded], segments, labels)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from bench.learn.batches import Packed
     from bench.learn.data import TaskFolder
+    from bench.learn.encoder import Encoder
     from bench.learn.loop import Training
 
 
@@ -139,6 +140,15 @@ def keep_freed_memory() -> None:
     mallopt(mmap_threshold, 2**30)
 
 
+def has_bf16_products() -> bool:
+    """Whether this processor multiplies bfloat16 (AVX-512 BF16, AMX, or Arm's), as Linux says."""
+    try:
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True  # unknown: no ground for a warning
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(facts.split())
+
+
 def _uuids(device: torch.device) -> list[str]:
     import torch
 
@@ -150,27 +160,29 @@ def _uuids(device: torch.device) -> list[str]:
 def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -> Prepared:
     """Read the texts, make or load tokenizer and model, tokenise."""
     from bench.learn import data, models, tokenize
+    from bench.learn.encoder import Encoder
     from bench.learn.loop import Training
 
-    spec = job.spec
+    spec, checkpoint = job.spec, job.checkpoint
     recipe = recipes.build(spec.recipe, spec.settings)
     task = data.read_task_folder(task_folder)
-    if job.checkpoint is None:
+    if checkpoint is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
         texts = (text for texts in task.train.inputs for text in texts)
         tokenizer = tokenize.train(texts, recipe.vocabulary_size)
     else:
-        tokenizer = tokenize.load(job.checkpoint)
+        tokenizer = tokenize.load(checkpoint)
     events.send("progress", text="tokenising", done=1, total=2)
     splits = _encode(task, tokenizer, recipe.max_length)
+    pairs = len(task.inputs) > 1
     model = models.build(
-        spec.model, job.checkpoint, tokenizer, recipe, task.classes, spec.seed, device
+        spec.model, checkpoint, tokenizer, recipe, len(task.classes), pairs, spec.seed, device
     )
-    if hasattr(model, "reorder"):
+    if isinstance(model, Encoder):
         order_rows(model, recipe, splits, spec.seed)
     training = Training(recipe, model, splits["train"], splits["tune"], spec.seed, events)
     recipe.prepare(training)
-    events.send("model", **model.facts())
+    events.send("model", name=spec.model, **model.facts())
     events.send("progress", text="ready", done=2, total=2)
     return Prepared(training, splits["scored"], task.classes)
 
@@ -188,7 +200,7 @@ def _encode(task: TaskFolder, tokenizer: Any, max_length: int) -> dict[str, Pack
     }
 
 
-def order_rows(model: Any, recipe: Any, splits: dict[str, Packed], seed: int) -> None:
+def order_rows(model: Encoder, recipe: Any, splits: dict[str, Packed], seed: int) -> None:
     """Number tokens, and keep the table's rows, in the order of first use in training."""
     import numpy as np
 

