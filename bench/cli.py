@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,8 @@ from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from bench.rank.entry import Origin
 
 app = typer.Typer(
     name="bench",
@@ -154,9 +157,13 @@ def leaderboard(
     hardware: Annotated[str | None, typer.Option(help="Part of a hardware class.")] = None,
     access: Annotated[str | None, typer.Option(help="one-device or cluster.")] = None,
     level: Annotated[str | None, typer.Option(help="M0 (estimated), M1, M2 or M3.")] = None,
-    model: Annotated[str | None, typer.Option(help="Part of a model's name.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Part of a recipe's name.")] = None,
+    model: Annotated[str | None, typer.Option(help="One model only.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="One recipe only.")] = None,
     origin: Annotated[str | None, typer.Option(help="results or local.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Not before: 2026-01-31.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Not after.")] = None,
     region: Annotated[
         str | None, typer.Option(help="Grid region for CO2e.", envvar="BENCH_REGION")
     ] = None,
@@ -171,14 +178,16 @@ def leaderboard(
     _recover(out)
     filters = board.Filters(
         task=task, track=track, hardware=hardware, access=access, level=level, model=model,
-        recipe=recipe, origin=origin,
+        recipe=recipe, origin=origin, since=since, until=until,
     )  # fmt: skip
     grid = carbon.region(region) if region else carbon.default()
-    found, broken = board.load(_roots(results, out))
+    runs, broken = board.load(_roots(results, out))
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
-    cells = board.build(found, _cards(found, tasks), filters, by)
-    render.write(cells, format.value, grid, sys.stdout)
+    cells = board.build(runs, _cards(runs, tasks), filters, by)
+    width = shutil.get_terminal_size().columns
+    text = render.render(cells, format.value, width=width, colour=_coloured(), grid=grid)
+    sys.stdout.write(text)
 
 
 @app.command()
@@ -212,13 +221,15 @@ def compare(
 ) -> None:
     """Compare runs: settings that differ, accuracy by McNemar's exact test, energy."""
     from bench import record as records
+    from bench.rank import board
     from bench.rank import compare as comparing
 
     if len(runs) < 2:
         raise UsageError("one run can't be compared", "name two or more: bench compare RUN RUN")
     _recover(out)
     found = [records.read(_find(r, results, out)) for r in runs]
-    comparison = comparing.compare(found)
+    ledger, _ = board.load(_roots(results, out))
+    comparison = comparing.compare(found, [r.record for r in ledger])
     if as_json:
         print(json.dumps(comparison.as_dict(), indent=1))
     else:
@@ -290,7 +301,7 @@ def doctor(as_json: Json = False) -> None:
         print(json.dumps([r.as_dict() for r in report], indent=1))
     else:
         _console().print(showing.doctor(report))
-    if not any(r.works and r.measures for r in report):
+    if not as_json and not any(r.works and r.measures for r in report):
         print("no power meter works here: runs are estimates (M0), in tables of their own")
 
 
@@ -304,7 +315,7 @@ def _recover(out: Path) -> None:
         print(f"recovered run {record.run_id} ({record.failure})", file=sys.stderr)
 
 
-def _roots(results: Path | None, out: Path) -> list[tuple[Path, str]]:
+def _roots(results: Path | None, out: Path) -> list[tuple[Path, Origin]]:
     """Where records lie: submitted ones in `results` (here, or the checkout's), the user's own."""
     beside = Path(__file__).parent.parent / "results"
     here = results or (Path("results") if Path("results").is_dir() else beside)
@@ -346,6 +357,10 @@ def _settings(pairs: list[str]) -> dict[str, str]:
             raise UsageError(f"--set {pair} names no value", "--set learning_rate=0.001")
         settings[name.strip()] = value.strip()
     return settings
+
+
+def _coloured() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def _console(stderr: bool = False) -> Console:

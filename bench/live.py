@@ -13,7 +13,7 @@ from bench.units import g_co2e, show_duration, show_emissions, show_energy, sign
 PLAIN_EVERY_S = 30.0
 
 
-def fields(progress: Progress, g_per_kwh: float, estimated: bool = False) -> list[str]:
+def fields(progress: Progress, g_per_kwh: float) -> list[str]:
     """What the line says, the most important first after the phase."""
     p = progress
     said = [p.phase if not p.stopping else f"{p.phase} (budget spent)"]
@@ -26,7 +26,7 @@ def fields(progress: Progress, g_per_kwh: float, estimated: bool = False) -> lis
         said.append(f"loss {p.loss:.3f}")
     if p.score is not None:
         said.append(f"{p.score[0]} {100 * p.score[1]:.1f} %")
-    about = "~" if estimated else ""
+    about = "~" if p.estimated else ""
     if p.power_w:
         said.append(f"{about}{significant(sum(p.power_w.values()))} W")
     if p.energy_j:
@@ -52,10 +52,9 @@ def fit(said: list[str], width: int) -> str:
 class Line:
     """Draws `Progress` on `stream`; use as a context manager so that the line is cleared."""
 
-    def __init__(self, g_per_kwh: float, estimated: bool, stream: TextIO | None = None) -> None:
+    def __init__(self, g_per_kwh: float, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._g_per_kwh = g_per_kwh
-        self._estimated = estimated
         self._terminal = self._stream.isatty()
         self._next_s = 0.0
 
@@ -67,7 +66,7 @@ class Line:
         if now_s < self._next_s:
             return
         self._next_s = now_s + (0.2 if self._terminal else PLAIN_EVERY_S)
-        said = fields(progress, self._g_per_kwh, self._estimated)
+        said = fields(progress, self._g_per_kwh)
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
             self._write(f"\r\x1b[K{fit(said, width)}")

@@ -29,6 +29,7 @@ from bench.units import NS_PER_S, Budget, show_duration
 
 if TYPE_CHECKING:
     from bench.power.meter import Meter
+    from bench.power.probes import Domain
     from bench.power.trace import Trace
 
 TICK_S = 0.25  # how often the live line is drawn and the budget is looked at
@@ -49,6 +50,7 @@ class Progress:
     text: str = ""
     power_w: dict[str, float] = field(default_factory=dict)
     energy_j: float = 0.0
+    estimated: bool = False  # one of the charged domains is
     train_started: tuple[float, float] | None = None  # elapsed_s, energy_j
     stopping: bool = False
 
@@ -122,13 +124,15 @@ def measure(
     try:
         with _interrupts_raise():
             started = meter.start()
+            charges = charged(start, started.domains)
+            progress.estimated = any(d.level == "M0" for d in started.domains if charges(d.name))
             journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             progress.text = "idle power"
             _idle(meter, journal, idle_s, progress, on_progress)
             journal.write("window_start", t_ns=meter.edge())
             outcome = _child(
                 command, journal, meter, progress, environment, stop_file, folder,
-                _Limit(budget, intensity_g_per_kwh), on_progress, start,
+                _Limit(budget, intensity_g_per_kwh), on_progress, charges,
             )  # fmt: skip
             meter.edge()
             progress.phase, progress.text = "tail", "idle power"
@@ -155,7 +159,8 @@ def finish(folder: Path, start: Start, trace: Trace, metric: Metric | None) -> R
         else Outcome("interrupted", "bench itself was killed; recovered from what it had written")
     )
     window = _window(events, trace)
-    domains = trace.energy(window.start_ns, window.stop_ns, _charged(start), _expected(start))
+    charges = charged(start, trace.domains)
+    domains = trace.energy(window.start_ns, window.stop_ns, charges, _expected(start))
     record = Record(
         bench_version=_version(),
         run_id=start.run_id,
@@ -302,7 +307,7 @@ def _child(
     folder: Path,
     limit: _Limit,
     on_progress: Callable[[Progress], None],
-    start: Start,
+    charges: Callable[[str], bool],
 ) -> Outcome:
     read_fd, write_fd = os.pipe()
     child = None
@@ -318,11 +323,10 @@ def _child(
         os.close(write_fd)
         meter.follow(child.pid)
         events = _Reader(read_fd, journal, progress)
-        charged = _charged(start)
         while True:
             events.wait(TICK_S)
             code = child.poll()
-            _look(meter, progress, opened_ns, charged)
+            _look(meter, progress, opened_ns, charges)
             if limit.spent(progress) and not progress.stopping and code is None:
                 stop_file.touch()
                 journal.write("budget_spent")
@@ -413,11 +417,11 @@ class _Reader:
                 self.stop_reason = event.get("reason")
 
 
-def _look(meter: Meter, progress: Progress, opened_ns: int, charged: Callable[..., bool]) -> None:
+def _look(meter: Meter, progress: Progress, opened_ns: int, charges: Callable[[str], bool]) -> None:
     live = meter.live()
     progress.elapsed_s = (time.monotonic_ns() - opened_ns) / NS_PER_S
-    progress.power_w = {d: w for d, w in live.power_w.items() if charged(d)}
-    progress.energy_j = sum(e for d, e in live.energy_j.items() if charged(d))
+    progress.power_w = {d: w for d, w in live.power_w.items() if charges(d)}
+    progress.energy_j = sum(e for d, e in live.energy_j.items() if charges(d))
 
 
 def _idle(
@@ -490,10 +494,14 @@ def _alive(process: dict[str, float]) -> bool:
     return abs(created_s - process["created_s"]) < 2
 
 
-def _charged(start: Start) -> Callable[[str], bool]:
-    """Every device that the child could see, and everything that is not an accelerator."""
-    visible = set(_expected(start))
-    return lambda domain: not domain.startswith("gpu:") or domain in visible
+def charged(start: Start, domains: Iterable[Domain]) -> Callable[[str], bool]:
+    """Which domains count: every device that the child could see and all that is not an
+    accelerator; estimates only where nothing was measured, so that they never enter a sum with
+    what was."""
+    hidden = {d.name for d in domains if d.kind == "gpu"} - set(_expected(start))
+    measured = any(d.level != "M0" and d.name not in hidden for d in domains)
+    left_out = hidden | {d.name for d in domains if measured and d.level == "M0"}
+    return lambda name: name not in left_out
 
 
 def _expected(start: Start) -> list[str]:
@@ -548,7 +556,9 @@ def _idle_power(events: list[dict[str, Any]], trace: Trace, name: str) -> Idle |
 
 def _not_covered(events: list[dict[str, Any]]) -> list[str]:
     """What each probe that could not be used would have read, and why it did not."""
-    refused = next((e["refused"] for e in events if e["event"] == "meter"), [])
+    refused: list[dict[str, Any]] = next(
+        (e["refused"] for e in events if e["event"] == "meter"), []
+    )
     return [r["text"] for r in refused]
 
 
@@ -560,7 +570,9 @@ def _warnings(
     ]
     return [
         *start.notes,
-        *trace.warnings(window.start_ns, window.stop_ns, _charged(start), _expected(start)),
+        *trace.warnings(
+            window.start_ns, window.stop_ns, charged(start, trace.domains), _expected(start)
+        ),
         *told,
     ]
 

@@ -249,15 +249,15 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
     told = next(e for e in events if e["event"] == "plan")
     at = {e["event"]: e["t_ns"] for e in events}
     window = measure.Window(at["window_start"], at["window_stop"])
-    charged = measure._charged(start)
+    charges = measure.charged(start, trace.domains)
     scale = {"train": 1 / told["share_of_training"], "predict": 1 / told["predict_share"]}
     duration_s = energy_j = 0.0
     for name, begin, end in measure.phase_spans(events, window):
         factor = scale.get(name, 1.0)
-        joules = sum(j for d, j in trace.phase_energy_j(begin, end).items() if charged(d))
+        joules = sum(j for d, j in trace.phase_energy_j(begin, end).items() if charges(d))
         duration_s += factor * (end - begin) / 1e9
         energy_j += factor * joules
-    domains = trace.energy(window.start_ns, window.stop_ns, charged)
+    domains = trace.energy(window.start_ns, window.stop_ns, charges)
     level = min((d.level for d in domains if d.charged and d.energy_j is not None), default="M0")
     return Forecast(
         steps=told["steps"], total_steps=told["total_steps"], duration_s=duration_s,
@@ -285,7 +285,7 @@ def _score(plan: Plan, out: Path, folder: Path) -> records.Metric:
     classes = plan.card.labels.classes
     predictions = data.read_predictions(out, len(plan.resolved.scored.labels), classes)
     predictions.write(folder / "predictions.parquet")
-    return metrics.score(plan.card.metric, plan.resolved.scored.labels, predictions.classes)
+    return metrics.score(plan.card.metric, plan.resolved.scored.labels, predictions.labels)
 
 
 def _command(work: Path, spec: Spec, plan: Plan, plan_steps: int | None = None) -> list[str]:

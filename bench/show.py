@@ -131,11 +131,15 @@ def _score(record: Record) -> list[tuple[str, str]]:
 
 def _measured(record: Record) -> list[tuple[str, str]]:
     measured = [d for d in record.charged if d.method in ("counter", "integral")]
-    estimated = [d for d in record.charged if d.method == "modelled"]
+    estimated = [d for d in record.domains if d.method == "modelled"]
     missing = [d for d in record.charged if d.method == "missing"]
     said = [("measured", _domains(measured) or "nothing")]
     if estimated:
-        said.append(("estimated", "; ".join(f"{_domain(d)}: {d.reason}" for d in estimated)))
+        counted = "" if estimated[0].charged else ", not counted"
+        said += [
+            ("estimated" if i == 0 else "", f"{_domain(d)}{counted}: {d.reason}")
+            for i, d in enumerate(estimated)
+        ]
     if missing:
         said.append(("missing", "; ".join(f"{d.domain}: {d.reason}" for d in missing)))
     said += [("not covered" if i == 0 else "", t) for i, t in enumerate(record.not_covered)]
@@ -243,7 +247,7 @@ def tasks(cards: list[Card]) -> Table:
 
 def models(described: list[dict[str, Any]]) -> Table:
     rows = [
-        (d["name"], d["track"], f"{d['parameters'] / 1e6:.1f} M", d["summary"]) for d in described
+        (d["name"], d["track"], f"{d['parameters'] / 1e6:.1f} M", d["about"]) for d in described
     ]
     return _list(["model", "track", "parameters", "what it is"], rows)
 
@@ -254,21 +258,38 @@ def recipes(described: list[dict[str, Any]]) -> Table:
 
 
 def facts_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """A described model or recipe: one line a fact, settings one a line."""
-    said = []
+    """A described model or recipe, one line a fact; settings have a line each."""
+    said: list[tuple[str, str]] = []
     for key, value in facts.items():
-        if isinstance(value, dict):
-            said += [
-                (key if i == 0 else "", f"{k} = {v}") for i, (k, v) in enumerate(value.items())
-            ]
-        elif value is not None:
-            said.append((key.replace("_", " "), str(value)))
+        lines = _fact_lines(value)
+        said += [(key if i == 0 else "", line) for i, line in enumerate(lines)]
     return said
+
+
+def _fact_lines(value: Any) -> list[str]:
+    match value:
+        case None | [] | {}:
+            return []
+        case [dict(), *_]:  # the settings of a recipe
+            return [f"{v['name']} = {_default(v['default'])}  {v['about']}" for v in value]
+        case list() | tuple():
+            return [", ".join(map(str, value))]
+        case dict():
+            return [f"{k} = {v}" for k, v in value.items()]
+        case bool() | str() | float():
+            return [str(value)]
+        case int():
+            return [f"{value:,}"]
+    return [str(value)]
+
+
+def _default(value: Any) -> str:
+    return "the model's own" if value is None else str(value)
 
 
 def doctor(report: list[Status]) -> Table:
     rows = [
-        (r.name, "works" if r.works else "no", r.what if r.works else r.reason, r.fix or "")
+        (r.name, "works" if r.works else "no", r.what if r.works else r.reason or "", r.fix or "")
         for r in report
     ]
     return _list(["meter", "", "what it reads, or why not", "what mends it"], rows)

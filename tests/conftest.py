@@ -27,3 +27,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None
     monkeypatch.setenv("HF_HOME", str(tmp_path_factory.getbasetemp() / "hf-home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: refuses at once
+
+
+@pytest.fixture
+def bench(capfd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The `bench` command, in an empty folder; see tests/command.py."""
+    from tests.command import Command
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return Command(capfd, monkeypatch)

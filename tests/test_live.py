@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from bench.live import Line, fields, fit
 from bench.measure import Progress
@@ -23,7 +24,7 @@ def test_the_line_says_where_the_run_is_and_what_it_will_come_to() -> None:
 
 
 def test_an_estimate_is_marked() -> None:
-    assert "~350 W" in fields(RUNNING, 400, estimated=True)
+    assert "~350 W" in fields(replace(RUNNING, estimated=True), 400)
 
 
 def test_no_forecast_before_training_shows_its_pace() -> None:
@@ -46,7 +47,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_is_redrawn_and_left_clean() -> None:
     stream = Terminal()
-    with Line(400, estimated=False, stream=stream) as line:
+    with Line(400, stream=stream) as line:
         line(RUNNING)
     assert stream.getvalue().startswith("\r\x1b[K")
     assert stream.getvalue().endswith("\r\x1b[K")
@@ -54,7 +55,7 @@ def test_a_terminal_is_redrawn_and_left_clean() -> None:
 
 def test_a_log_gets_a_plain_line_now_and_then() -> None:
     stream = io.StringIO()
-    with Line(400, estimated=False, stream=stream) as line:
+    with Line(400, stream=stream) as line:
         line(RUNNING)
         line(RUNNING)
     assert stream.getvalue().count("\n") == 1
@@ -63,7 +64,7 @@ def test_a_log_gets_a_plain_line_now_and_then() -> None:
 
 def test_a_killed_terminal_does_not_end_the_run() -> None:
     stream = Terminal()
-    line = Line(400, estimated=False, stream=stream)
+    line = Line(400, stream=stream)
     stream.close()
     line(RUNNING)
     line(RUNNING)

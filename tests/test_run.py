@@ -1,0 +1,221 @@
+"""`bench run` from data to leaderboard, as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import measure, record
+from tests.command import write_reviews
+from tests.power.simulated import (
+    Constant,
+    SimulatedGpu,
+    SimulatedGpus,
+    SimulatedRapl,
+    Square,
+    build_nvml,
+)
+from tests.test_measure import no_process_of, text_of, wait_for
+
+TINY = ["--task", "sst2", "--model", "transformer-tiny", "--data", "reviews", "--set", "epochs=2"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with a small data set in it."""
+    write_reviews(tmp_path / "reviews")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "COLUMNS": "100", **environment},
+    )  # fmt: skip
+
+
+def bench(*arguments: str, code: int = 0, **environment: str) -> str:
+    """Standard output of a `bench` command that ends with `code`."""
+    process = start(*arguments, **environment)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, out + err
+    return out
+
+
+def runs(folder: Path) -> list[record.Record]:
+    return [record.read(f) for f in record.folders([folder / "runs"])]
+
+
+def test_from_data_to_leaderboard_on_two_simulated_gpus(folder: Path, tmp_path: Path) -> None:
+    gpus = SimulatedGpus(
+        tmp_path / "nvml.conf", build_nvml(tmp_path / "lib"),
+        [SimulatedGpu(Square(100, 400, 0.7)), SimulatedGpu(Constant(250))],
+    )  # fmt: skip
+    with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
+        environment = {**gpus.environment(), **rapl.environment()}
+        out = bench("run", *TINY, "--runs", "3", "--region", "Germany", **environment)
+        assert out.count("qualified accuracy per kWh") == 3
+        assert "Germany" in out
+        assert "NOT the official data" in out
+        found = runs(folder)
+        assert len({r.spec.seed for r in found}) == 3
+        for run, place in zip(found, record.folders([folder / "runs"]), strict=True):
+            assert run.status == "complete"
+            assert run.level == "M1"
+            assert run.coverage == "gpu+cpu"
+            assert run.metric
+            assert run.metric.value > 0.9
+            events = {e["event"]: e["t_ns"] for e in measure.read_events(place / "events.jsonl")}
+            window = events["window_start"], events["window_stop"]
+            for i, gpu in enumerate(gpus.gpus):
+                (domain,) = [d for d in run.domains if d.domain == f"gpu:{gpu.uuid}"]
+                truth_j = gpus.energy_j(i, *window)
+                assert domain.energy_j == pytest.approx(truth_j, rel=0.01)
+                assert domain.charged
+        assert {p.name for p in found[0].phases} >= {"prepare", "train", "evaluate", "predict"}
+
+    board = json.loads(bench("leaderboard", "--format", "json"))
+    (cell,) = board["cells"]
+    assert "M1" in json.dumps(cell)
+    assert bench("leaderboard").count("transformer-tiny") >= 1
+    rows = list(csv.DictReader(io.StringIO(bench("leaderboard", "--format", "csv"))))
+    assert len(rows) == 1
+    assert "| " in bench("leaderboard", "--format", "markdown")
+    first, second = (r.run_id for r in found[:2])
+    assert "McNemar" in bench("compare", first, second)
+    assert first in bench("show", first[:8])
+
+
+def test_an_estimate_never_stands_in_a_measured_table(folder: Path, tmp_path: Path) -> None:
+    bench("run", *TINY)
+    with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
+        bench("run", *TINY, **rapl.environment())
+    estimated, measured = sorted(runs(folder), key=lambda r: r.level)
+    assert (estimated.level, measured.level) == ("M0", "M1")
+    assert measured.coverage == "cpu", "memory is estimated beside the measurement, not in its sum"
+    cells = json.loads(bench("leaderboard", "--format", "json"))["cells"]
+    assert len(cells) == 2
+
+
+def test_a_seed_replays_a_run_exactly(folder: Path) -> None:
+    bench("run", *TINY)
+    (first,) = runs(folder)
+    bench("run", *TINY, "--seed", str(first.spec.seed))
+    again = next(r for r in runs(folder) if r.run_id != first.run_id)
+    assert again.spec.seed_origin == "user"
+    predictions = [
+        (folder / "runs" / "sst2" / r.run_id / "predictions.parquet").read_bytes()
+        for r in (first, again)
+    ]
+    assert predictions[0] == predictions[1]
+    assert first.entry_key() == again.entry_key()
+
+
+def test_a_plan_keeps_nothing_and_predicts(folder: Path) -> None:
+    out = bench("run", *TINY, "--plan", "--runs", "3")
+    assert "one run" in out
+    assert "3 runs" in out
+    assert "Wh" in out or " J" in out
+    assert "CO2e" in out
+    assert not list(record.folders([folder / "runs"]))
+    assert not list((folder / "runs").iterdir())
+
+
+def test_a_budget_ends_a_run_with_its_predictions(folder: Path) -> None:
+    bench("run", *TINY, "--set", "epochs=10000", "--budget", "6s")
+    (run,) = runs(folder)
+    assert run.status == "budget"
+    assert run.metric
+    assert run.duration_s < 60
+
+
+def test_the_scored_labels_never_reach_the_worker(folder: Path) -> None:
+    process = start("run", *TINY, "--set", "epochs=10000")
+    wait_for(lambda: list((folder / "runs").glob(".work-*/task/scored.jsonl")))
+    (work,) = (folder / "runs").glob(".work-*")
+    scored = [json.loads(line) for line in (work / "task" / "scored.jsonl").open()]
+    labelled = [json.loads(line) for line in (work / "task" / "train.jsonl").open()]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert "label" in labelled[0]
+    assert all(set(row) == {"id", "sentence"} for row in scored)
+
+
+def test_an_interrupt_keeps_what_was_measured(folder: Path) -> None:
+    process = start("run", *TINY, "--set", "epochs=10000", "--runs", "2")
+    wait_for(
+        lambda: any('"step"' in text_of(p) for p in (folder / "runs").glob("*/*/events.jsonl")), 60
+    )
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+    (run,) = runs(folder)
+    assert run.status == "interrupted"
+    assert run.energy_j
+    assert not list((folder / "runs").glob(".work-*"))
+    assert "interrupted" in out
+
+
+def test_a_killed_bench_is_recovered_by_the_next_command(folder: Path) -> None:
+    process = start("run", *TINY, "--set", "epochs=10000")
+    wait_for(
+        lambda: any('"step"' in text_of(p) for p in (folder / "runs").glob("*/*/events.jsonl")), 60
+    )
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: no_process_of(folder))
+    board = start("leaderboard")
+    _, err = board.communicate(timeout=60)
+    assert "recovered run" in err
+    (run,) = runs(folder)
+    assert run.status == "interrupted"
+    assert run.energy_j
+
+
+def test_a_failing_worker_says_why(folder: Path) -> None:
+    out = bench("run", *TINY, "--set", "learning_rate=1e30", "--set", "clip_norm=0", code=1)
+    (run,) = runs(folder)
+    assert run.status == "failed"
+    assert run.failure
+    assert "loss" in run.failure
+    assert run.failure[:20] in out
+
+
+def test_a_replayed_trace_gives_its_energy(folder: Path, tmp_path: Path) -> None:
+    with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
+        bench("run", *TINY, **rapl.environment())
+    (measured,) = runs(folder)
+    trace = folder / "runs" / "sst2" / measured.run_id / "trace.parquet"
+    bench("run", *TINY, "--replay-trace", str(trace))
+    replayed = next(r for r in runs(folder) if r.run_id != measured.run_id)
+    assert not replayed.rankable
+    (package,) = [d for d in replayed.domains if d.domain == "cpu:package-0"]
+    assert package.energy_j == pytest.approx(60 * replayed.duration_s, rel=0.05)
+
+
+@pytest.mark.shared
+def test_the_official_data_is_recognised_and_learned(folder: Path, shared_data: Path) -> None:
+    out = bench(
+        "run", "--task", "sst2", "--model", "transformer-tiny", "--data", str(shared_data),
+        "--budget", "30s",
+    )  # fmt: skip
+    (run,) = runs(folder)
+    assert run.spec.data.official
+    assert "the official data" in out
+    assert run.metric
+    assert run.metric.n == 872
+    assert run.metric.value > 0.6
