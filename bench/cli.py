@@ -145,7 +145,7 @@ def run(
             console.print(show.grid(show.record_lines(record, folder, planned.region)))
             if record.status in ("failed", "interrupted"):
                 raise typer.Exit(130 if record.status == "interrupted" else 1)
-    console.print(f"next: {show.next_command(task, runs, seed)}")
+    console.print(show.grid(show.next_lines(record, runs, seed)))
 
 
 @app.command()

@@ -20,29 +20,36 @@ if TYPE_CHECKING:
 
 _LEVELS = {
     "M0": "estimated, not measured",
-    "M1": "software counters",
-    "M2": "node or wall meter",
-    "M3": "calibrated meter",
+    "M1": "measured by software counters",
+    "M2": "measured at the node or wall",
+    "M3": "measured by a calibrated meter",
 }
 
+Lines = list[tuple[str, str]]
+"""(label, text) of each line; a line without a label goes on with the last."""
 
-def record_lines(record: Record, folder: Path, region: Region) -> list[tuple[str, str]]:
-    """(label, text) for each line of the summary; a label may be empty: more of the last."""
+
+def record_lines(record: Record, folder: Path, region: Region) -> Lines:
+    """One run: the result first, then how it was measured, then what makes it doubtful."""
     said = [("run", _headline(record)), ("data", _data(record))]
     if record.failure:
         said.append((record.status, record.failure))
-    said += _accuracy(record.metric) if record.metric else [("accuracy", "none: no predictions")]
+    said += _metric(record.metric) if record.metric else [("result", "none: no predictions")]
     said += _energy(record)
     said += _carbon(record, region)
     said.append(("time", show_duration(record.duration_s)))
     said += _score(record)
     said += _measured(record)
-    said += [("warning" if i == 0 else "", w.message) for i, w in enumerate(record.warnings)]
+    said += _labelled("warning", [w.message for w in record.warnings])
     said.append(("folder", str(folder)))
     return said
 
 
-def grid(said: list[tuple[str, str]]) -> Table:
+def _labelled(label: str, texts: Sequence[str]) -> Lines:
+    return [(label if i == 0 else "", text) for i, text in enumerate(texts)]
+
+
+def grid(said: Lines) -> Table:
     """The lines as two aligned columns that wrap in a narrow terminal."""
     from rich.table import Table
     from rich.text import Text
@@ -65,10 +72,10 @@ def printable(text: str) -> str:
 
 def _headline(record: Record) -> str:
     s = record.spec
-    origin = "drawn" if s.seed_origin == "harness" else "given: a replay, not ranked"
+    origin = "" if s.seed_origin == "harness" else " (given: a replay, not ranked)"
     return (
-        f"{record.run_id}: {s.task}, {s.model}, {s.recipe}, seed {s.seed} ({origin}), "
-        f"{s.device} on {s.hardware}"
+        f"{record.run_id}  {s.model}, {s.recipe}, seed {s.seed}{origin}; "
+        f"{s.hardware}; {record.started_at[:16].replace('T', ' ')} UTC"
     )
 
 
@@ -76,39 +83,41 @@ def _data(record: Record) -> str:
     d = record.spec.data
     rows = ", ".join(f"{n:,} {split}" for split, n in d.rows.items())
     name = "official" if d.official else f"NOT the official data (board {d.board()})"
-    return f"{name}, from {d.source}: {rows}"
+    return f"{record.spec.task}, {name}, {d.source}: {rows}"
 
 
-def _accuracy(metric: Metric) -> list[tuple[str, str]]:
+def _metric(metric: Metric) -> Lines:
     low, high = score.wilson_interval(metric)
-    counted = f" ({metric.statistics['correct']:.0f} of {metric.n})" if metric.correct else ""
+    counted = f"{metric.statistics['correct']:.0f} of {metric.n}; " if metric.correct else ""
     return [
         (
-            metric.name,
-            f"{100 * metric.value:.1f} %{counted}, 95 % from the split's size alone: "
-            f"{100 * low:.1f} to {100 * high:.1f} %; chance {100 * metric.chance:.1f} %",
+            "result",
+            f"{metric.name} {100 * metric.value:.1f} % ({counted}chance "
+            f"{100 * metric.chance:.1f} %; the split's size alone allows "
+            f"{100 * low:.1f} to {100 * high:.1f} %)",
         )
     ]
 
 
-def _energy(record: Record) -> list[tuple[str, str]]:
+def _energy(record: Record) -> Lines:
     if record.energy_j is None:
-        return [("energy", "unknown: a charged meter could not be read")]
-    parts = {p.name: record.phase_energy_j(p.name) or 0.0 for p in record.phases}
-    split = ", ".join(f"{name} {show_energy(j)}" for name, j in parts.items())
-    return [("energy", f"{_with_band(record)} ({_LEVELS[record.level]})"), ("", split)]
+        return [("energy", "unknown: a meter that counts could not be read")]
+    parts = {p.name: record.phase_energy_j(p.name) for p in record.phases}
+    parts["other"] = parts.pop("other", None)  # last: it lies between the others
+    split = ", ".join(f"{name} {show_energy(j)}" for name, j in parts.items() if j is not None)
+    return _labelled("energy", [f"{_with_doubt(record)}, {_LEVELS[record.level]}", split])
 
 
-def _with_band(record: Record) -> str:
+def _with_doubt(record: Record) -> str:
     energy_j = record.energy_j or 0.0
     if record.level == "M0":
-        low = sum(d.band_j[0] if d.band_j else d.energy_j or 0 for d in record.charged)
-        high = sum(d.band_j[1] if d.band_j else d.energy_j or 0 for d in record.charged)
-        return f"about {show_energy(energy_j)}, between {show_energy(low)} and {show_energy(high)}"
+        bands = [d.band_j or (d.energy_j or 0.0, d.energy_j or 0.0) for d in record.charged]
+        low, high = (sum(band[i] for band in bands) for i in (0, 1))
+        return f"about {show_energy(energy_j)} ({show_energy(low)} to {show_energy(high)})"
     return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j or 0.0)}"
 
 
-def _carbon(record: Record, region: Region) -> list[tuple[str, str]]:
+def _carbon(record: Record, region: Region) -> Lines:
     if record.energy_j is None:
         return []
     grams = g_co2e(record.energy_j, region.g_per_kwh)
@@ -116,52 +125,44 @@ def _carbon(record: Record, region: Region) -> list[tuple[str, str]]:
     return [
         (
             "carbon",
-            f"{show_emissions(grams)} at {significant(region.g_per_kwh)} g/kWh "
-            f"({region.name} {region.year}, {region.source}{assumed})",
+            f"{show_emissions(grams)} ({region.name} {region.year}, "
+            f"{significant(region.g_per_kwh)} g/kWh, {region.source}, {region.kind}{assumed})",
         )
     ]
 
 
-def _score(record: Record) -> list[tuple[str, str]]:
+def _score(record: Record) -> Lines:
     if not record.rankable or record.metric is None or record.energy_j is None:
         return [("score", "none: this run can't be ranked")]
     value = score.score([record.metric.skill], [record.energy_j])
-    return [("score", f"{significant(value)} qualified accuracy per kWh (one run)")]
+    return [("score", f"{significant(value)} qualified accuracy per kWh, this run alone")]
 
 
-def _measured(record: Record) -> list[tuple[str, str]]:
+def _measured(record: Record) -> Lines:
     measured = [d for d in record.charged if d.method in ("counter", "integral")]
     estimated = [d for d in record.domains if d.method == "modelled"]
     missing = [d for d in record.charged if d.method == "missing"]
-    said = [("measured", _domains(measured) or "nothing")]
+    said = _labelled("measured", [_domain(d) for d in measured] or ["nothing"])
     if estimated:
         counted = "" if estimated[0].charged else ", not counted"
-        said += [
-            ("estimated" if i == 0 else "", f"{_domain(d)}{counted}: {d.reason}")
-            for i, d in enumerate(estimated)
-        ]
-    if missing:
-        said.append(("missing", "; ".join(f"{d.domain}: {d.reason}" for d in missing)))
-    said += [("not covered" if i == 0 else "", t) for i, t in enumerate(record.not_covered)]
-    return said
-
-
-def _domains(domains: list[DomainEnergy]) -> str:
-    return "; ".join(_domain(d) for d in domains)
+        names = ", ".join(f"{d.kind} {show_energy(d.energy_j or 0.0)}" for d in estimated)
+        formulas = f"formulas and inputs: bench show {record.run_id[:8]} --json"
+        said.append(("estimated", f"{names}{counted} ({formulas})"))
+    said += _labelled("missing", [f"{d.domain}: {d.reason}" for d in missing])
+    return said + _labelled("no meter", record.not_covered)
 
 
 def _domain(d: DomainEnergy) -> str:
-    name = f"{d.device} ({d.domain})" if d.kind == "gpu" else d.domain
+    name = f"{d.device} {d.domain}" if d.kind == "gpu" else d.domain
     sure = "" if d.uncertainty_j is None else f" ± {show_energy(d.uncertainty_j)}"
-    if d.method == "modelled":
-        return f"{name} {show_energy(d.energy_j or 0.0)}"
-    return f"{name} {show_energy(d.energy_j or 0.0)}{sure} by {d.method}"
+    checked = "" if d.disagreement is None else f", integral {100 * d.disagreement:.1f} % off"
+    return f"{name} {show_energy(d.energy_j or 0.0)}{sure} by {d.method}{checked}"
 
 
 # --- before a run --------------------------------------------------------------------------------
 
 
-def plan_lines(plan: Plan) -> list[tuple[str, str]]:
+def plan_lines(plan: Plan) -> Lines:
     """What will run, on what data and device."""
     card, data, located = plan.card, plan.resolved, plan.located
     official = "the official data" if data.identity.official else "NOT the official data"
@@ -181,7 +182,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     return said
 
 
-def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> list[tuple[str, str]]:
+def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> Lines:
     """What `bench run --plan` predicts, for one run and for all."""
     about = "estimated" if forecast.level == "M0" else "from measured power"
     grams = g_co2e(forecast.energy_j, plan.region.g_per_kwh)
@@ -201,17 +202,20 @@ def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> list[tuple[str,
     return said
 
 
-def next_command(task: str, runs: int, seed: int | None) -> str:
-    """The command that most users want after a run."""
+def next_lines(record: Record, runs: int, seed: int | None) -> Lines:
+    """The commands that a user is likely to want after a run."""
+    said = [f"bench leaderboard --task {record.spec.task}"]
     if runs < 3 and seed is None:
-        return f"bench leaderboard --task {task}   (three runs make a ranked entry: --runs 3)"
-    return f"bench leaderboard --task {task}"
+        said[0] += "   (three runs make a ranked entry: --runs 3)"
+    if record.level == "M0":
+        said.append("bench doctor   (why nothing was measured, and what mends it)")
+    return _labelled("next", said)
 
 
 # --- lists ---------------------------------------------------------------------------------------
 
 
-def card_lines(card: Card) -> list[tuple[str, str]]:
+def card_lines(card: Card) -> Lines:
     """One task as a person reads it."""
     pinned = card.fingerprints
     reference = f"{card.reference.model} at {card.reference.value:g} ({card.reference.source})"
@@ -257,7 +261,7 @@ def recipes(described: list[dict[str, Any]]) -> Table:
     return _list(["recipe", "what it does", "charged"], rows)
 
 
-def facts_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def facts_lines(facts: dict[str, Any]) -> Lines:
     """A described model or recipe, one line a fact; settings have a line each."""
     said: list[tuple[str, str]] = []
     for key, value in facts.items():
