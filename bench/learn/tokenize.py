@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from tokenizers import (
@@ -21,23 +23,42 @@ from bench.learn.batches import Packed, pack
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def train(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
-    """A lower-case WordPiece tokenizer (as BERT's) that puts [CLS] and [SEP] around texts."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+def train(texts: Sequence[str], vocabulary_size: int) -> Tokenizer:
+    """A lower-case WordPiece tokenizer (as BERT's) that puts [CLS] and [SEP] around texts; the
+    same one for the same texts."""
+    trained = _tokenizer(models.WordPiece(unk_token="[UNK]"))
+    characters = sorted(set("".join(map(trained.normalizer.normalize_str, _alphabet(texts)))))
+    inner = [f"##{character}" for character in characters if not character.isspace()]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, special_tokens=SPECIAL, min_frequency=2, show_progress=False
+        vocab_size=vocabulary_size,
+        # The trainer numbers what it meets in random order, and breaks ties by number.
+        special_tokens=SPECIAL + inner,
+        min_frequency=2,
+        limit_alphabet=len(characters),
+        show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
+    trained.train_from_iterator(texts, trainer)
+    vocabulary = trained.get_vocab()
+    tokenizer = _tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(SPECIAL)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=list(ids.items()),
+        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
     )
     return tokenizer
+
+
+def _tokenizer(model: models.Model) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _alphabet(texts: Sequence[str]) -> list[str]:
+    return sorted(set().union(*texts))
 
 
 def load(folder: Path) -> Tokenizer:
@@ -56,8 +77,33 @@ def encode(
 ) -> Packed:
     """Each input (one text or a pair) as ids with special tokens, cut to `max_length`."""
     tokenizer.no_padding()
+    if inputs and len(inputs[0]) > 1:
+        tokenizer.enable_truncation(max_length)
+        encoded = tokenizer.encode_batch_fast(inputs)
+        return pack([e.ids for e in encoded], [e.type_ids for e in encoded], labels)
+    texts = [text for (text,) in inputs]
+    if _splits_at_spaces(tokenizer):
+        return pack(_encode_by_word(tokenizer, texts, max_length), None, labels)
     tokenizer.enable_truncation(max_length)
-    pairs = len(inputs) > 0 and len(inputs[0]) > 1
-    encoded = tokenizer.encode_batch_fast(inputs if pairs else [i[0] for i in inputs])
-    segments = [e.type_ids for e in encoded] if pairs else None
-    return pack([e.ids for e in encoded], segments, labels)
+    return pack([e.ids for e in tokenizer.encode_batch_fast(texts)], None, labels)
+
+
+def _splits_at_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether a text's ids are those of its words, as in BERT's tokenizers."""
+    facts = json.loads(tokenizer.to_str())
+    kinds = [(facts[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+
+
+def _encode_by_word(tokenizer: Tokenizer, texts: list[str], max_length: int) -> list[list[int]]:
+    """Encode each distinct word once: an eighth of the time on the many phrases of SST-2."""
+    tokenizer.no_truncation()
+    first, last = tokenizer.encode("").ids
+    split = [text.split(" ") for text in texts]
+    words = sorted(set(chain.from_iterable(split)))
+    encoded = tokenizer.encode_batch_fast(words, add_special_tokens=False)
+    ids = {word: e.ids for word, e in zip(words, encoded, strict=True)}
+    return [
+        [first, *islice(chain.from_iterable(map(ids.__getitem__, s)), max_length - 2), last]
+        for s in split
+    ]

@@ -79,7 +79,7 @@ _MEMORY_HINT = "a smaller --set batch_size=... or max_length=... needs less"
 def _is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _fail(events: Events, kind: str, message: str, hint: str | None) -> int:
@@ -165,10 +165,13 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
 
     spec, checkpoint = job.spec, job.checkpoint
     recipe = recipes.build(spec.recipe, spec.settings)
+    if recipe.precision == "bfloat16" and device.type == "cpu" and not has_bf16_products():
+        message = "this processor emulates bfloat16: it will be slower than float32 here"
+        events.send("warning", id="slow-bf16", message=message)
     task = data.read_task_folder(task_folder)
     if checkpoint is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
-        texts = (text for texts in task.train.inputs for text in texts)
+        texts = [text for texts in task.train.inputs for text in texts]
         tokenizer = tokenize.train(texts, recipe.vocabulary_size)
     else:
         tokenizer = tokenize.load(checkpoint)

@@ -17,7 +17,7 @@ class Scratch:
     layers: int
     heads: int
     about: str
-    pooling: Literal["first", "mean"] = "mean"
+    pooling: Literal["first", "mean"] = "first"
     settings: dict[str, Any] = field(default_factory=dict)
 
     def shape(self, vocabulary: int, max_length: int, pairs: bool) -> Shape:
