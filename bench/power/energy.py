@@ -28,6 +28,7 @@ MOST_GAP_S = 3.0
 LEAST_HZ, LEAST_SAMPLES = 1.0, 60  # or 10 Hz over the whole of a shorter window
 
 _DENSE_S = 0.02  # readings this close show when a counter moved
+_POLL_S = 0.006  # as close as readings come
 _EDGE_S = 0.5  # a window may reach this far beyond the readings
 _FROZEN_S = 1.0
 _LEAP = 2.0  # times the power limit: boards may exceed it for milliseconds
@@ -259,6 +260,37 @@ class Cover:
         return cls(max(inside, 1), float(late_s), float(early_s), float(max(gaps)), float(share))
 
 
+@dataclass(frozen=True)
+class Tick:
+    """How often a register changes, s, how sure that is, and how much it varies (k = 2)."""
+
+    length_s: float
+    unsure_s: float
+    jitter_s: float
+
+    @classmethod
+    def measure(cls, t: Floats, values: Floats) -> Tick | None:
+        """From where readings are thick; None where they are not, or nothing changed.
+
+        A register that changes faster than it is read yields the time between readings: an upper
+        bound, which is all that is needed. Reading every 5 ms scatters the length by itself; what
+        is left of the scatter is the register's.
+        """
+        moved = np.flatnonzero(np.diff(values) != 0) + 1
+        if len(moved) < 2:
+            return None
+        width, apart = t[moved] - t[moved - 1], np.diff(t[moved])
+        thick = (width[1:] <= _DENSE_S) & (width[:-1] <= _DENSE_S) & (apart <= _FROZEN_S)
+        if not thick.any():
+            return None
+        middle_s = float(np.median(apart[thick]))
+        near = thick & (np.abs(apart - middle_s) <= max(middle_s / 4, _POLL_S))
+        by_reading = float(np.mean(width[1:][near] ** 2 + width[:-1][near] ** 2)) / 12
+        own = max(0.0, float(np.var(apart[near])) - by_reading)
+        unsure_s = 2 * math.sqrt((by_reading + own) / int(np.sum(near)))
+        return cls(float(np.mean(apart[near])), unsure_s, 2 * math.sqrt(own))
+
+
 class Integral:
     """Energy as the trapezoid over readings of power, which may be means over `average_s`."""
 
@@ -305,6 +337,19 @@ class Integral:
         last = int(np.searchsorted(self.t, stop)) + 1
         return self.t[first:last], self.power_w[first:last]
 
+    def blindness(self, start: float, stop: float) -> tuple[float, float]:
+        """(the longest time without news within a short window, s; the swing around it, W)."""
+        t, power_w = self._near(start, stop)
+        wider = self._near(2 * start - stop, 2 * stop - start)[1]
+        longest_s = float(np.max(np.diff(t))) if len(t) > 1 else stop - start
+        return max(longest_s, self._refresh_s), float(np.ptp(wider)) if len(power_w) else 0.0
+
+    @cached_property
+    def _refresh_s(self) -> float:
+        """How often the register of power is renewed; 0 where it never changed."""
+        tick = Tick.measure(self.t, self.power_w)
+        return tick.length_s if tick else 0.0
+
     def _swing_w(self, x: float) -> float:
         """How far power swings within one average of `x`."""
         near = self._near(x - self.average_s, x + self.average_s)[1]
@@ -326,7 +371,8 @@ class TickedCounter:
         self._integral = integral
         self._limit_w = limit_w
         self._moved = np.flatnonzero(np.diff(energy_j) != 0) + 1
-        self.tick_s, self._spread_s = self._measure_tick()
+        self._tick = Tick.measure(t, energy_j)
+        self.tick_s = self._tick.length_s if self._tick else None
 
     @property
     def usable(self) -> bool:
@@ -355,10 +401,7 @@ class TickedCounter:
         if j < 0 or j == len(at) - 1:
             return self._beyond(x, max(j, 0))
         span_s, joules = at[j + 1] - at[j], values[j + 1] - values[j]
-        share, shaped = self._share(x, at[j], at[j + 1])
-        around = self._mean_w(j - 1), self._mean_w(j + 1)
-        step_w = max(around) - min(around)
-        bend = step_w * span_s * share * (1 - share) * (0.5 if shaped else 1.0)
+        share, bend = self._share(x, j)
         shift = joules / span_s * ((1 - share) * unsure[j] + share * unsure[j + 1])
         return Sure(float(values[j] + share * joules), float(math.hypot(bend, shift)))
 
@@ -381,15 +424,24 @@ class TickedCounter:
         unsure_j = math.hypot(abs(joules) * doubt, power_w * unsure[j])
         return Sure(float(value + joules), float(unsure_j))
 
-    def _share(self, x: float, since: float, until: float) -> tuple[float, bool]:
-        """The share of a tick's energy that came before `x`, and whether power readings say so."""
+    def _share(self, x: float, j: int) -> tuple[float, float]:
+        """The share of a tick's energy that came before `x`, and its uncertainty, J.
+
+        Power readings give the shape. Between two of them, or within one renewal of the register,
+        power may have done anything that it did nearby; without them, within the whole tick.
+        """
+        since, until = self._located[0][j : j + 2]
+        even = (x - since) / (until - since)
+        most_s = (until - since) * even * (1 - even)
         power = self._integral
         if power.usable and not power.average_s:
             whole = power.to(until) - power.to(since)
             share = (power.to(x) - power.to(since)) / whole if whole > 0 else -1.0
             if 0 <= share <= 1:
-                return share, True
-        return (x - since) / (until - since), False
+                blind_s, swing_w = power.blindness(since, until)
+                return share, swing_w * min(blind_s / 2, most_s)
+        around = [self._mean_w(k) for k in range(j - 2, j + 3)]
+        return even, (max(around) - min(around)) * most_s
 
     def _mean_w(self, j: int) -> float:
         """Mean power between ticks j and j + 1, of the nearest pair at the ends."""
@@ -397,39 +449,27 @@ class TickedCounter:
         j = min(max(j, 0), len(at) - 2)
         return float((values[j + 1] - values[j]) / (at[j + 1] - at[j]))
 
-    def _measure_tick(self) -> tuple[float | None, float]:
-        """(tick, spread) in seconds, from where readings are thick; (None, 0) where none are.
-
-        A counter that moves faster than it is read yields the time between readings: an upper
-        bound, which is all that is needed.
-        """
-        seen = self.t[self._moved]
-        if len(seen) < 2:
-            return None, 0.0
-        width = seen - self.t[self._moved - 1]
-        apart = np.diff(seen)
-        apart = apart[(width[1:] <= _DENSE_S) & (width[:-1] <= _DENSE_S) & (apart <= _FROZEN_S)]
-        if not len(apart):
-            return None, 0.0
-        tick_s = float(np.median(apart))
-        near = apart[np.abs(apart - tick_s) <= tick_s / 4]
-        return float(np.mean(near)), float(np.ptp(near))
-
     @cached_property
     def _located(self) -> tuple[Floats, Floats]:
         """The instant of each tick and its uncertainty, s."""
         after, until = self.t[self._moved - 1].copy(), self.t[self._moved]
-        if self.tick_s:
-            after = np.maximum(after, until - self.tick_s - self._spread_s)
+        if self._tick:
+            after = np.maximum(after, until - self._tick.length_s - self._tick.jitter_s)
         at, unsure = (after + until) / 2, (until - after) / 2
-        if self.tick_s and self.tick_s > 2 * _DENSE_S and self._spread_s < self.tick_s / 2:
-            for k in np.flatnonzero(unsure <= _DENSE_S / 2):
-                for j, guess in ((k - 1, at[k] - self.tick_s), (k + 1, at[k] + self.tick_s)):
-                    if 0 <= j < len(at) and after[j] <= guess <= until[j]:
-                        sure = unsure[k] + self._spread_s / 2
-                        if sure < unsure[j]:
-                            at[j], unsure[j] = guess, sure
+        for k in np.flatnonzero(unsure <= _POLL_S) if self._tick else ():
+            for j in (k - 1, k + 1):
+                if 0 <= j < len(at) and unsure[j] > 2 * _POLL_S:
+                    guess, sure = self._beat(at[k], unsure[k], (after[j] + until[j]) / 2)
+                    if after[j] + sure < guess < until[j] - sure and sure < unsure[j]:
+                        at[j], unsure[j] = guess, sure
         return at, unsure
+
+    def _beat(self, known: float, unsure_s: float, near: float) -> tuple[float, float]:
+        """The tick nearest to `near`, counted from one that is known well; its uncertainty."""
+        assert self._tick
+        beats = round((near - known) / self._tick.length_s)
+        each_s = self._tick.jitter_s + self._tick.unsure_s
+        return known + beats * self._tick.length_s, unsure_s + abs(beats) * each_s
 
     def _largest_leap_j(self) -> float:
         """The largest step between ticks that twice the power limit does not explain; 0 if none."""

@@ -9,13 +9,15 @@ sampler, so it imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bench import registry
 from bench.power.processes import Tree
 
 PACKAGE, GROUP = "bench.power.probes", "bench.probes"
+Answer = TypeVar("Answer")
 NEEDS_ARGUMENT = {"replay"}  # not used unless asked for
 
 
@@ -73,6 +75,29 @@ class ProbeLike(Protocol):
     def read(self) -> Iterable[Reading | Mark]: ...
 
     def close(self) -> None: ...
+
+
+class Timed:
+    """Asks for a value and says when it was given: the middle of the call, CLOCK_MONOTONIC in ns.
+
+    On a busy machine a call may be held up for some milliseconds, and then the middle is off by as
+    much: it is asked again, once. A driver that is slow by itself is not.
+    """
+
+    _HELD_UP_NS, _SLOW_NS = 2_000_000, 50_000_000
+
+    def __init__(self) -> None:
+        self._quickest_ns = self._SLOW_NS
+
+    def __call__(self, ask: Callable[[], Answer]) -> tuple[Answer, int]:
+        for _ in range(2):
+            before_ns = time.monotonic_ns()
+            answer = ask()
+            took_ns = time.monotonic_ns() - before_ns
+            self._quickest_ns = min(self._quickest_ns, took_ns)
+            if not self._HELD_UP_NS + 3 * self._quickest_ns < took_ns < self._SLOW_NS:
+                break
+        return answer, before_ns + took_ns // 2
 
 
 def names() -> list[str]:

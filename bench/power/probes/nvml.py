@@ -20,7 +20,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.power.probes import Domain, Mark, Reading, Refusal
+from bench.power.probes import Domain, Mark, Reading, Refusal, Timed
 from bench.power.processes import Tree
 
 LIBRARY = "libnvidia-ml.so.1"
@@ -86,6 +86,7 @@ class _Device:
         self.gpu = _identity(nvml, handle)
         self.name = f"gpu:{self.gpu.uuid}"
         self.lost: str | None = None
+        self._timed = Timed()
         self._ask_ns = 0
         self._told = False
         self._seen: list[float | None] = [None, None, None]  # utilisation, clock, temperature
@@ -122,12 +123,10 @@ class _Device:
         return Domain(self.name, "gpu", self.gpu.name, "M1", GAIN, self.gpu.uuid, None, facts)
 
     def read(self, tree: Tree) -> Iterable[Reading | Mark]:
-        before_ns = time.monotonic_ns()
         if self.lost:
-            yield Reading(self.name, before_ns, error=self.lost)
+            yield Reading(self.name, time.monotonic_ns(), error=self.lost)
             return
-        energy_mj, power_mw, error = self._energy_and_power()
-        t_ns = (before_ns + time.monotonic_ns()) // 2
+        (energy_mj, power_mw, error), t_ns = self._timed(self._energy_and_power)
         if self.lost:
             yield Mark(t_ns, "lost", self.lost, self.name)
         if energy_mj is None and power_mw is None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench.power import machine
-from bench.power.probes import Domain, Reading, Refusal
+from bench.power.probes import Domain, Reading, Refusal, Timed
 from bench.power.processes import Tree
 
 ROOT = "/sys/class/powercap"
@@ -34,6 +34,7 @@ class _Zone:
         self._last_uj = self.raw_uj()
         self._last_s = time.monotonic()
         self._wraps = 0
+        self._timed = Timed()
 
     def raw_uj(self) -> int:
         return int((self.path / "energy_uj").read_text())
@@ -47,12 +48,11 @@ class _Zone:
         return (now_uj + self._wraps * self.range_uj) / 1e6
 
     def read(self) -> Reading:
-        before_ns = time.monotonic_ns()
         try:
-            energy_j = self.energy_j()
+            energy_j, t_ns = self._timed(self.energy_j)
         except (OSError, ValueError) as error:
-            return Reading(self.name, before_ns, error=f"{self.path.name}: {error}")
-        return Reading(self.name, (before_ns + time.monotonic_ns()) // 2, energy_j=energy_j)
+            return Reading(self.name, time.monotonic_ns(), error=f"{self.path.name}: {error}")
+        return Reading(self.name, t_ns, energy_j=energy_j)
 
 
 class Probe:
