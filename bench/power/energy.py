@@ -34,6 +34,7 @@ _FROZEN_S = 1.0
 _LEAP = 2.0  # times the power limit: boards may exceed it for milliseconds
 _TREND_S = 0.5  # the stretch that says how power would have gone on beyond the last tick
 _DOUBTFUL, _WRONG = (0.03, 2.0), (0.05, 3.0)  # disagreement: share, or times the uncertainty
+OF_THE_TRACE = {"sampler-hung": False, "sampler-died": False, "replayed": False, "log-failed": True}
 _SERIOUS = {"contended", "probe-failed"}  # marks that make the energy unfit for a rank
 
 Floats = NDArray[np.float64]
@@ -67,15 +68,15 @@ class Curve:
         self.domain = domain
         self.marks = marks
         self.period_s = 1 / rate_hz
-        self._origin_ns = int(series.t_ns[0]) if len(series.t_ns) else 0
-        t = self._seconds(series.t_ns)
-        has_power, has_energy = ~np.isnan(series.power_w), ~np.isnan(series.energy_j)
+        t_ns, first = np.unique(series.t_ns, return_index=True)
+        self._origin_ns = int(t_ns[0]) if len(t_ns) else 0
+        t = self._seconds(t_ns)
+        power_w, energy_j = series.power_w[first], series.energy_j[first]
+        has_power, has_energy = np.isfinite(power_w), np.isfinite(energy_j)
         average_s = float(domain.facts.get("power_average_s", 0.0))
-        self.integral = Integral(t[has_power], series.power_w[has_power], average_s)
         limit_w = float(domain.facts.get("power_limit_w") or math.inf)
-        self.counter = TickedCounter(
-            t[has_energy], series.energy_j[has_energy], self.integral, limit_w
-        )
+        self.integral = Integral(t[has_power], power_w[has_power], average_s)
+        self.counter = TickedCounter(t[has_energy], energy_j[has_energy], self.integral, limit_w)
 
     def _seconds(self, t_ns: Instants) -> Floats:
         return (t_ns - self._origin_ns) / 1e9
@@ -107,7 +108,9 @@ class Curve:
         disagreement = None
         if counter and integral and counter.value > 0:
             disagreement = abs(counter.value - integral.value) / counter.value
-        energy_j = None if reason or chosen is None else chosen.value
+        energy_j = unsure_j = None
+        if chosen and not reason:
+            energy_j, unsure_j = chosen.value, self._uncertainty_j(chosen, start, stop)
         modelled = self.domain.level == "M0"
         tick_s = self.counter.tick_s if self.counter.usable else None
         energy = DomainEnergy(
@@ -118,7 +121,7 @@ class Curve:
             level=self.domain.level,  # type: ignore[arg-type]
             charged=True,
             energy_j=energy_j,
-            uncertainty_j=None if energy_j is None or not chosen else self._uncertainty_j(chosen),
+            uncertainty_j=unsure_j,
             counter_j=counter.value if counter and not modelled else None,
             integral_j=integral.value if integral and not modelled else None,
             disagreement=None if modelled else disagreement,
@@ -131,10 +134,18 @@ class Curve:
         )
         return energy, self._doubts(energy, counter, integral, start, stop)
 
-    def _uncertainty_j(self, chosen: Sure) -> float:
+    def _uncertainty_j(self, chosen: Sure, start: float, stop: float) -> float:
+        """Of the meter itself, of the edges, and of calls that took long just there."""
         if self.domain.level == "M0":
             return chosen.value * (BAND[1] - 1)
-        return math.hypot(self.domain.gain * chosen.value, chosen.uncertainty)
+        mean_w = chosen.value / max(stop - start, 1e-9)
+        slow_j = [mean_w * self._slow_s(edge) for edge in (start, stop)]
+        return math.hypot(self.domain.gain * chosen.value, chosen.uncertainty, *slow_j)
+
+    def _slow_s(self, x: float) -> float:
+        """How far off the time of readings near `x` may be because the driver took so long."""
+        slow = [m for m in self.marks if m.id == "slow" and m.value]
+        return max((m.value or 0 for m in slow if abs(self._mark_s(m) - x) < 1), default=0.0)
 
     def _cover(self, start: float, stop: float) -> Cover:
         return Cover.of(
@@ -214,8 +225,8 @@ class Curve:
         inside = [m for m in self.marks if start - 1 <= self._mark_s(m) <= stop + 1]
         doubts = []
         for id, count in Counter(m.id for m in inside).items():
-            if id in ("sampler-hung", "sampler-died", "replayed"):
-                continue  # of the whole trace
+            if id in OF_THE_TRACE:
+                continue
             worst = max((m for m in inside if m.id == id), key=lambda m: m.value or 0.0)
             often = f" ({count} times)" if count > 1 else ""
             text = f"{self.domain.name}: {worst.message}{often}"

@@ -18,6 +18,7 @@ class Tree:
         self._proc = str(proc)
         self._lock = threading.RLock()
         self._members: dict[int, int] = {}  # pid -> start time, which tells a reused pid
+        self._known: set[int] = set()
         self._scanned_s = 0.0
         self._lost_ticks = 0  # of members that are gone and whose parent did not inherit the time
         self._last_ticks = 0
@@ -26,14 +27,19 @@ class Tree:
         stat = self._stat(pid)
         with self._lock:
             self._members = {} if stat is None else {pid: stat[1]}
+            self._known = set(self._members)
             self._scanned_s = 0.0
             self._lost_ticks = self._last_ticks = 0
 
     def __contains__(self, pid: int) -> bool:
+        """Whether a process is or was one of the tree: a driver may name it when it has ended."""
         with self._lock:
-            if pid not in self._members:
+            if pid not in self._known:
                 self._scan()
-            return pid in self._members
+            return pid in self._known
+
+    def exists(self, pid: int) -> bool:
+        return self._stat(pid) is not None
 
     @property
     def followed(self) -> bool:
@@ -74,6 +80,7 @@ class Tree:
             for pid, start in children.get(queue.pop(), ()):
                 if pid not in self._members:
                     self._members[pid] = start
+                    self._known.add(pid)
                     queue.append(pid)
 
     def _stat(self, pid: int) -> tuple[int, int, int] | None:

@@ -115,7 +115,7 @@ class ProbeThread(threading.Thread):
             self.reading_since_s, self.read_at_s = None, before_s
             now_s = time.monotonic()
             if now_s - before_s > _SLOW_S:
-                sampler.take(self._mark("slow", f"took {now_s - before_s:.2f} s", now_s - before_s))
+                self.mark("slow", f"took {now_s - before_s:.2f} s to answer", now_s - before_s)
             sampler.live.publish()
             due_s += sampler.period_s
             if due_s < now_s - sampler.period_s:  # late: skip, don't catch up
@@ -134,8 +134,12 @@ class ProbeThread(threading.Thread):
         waited_s = 0.0 if since_s is None else time.monotonic() - since_s
         return waited_s if waited_s > _HUNG_S else 0.0
 
-    def _mark(self, id: str, what: str, value: float | None = None) -> Mark:
-        return Mark(time.monotonic_ns(), id, f"{self.name} {what}", None, value)
+    def mark(self, id: str, what: str, value: float | None = None) -> None:
+        """Mark each domain of this probe."""
+        t_ns = time.monotonic_ns()
+        names: list[str | None] = [d.name for d in self.domains]
+        for name in names or [None]:
+            self.sampler.take(Mark(t_ns, id, f"{self.name} {what}", name, value))
 
 
 class _Live:
@@ -226,7 +230,7 @@ def _failed(sampler: Sampler, hook: threading.ExceptHookArgs) -> None:
         if not thread.answered.is_set():
             thread.refusal = Refusal(text)
             thread.answered.set()
-        sampler.take(Mark(time.monotonic_ns(), "probe-failed", f"{thread.name} {text}"))
+        thread.mark("probe-failed", text)
     sys.__excepthook__(hook.exc_type, hook.exc_value or hook.exc_type(), hook.exc_traceback)
 
 
@@ -250,7 +254,7 @@ def supervise(sampler: Sampler, threads: list[ProbeThread], parent: int) -> bool
             clock_s = now_s
             sampler.writer.add(_clock())
             for thread in threads:
-                _look_at(sampler, thread)
+                _look_at(thread)
         sync = now_s - sync_s >= _SYNC_S
         sync_s = now_s if sync else sync_s
         sampler.writer.flush(sync)
@@ -267,11 +271,10 @@ def _obey(sampler: Sampler, command: str) -> bool:
     return command != "stop"
 
 
-def _look_at(sampler: Sampler, thread: ProbeThread) -> None:
+def _look_at(thread: ProbeThread) -> None:
     hung_s = thread.hung_s()
     if hung_s:
-        text = f"{thread.name} has not answered for {hung_s:.1f} s"
-        sampler.take(Mark(time.monotonic_ns(), "hung", text, None, hung_s))
+        thread.mark("hung", f"has not answered for {hung_s:.1f} s", hung_s)
 
 
 def _clock() -> list[Any]:
@@ -290,8 +293,11 @@ def finish(sampler: Sampler, threads: list[ProbeThread], told: bool) -> None:
     for thread in threads:
         thread.join(max(0.0, deadline_s - time.monotonic()))
         if thread.is_alive():
-            _look_at(sampler, thread)
+            _look_at(thread)
     sampler.writer.add(_clock())
+    if sampler.writer.error:
+        text = f"{sampler.writer.error}: the rest of the trace was kept in memory"
+        sampler.take(Mark(time.monotonic_ns(), "log-failed", text))
     if told:
         sampler.writer.add(["stop", time.monotonic_ns()])
     sampler.writer.flush(sync=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.errors import BenchError, UsageError
 from bench.power import log
-from bench.power.energy import Curve, Series
+from bench.power.energy import OF_THE_TRACE, Curve, Series
 from bench.power.probes import Domain, Mark
 
 if TYPE_CHECKING:
@@ -191,9 +191,9 @@ class Trace:
         from bench.record import Warn
 
         found = [
-            Warn(id=m.id, message=m.message, rankable=False)
+            Warn(id=m.id, message=m.message, rankable=OF_THE_TRACE[m.id])
             for m in self.marks
-            if m.id in ("sampler-hung", "sampler-died", "replayed")
+            if m.id in OF_THE_TRACE
         ]
         found += _clock_warnings([c for c in self.clocks if start_ns <= c[0] <= stop_ns])
         damaged = self.facts.get("damaged_lines", 0)

@@ -300,6 +300,18 @@ def test_an_estimate_is_modelled_with_its_band() -> None:
     assert energy.uncertainty_j == pytest.approx(40, rel=0.01)
 
 
+def test_readings_out_of_order_or_not_finite_do_no_harm() -> None:
+    times = readings(14)
+    trace = trace_of(Constant(400), times, power=lambda t, watts: math.inf if t > 9 else watts)
+    order = np.argsort(np.sin(np.arange(len(times))))
+    series = trace.series["gpu:GPU-1"]
+    twice = np.concatenate([order, order])
+    columns = (series.power_w, series.energy_j, *[np.full(len(times), NAN)] * 3)
+    trace.series["gpu:GPU-1"] = Series(series.t_ns[twice], *(c[twice] for c in columns))
+    (energy,) = trace.energy(at(2), at(12))
+    assert energy.energy_j == pytest.approx(4000, rel=1e-3)
+
+
 # --- which domains count
 
 

@@ -170,15 +170,18 @@ class _Device:
 
     def _ask_processes(self, tree: Tree) -> Iterable[Mark]:
         known = (os.getpid(), os.getppid())
-        found = self._optional("nvmlDeviceGetComputeRunningProcesses_v3") or []
-        if tree.followed and not found and not self._told and _in_container():
-            self._told = True
-            text = "processes of other containers on this GPU could not be seen"
-            yield Mark(time.monotonic_ns(), "processes-hidden", text, self.name)
-        foreign = [p.pid for p in found if p.pid not in known and p.pid not in tree]
+        pids = [p.pid for p in self._optional("nvmlDeviceGetComputeRunningProcesses_v3") or []]
+        others = [p for p in pids if p not in known and p not in tree]
+        foreign = [p for p in others if tree.exists(p)]
+        t_ns = time.monotonic_ns()
         if foreign:
             text = f"{len(foreign)} other process(es) used the GPU"
-            yield Mark(time.monotonic_ns(), "contended", text, self.name, float(len(foreign)))
+            yield Mark(t_ns, "contended", text, self.name, float(len(foreign)))
+        hidden = len(others) > len(foreign) or (tree.followed and not pids and _in_container())
+        if hidden and not self._told:
+            self._told = True
+            text = "processes on this GPU may be hidden by a container: others can't be ruled out"
+            yield Mark(t_ns, "processes-hidden", text, self.name)
 
     def _optional(self, name: str, *arguments: Any) -> Any:
         return _optional(self.nvml, partial(getattr(self.nvml, name), self.handle, *arguments))
