@@ -266,11 +266,13 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
 
 
 def code_sha256(recipe: str) -> str:
-    """SHA-256 over the source that can change a number: metering, learning, the recipe."""
+    """SHA-256 over what can change a number: metering, learning, the recipe; not grid factors
+    and the doctor, which only show."""
     package = Path(__file__).parent
     files = [package / "run.py", package / "measure.py", package / "metrics.py"]
     for side in ("power", "learn", "recipes"):
-        files += (package / side).rglob("*.py")
+        found = [p for p in (package / side).rglob("*.*") if p.suffix in (".py", ".toml")]
+        files += [p for p in found if p.stem not in ("carbon", "doctor")]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import measure, record
+from bench import measure, record, run
 from tests.command import write_reviews
 from tests.power.simulated import (
     Constant,
@@ -70,16 +70,16 @@ def test_from_data_to_leaderboard_on_two_simulated_gpus(folder: Path, tmp_path: 
         assert "NOT the official data" in out
         found = runs(folder)
         assert len({r.spec.seed for r in found}) == 3
-        for run, place in zip(found, record.folders([folder / "runs"]), strict=True):
-            assert run.status == "complete"
-            assert run.level == "M1"
-            assert run.coverage == "gpu+cpu"
-            assert run.metric
-            assert run.metric.value > 0.9
+        for one, place in zip(found, record.folders([folder / "runs"]), strict=True):
+            assert one.status == "complete"
+            assert one.level == "M1"
+            assert one.coverage == "gpu+cpu"
+            assert one.metric
+            assert one.metric.value > 0.9
             events = {e["event"]: e["t_ns"] for e in measure.read_events(place / "events.jsonl")}
             window = events["window_start"], events["window_stop"]
             for i, gpu in enumerate(gpus.gpus):
-                (domain,) = [d for d in run.domains if d.domain == f"gpu:{gpu.uuid}"]
+                (domain,) = [d for d in one.domains if d.domain == f"gpu:{gpu.uuid}"]
                 truth_j = gpus.energy_j(i, *window)
                 assert domain.energy_j == pytest.approx(truth_j, rel=0.01)
                 assert domain.charged
@@ -134,10 +134,10 @@ def test_a_plan_keeps_nothing_and_predicts(folder: Path) -> None:
 
 def test_a_budget_ends_a_run_with_its_predictions(folder: Path) -> None:
     bench("run", *TINY, "--set", "epochs=10000", "--budget", "6s")
-    (run,) = runs(folder)
-    assert run.status == "budget"
-    assert run.metric
-    assert run.duration_s < 60
+    (one,) = runs(folder)
+    assert one.status == "budget"
+    assert one.metric
+    assert one.duration_s < 60
 
 
 def test_the_scored_labels_never_reach_the_worker(folder: Path) -> None:
@@ -162,9 +162,9 @@ def test_an_interrupt_keeps_what_was_measured(folder: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "Traceback" not in err
-    (run,) = runs(folder)
-    assert run.status == "interrupted"
-    assert run.energy_j
+    (one,) = runs(folder)
+    assert one.status == "interrupted"
+    assert one.energy_j
     assert not list((folder / "runs").glob(".work-*"))
     assert "interrupted" in out
 
@@ -181,18 +181,18 @@ def test_a_killed_bench_is_recovered_by_the_next_command(folder: Path) -> None:
     board = start("leaderboard")
     _, err = board.communicate(timeout=60)
     assert "recovered run" in err
-    (run,) = runs(folder)
-    assert run.status == "interrupted"
-    assert run.energy_j
+    (one,) = runs(folder)
+    assert one.status == "interrupted"
+    assert one.energy_j
 
 
 def test_a_failing_worker_says_why(folder: Path) -> None:
     out = bench("run", *TINY, "--set", "learning_rate=1e30", "--set", "clip_norm=0", code=1)
-    (run,) = runs(folder)
-    assert run.status == "failed"
-    assert run.failure
-    assert "loss" in run.failure
-    assert run.failure[:20] in out
+    (one,) = runs(folder)
+    assert one.status == "failed"
+    assert one.failure
+    assert "loss" in one.failure
+    assert one.failure[:20] in out
 
 
 def test_a_replayed_trace_gives_its_energy(folder: Path, tmp_path: Path) -> None:
@@ -207,15 +207,25 @@ def test_a_replayed_trace_gives_its_energy(folder: Path, tmp_path: Path) -> None
     assert package.energy_j == pytest.approx(60 * replayed.duration_s, rel=0.05)
 
 
+def test_the_code_hash_covers_the_recipe_of_the_users_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("one = 1")
+    first = run.code_sha256(f"bf16+{mine}")
+    assert first == run.code_sha256(f"bf16+{mine}")
+    mine.write_text("one = 2")
+    assert run.code_sha256(f"bf16+{mine}") != first
+    assert run.code_sha256("bf16") == run.code_sha256("baseline")
+
+
 @pytest.mark.shared
 def test_the_official_data_is_recognised_and_learned(folder: Path, shared_data: Path) -> None:
     out = bench(
         "run", "--task", "sst2", "--model", "transformer-tiny", "--data", str(shared_data),
         "--budget", "30s",
     )  # fmt: skip
-    (run,) = runs(folder)
-    assert run.spec.data.official
+    (one,) = runs(folder)
+    assert one.spec.data.official
     assert "the official data" in out
-    assert run.metric
-    assert run.metric.n == 872
-    assert run.metric.value > 0.6
+    assert one.metric
+    assert one.metric.n == 872
+    assert one.metric.value > 0.6
