@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bench.learn.batches import Packed, by_length
-from bench.learn.loop import Model
+from bench.learn.model import Model
 
 MOST_TOKENS = 2048  # a batch's activations stay in the caches of a CPU
 

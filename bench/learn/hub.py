@@ -75,13 +75,13 @@ def download(hub: HubFiles) -> tuple[list[Path], list[Path]]:
             raise BenchError(f"the Hub was not asked, because {variable} is set")
     if not importlib.util.find_spec("datasets"):
         raise MissingExtra("data from the Hub")
-    _preflight(f"{endpoint()}/api/datasets/{hub.repo}/revision/{hub.revision}")
+    preflight(f"{endpoint()}/api/datasets/{hub.repo}/revision/{hub.revision}")
     answer = _run_datasets(hub)
     train, scored = ([Path(f) for f in answer[split]] for split in (hub.train, hub.scored))
     return train, scored
 
 
-def _preflight(address: str) -> None:
+def preflight(address: str) -> None:
     """BenchError unless the Hub answers for `address` in time.
 
     In a thread, because resolving a name can't be given a time limit.
@@ -121,9 +121,9 @@ def _complaint(address: str) -> list[str]:
 
 
 _REFUSALS = {
-    401: "it wants a token (HF_TOKEN), or has no such data set",
+    401: "it wants a token (HF_TOKEN), or has no such repository",
     403: "the token (HF_TOKEN) does not give access",
-    404: "it has no such data set or revision",
+    404: "it has no such repository or revision",
     429: "too many requests: try again later, or set HF_TOKEN",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,31 +14,12 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.events import Events
 from bench.learn.adamw import AdamW
-from bench.learn.batches import Batch, Packed
-from bench.learn.embedding import Table
+from bench.learn.batches import Packed
+from bench.learn.evaluate import accuracy
 from bench.learn.layers import Dropout
-from bench.learn.parameters import Parameters
+from bench.learn.model import Model
 
 REPORT_EVERY_S = 0.3
-
-
-class Model(Protocol):
-    """What the loop asks of a model."""
-
-    dtype: torch.dtype
-    device: torch.device
-    parameters: Parameters
-
-    @property
-    def table(self) -> Table | None: ...
-
-    def facts(self) -> dict[str, Any]: ...
-
-    def begin_step(self, batch: Batch) -> None: ...
-
-    def begin_evaluation(self) -> None: ...
-
-    def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor: ...
 
 
 class NotFinite(BenchError):
@@ -55,18 +36,22 @@ class Training:
     tune: Packed
     seed: int
     events: Events
-    total_steps: int = 0
+    total_steps: int = field(init=False)
     step: int = 0  # updates made
     optimizer: AdamW = field(init=False)
+    dropout: Dropout = field(init=False)
+    random: np.random.Generator = field(init=False)  # of the order of batches
 
     def __post_init__(self) -> None:
         recipe, model = self.recipe, self.model
+        self.total_steps = max(1, round(recipe.epochs * self.steps_per_epoch))
         self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay)
         self.dropout = Dropout(recipe.dropout, self.seed, model.dtype, model.device)
-        self.random = np.random.default_rng(self.seed)  # of the order of batches
-        if not self.total_steps:
-            per_epoch = -(-len(self.train) // recipe.batch_size)
-            self.total_steps = max(1, round(recipe.epochs * per_epoch))
+        self.random = np.random.default_rng(self.seed)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.train) // self.recipe.batch_size)
 
     def batches(self) -> Iterator[np.ndarray]:
         """Row numbers of each step's batch, epoch after epoch, without end."""
@@ -107,7 +92,8 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
 
 
 def _evaluation_steps(total: int, evaluations: int) -> set[int]:
-    return {round(total * (i + 1) / evaluations) for i in range(evaluations)} - {0, total}
+    """Spread evenly: one evaluation is after half of the steps."""
+    return {round(total * (i + 1) / (evaluations + 1)) for i in range(evaluations)} - {0, total}
 
 
 def _report(training: Training, loss: Tensor, rate: float) -> None:
@@ -117,12 +103,11 @@ def _report(training: Training, loss: Tensor, rate: float) -> None:
             f"the loss is {value} at step {training.step}",
             "a lower --set learning_rate=... usually helps",
         )
-    steps_per_epoch = -(-len(training.train) // training.recipe.batch_size)
     training.events.send(
         "step",
         step=training.step,
         total_steps=training.total_steps,
-        epoch=training.step / steps_per_epoch,
+        epoch=training.step / training.steps_per_epoch,
         loss=value,
         learning_rate=rate,
     )
@@ -130,8 +115,6 @@ def _report(training: Training, loss: Tensor, rate: float) -> None:
 
 def evaluate(training: Training) -> float | None:
     """Score tune in a phase of its own, then go on with training."""
-    from bench.learn.evaluate import accuracy
-
     if not len(training.tune):
         return None
     events = training.events

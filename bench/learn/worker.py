@@ -222,48 +222,62 @@ def order_rows(model: Encoder, recipe: Any, splits: dict[str, Packed], seed: int
 
 def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
     """Time a few throw-away steps and predictions that stand for the whole run."""
-    import numpy as np
-
-    from bench.learn.evaluate import probabilities
     from bench.learn.loop import synchronise, train
 
     training = prepared.training
-    total, device = training.total_steps, training.model.device
-    events.send("phase_start", phase="train")
-    epoch = list(training.recipe.batches(training.train, 0, training.random))
-    lengths = training.train.lengths
-    sizes = np.array([lengths[rows].sum() for rows in epoch])
-    steps = max(1, min(most_steps, total, len(epoch)))
-    by_size = np.argsort(sizes)
-    middles = (np.arange(steps) + 0.5) * len(epoch) / steps  # one of each share of the sizes
-    chosen = [epoch[i] for i in by_size[middles.astype(int)]]
+    total, evaluations = training.total_steps, training.recipe.evaluations
+    chosen, share = representative(training, min(most_steps, total))
     _first_pass(training, chosen[0])
-    synchronise(device)
+    training.total_steps, training.recipe.evaluations = len(chosen), 0
+    synchronise(training.model.device)
+    events.send("phase_start", phase="train")
     started = time.monotonic()
-    training.total_steps = steps
     train(training, iter(chosen))
-    synchronise(device)
+    synchronise(training.model.device)
     train_s = time.monotonic() - started
-    trained = sum(int(lengths[rows].sum()) for rows in chosen)
-    share = trained / (sizes.sum() * total / len(epoch))
 
     events.send("phase_start", phase="predict")
-    scored = prepared.scored
-    sample = np.linspace(0, len(scored) - 1, min(len(scored), 128)).astype(int)
     started = time.monotonic()
-    probabilities(training.model, scored, sample)
+    predict_share = _predict_sample(prepared, evaluations)
     predict_s = time.monotonic() - started
     events.send("phase_stop", phase="predict")
     events.send(
         "plan",
         total_steps=total,
-        steps=steps,
+        steps=len(chosen),
         train_seconds=train_s,
-        share_of_training=float(min(1.0, share)),
-        predict_share=float(scored.lengths[sample].sum() / scored.lengths.sum()),
+        share_of_training=share,
+        predict_share=predict_share,
         predict_seconds=predict_s,
     )
     events.send("run_stop", reason="done")
+
+
+def representative(training: Training, steps: int) -> tuple[list[np.ndarray], float]:
+    """So many batches, of all sizes, and their share of the whole training by tokens."""
+    import numpy as np
+
+    epoch = list(training.recipe.batches(training.train, 0, training.random))
+    steps = max(1, min(steps, len(epoch)))
+    lengths = training.train.lengths
+    sizes = np.array([lengths[rows].sum() for rows in epoch])
+    middles = (np.arange(steps) + 0.5) * len(epoch) / steps
+    chosen = np.argsort(sizes)[middles.astype(int)]
+    whole = sizes.sum() * training.total_steps / len(epoch)
+    return [epoch[i] for i in chosen], min(1.0, float(sizes[chosen].sum() / whole))
+
+
+def _predict_sample(prepared: Prepared, evaluations: int) -> float:
+    """Predict some scored rows: their share, by tokens, of all that a run predicts."""
+    import numpy as np
+
+    from bench.learn.evaluate import probabilities
+
+    scored, tune = prepared.scored, prepared.training.tune
+    sample = np.linspace(0, len(scored) - 1, min(len(scored), 128)).astype(int)
+    probabilities(prepared.training.model, scored, sample)
+    all_tokens = scored.lengths.sum() + evaluations * tune.lengths.sum()
+    return float(scored.lengths[sample].sum() / all_tokens)
 
 
 def _first_pass(training: Training, rows: np.ndarray) -> None:

@@ -133,7 +133,7 @@ def test_the_token_goes_to_the_hub(serve, monkeypatch):
     ("fault", "note"),
     [
         (401, "answered 401: it wants a token (HF_TOKEN)"),
-        (404, "answered 404: it has no such data set or revision"),
+        (404, "answered 404: it has no such repository or revision"),
         (429, "answered 429: too many requests"),
         (503, "answered 503: service unavailable"),
         ("html", "gave no answer that a Hub gives"),

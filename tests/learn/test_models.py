@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +156,12 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_texts_longer_than_the_model_can_take_are_refused(tmp_path: Path) -> None:
+    save("bert", tmp_path)
+    with pytest.raises(UsageError, match="max_length=25 is more than the 24 tokens"):
+        load(tmp_path, max_length=25)
+
+
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     module = save("bert", tmp_path)
     (tmp_path / "model.safetensors").unlink()
@@ -184,6 +194,86 @@ def test_without_the_hub_a_download_fails_at_once_with_a_way_out() -> None:
         models.locate("bert-base")
     assert time.monotonic() - started < 4
     assert "transformer-small" in (caught.value.hint or "")
+
+
+class OneModel(BaseHTTPRequestHandler):
+    """The Hub with one model, electra-small, whose files are those of `folder`."""
+
+    folder: Path
+    silent = False
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        if self.silent:
+            time.sleep(4)
+            return
+        if self.path.startswith("/api/models/google/electra-small-discriminator/"):
+            return self.answer(200, b"{}")
+        path = self.folder / self.path.rpartition("/")[2]
+        if "electra-small" not in self.path or not path.is_file():
+            return self.answer(404, b"{}", ("X-Error-Code", "EntryNotFound"))
+        content = path.read_bytes()
+        etag = ("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        return self.answer(200, content, etag, ("X-Repo-Commit", "1" * 40))
+
+    def answer(self, status: int, content: bytes, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (*headers, ("Content-Length", str(len(content)))):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[OneModel]]:
+    """A server of a small electra; the client's cache is empty."""
+    from huggingface_hub import constants
+
+    folder = tmp_path / "on-the-hub"
+    save("electra", folder, embedding_size=16)
+    handler = type("Handler", (OneModel,), {"folder": folder})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_listed_checkpoint_comes_from_the_hub_once(hub: type[OneModel]) -> None:
+    located = models.locate("electra-small")
+    assert located.track == "finetune"
+    assert located.folder is not None
+    assert located.sha256 == download.sha256(hub.folder / "model.safetensors")
+    assert "no hash" in located.notes[0]
+    hub.silent = True  # and now it is in the cache
+    assert isinstance(load(located.folder), Encoder)
+
+
+def test_a_model_that_lacks_safetensors_on_the_hub_is_named(hub: type[OneModel]) -> None:
+    (hub.folder / "model.safetensors").unlink()
+    with pytest.raises(BenchError, match=r"electra-small-discriminator has no model\.safetensors"):
+        models.locate("google/electra-small-discriminator")
+
+
+def test_a_model_that_the_hub_does_not_have_is_named(hub: type[OneModel]) -> None:
+    with pytest.raises(BenchError, match="answered 404: it has no such repository"):
+        models.locate("nobody/nothing")
+
+
+def test_a_silent_hub_is_given_up_within_seconds(hub: type[OneModel]) -> None:
+    hub.silent = True
+    started = time.monotonic()
+    with pytest.raises(BenchError, match="did not answer within 3 s"):
+        models.locate("distilbert")
+    assert time.monotonic() - started < 6
 
 
 def test_every_listed_checkpoint_says_what_it_has_seen() -> None:

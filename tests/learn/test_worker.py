@@ -139,7 +139,7 @@ def test_a_process_trains_and_predicts(task: Path, tmp_path: Path) -> None:
 def test_the_events_tell_the_run(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = run(job(tmp_path, evaluations="2", epochs="2"), task, monkeypatch)
+    ran = run(job(tmp_path, evaluations="1", epochs="2"), task, monkeypatch)
     phases = [e["phase"] for e in ran.events if e["event"] == "phase_start"]
     assert phases == ["prepare", "train", "evaluate", "train", "predict"]
     assert ran.names()[0] == "run_start"
@@ -177,14 +177,15 @@ def test_it_stops_when_asked_and_predicts_with_what_it_has(
 def test_a_plan_times_a_few_steps_and_writes_nothing(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = run(job(tmp_path, plan_steps=4, epochs="5"), task, monkeypatch)
+    ran = run(job(tmp_path, plan_steps=4, epochs="5", evaluations="3"), task, monkeypatch)
     plan = ran.only("plan")
     assert plan["total_steps"] == 100
     assert plan["steps"] == 4
     assert plan["train_seconds"] > 0
     assert plan["predict_seconds"] > 0
     assert plan["share_of_training"] == pytest.approx(0.04, rel=0.1)
-    assert plan["predict_share"] == 1
+    assert plan["predict_share"] == pytest.approx(60 / (60 + 3 * 40), rel=0.1)
+    assert "eval" not in ran.names()
     assert not (tmp_path / "predictions.parquet").exists()
 
 

@@ -6,30 +6,19 @@ Hub, and runs on the track `open`. Nothing here imports torch at the top.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import unknown_name
-from bench.learn.models import listed
+from bench.learn.models import download, listed
+from bench.learn.models.download import Located
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.learn.loop import Model
+    from bench.learn.model import Model
 
 DEFAULT = "transformer-small"
-Track = Literal["scratch", "finetune", "open"]
-
-
-@dataclass(frozen=True)
-class Located:
-    """Where a model's weights are. `folder` and `sha256` are None for one from scratch."""
-
-    track: Track
-    folder: Path | None = None
-    sha256: str | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 def names() -> list[str]:
@@ -56,8 +45,6 @@ def locate(name: str) -> Located:
     """Find the weights, from the network if need be: called before the measured window."""
     if name in listed.SCRATCH:
         return Located("scratch")
-    from bench.learn.models import download
-
     if name in listed.PRETRAINED:
         return download.listed_checkpoint(name, listed.PRETRAINED[name])
     if _is_foreign(name):

@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.learn.encoder import Encoder, Shape
-from bench.learn.loop import Model
+from bench.learn.model import Model
 
 
 def load(
@@ -27,6 +27,12 @@ def load(
     """The checkpoint with a head for `classes`: the project's encoder where it can run it, else
     transformers' own classes."""
     config = read_config(folder)
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
+    if isinstance(positions, int) and max_length > positions:
+        raise UsageError(
+            f"max_length={max_length} is more than the {positions} tokens that {folder} can take",
+            f"--set max_length={positions}",
+        )
     if shape := lean_shape(config, max_length):
         model = Encoder(shape, classes, dtype, device)
         model.initialise(seed)  # for what the checkpoint lacks: the head
@@ -69,7 +75,7 @@ def _bert_shape(config: dict[str, Any], max_length: int) -> Shape:
         layers=config["num_hidden_layers"],
         heads=config["num_attention_heads"],
         hidden=config["intermediate_size"],
-        positions=min(config["max_position_embeddings"], max_length),
+        positions=max_length,
         segments=config["type_vocab_size"],
         embedding_width=None if embedding_width == width else embedding_width,
         head=head,
@@ -84,7 +90,7 @@ def _distilbert_shape(config: dict[str, Any], max_length: int) -> Shape:
         layers=config["n_layers"],
         heads=config["n_heads"],
         hidden=config["hidden_dim"],
-        positions=min(config["max_position_embeddings"], max_length),
+        positions=max_length,
         head="relu",
     )
 

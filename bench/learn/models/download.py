@@ -5,26 +5,32 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import socket
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import BenchError, MissingExtra, UsageError
+from bench.learn import hub
 
 if TYPE_CHECKING:
-    from bench.learn.models import Located
     from bench.learn.models.listed import Pretrained
 
+Track = Literal["scratch", "finetune", "open"]
 FILES = ["config.json", "model.safetensors", "tokenizer.json"]
-PREFLIGHT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a model's weights are. `folder` and `sha256` are None for one from scratch."""
+
+    track: Track
+    folder: Path | None = None
+    sha256: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def listed_checkpoint(name: str, model: Pretrained) -> Located:
     """The pinned checkpoint, with its hash checked where the list has one."""
-    from bench.learn.models import Located
-
     folder = _installed(model.package) or _from_hub(model.repository, model.revision)
     found = sha256(folder / "model.safetensors")
     if model.sha256 is None:
@@ -41,8 +47,6 @@ def listed_checkpoint(name: str, model: Pretrained) -> Located:
 
 def foreign_checkpoint(name: str) -> Located:
     """A folder, or an id on the Hub (at `main`, or `owner/name@revision`)."""
-    from bench.learn.models import Located
-
     if Path(name).is_dir():
         folder = Path(name).resolve()
         missing = [f for f in FILES if not (folder / f).is_file()]
@@ -81,45 +85,36 @@ def _from_hub(repository: str, revision: str) -> Path:
     except ImportError:
         raise MissingExtra("a pretrained model") from None
 
-    def fetch(file: str, **options: Any) -> str:
-        return huggingface_hub.hf_hub_download(repository, file, revision=revision, **options)
+    def fetch(**options: Any) -> Path:
+        paths = [
+            huggingface_hub.hf_hub_download(repository, file, revision=revision, **options)
+            for file in FILES
+        ]
+        return Path(paths[0]).parent
 
     try:
-        return _folder(fetch, local_files_only=True)
+        return fetch(local_files_only=True)
     except errors.LocalEntryNotFoundError:
-        _preflight(repository)
+        _preflight(repository, revision)
     try:
-        return _folder(fetch, etag_timeout=PREFLIGHT_S)
+        return fetch(endpoint=hub.endpoint(), etag_timeout=hub.PREFLIGHT_S)
     except errors.GatedRepoError:
         message, hint = "asks for a login", "`hf auth login`, and accept its terms on its page"
-    except errors.RepositoryNotFoundError:
-        message, hint = "is not on the Hub (or is private)", "`bench models` lists those known"
-    except errors.RevisionNotFoundError:
-        message, hint = f"has no revision {revision}", "give owner/name@revision"
     except errors.RemoteEntryNotFoundError as error:
-        message = f"lacks one of {', '.join(FILES)}"
-        hint = "only safetensors are read; many models have them under another revision"
-        if "model.safetensors" not in str(error):
-            hint = "a fast tokenizer (tokenizer.json) is needed"
+        missing = next((f for f in FILES if f in str(error)), "a file")
+        message, hint = f"has no {missing}", f"a checkpoint is {', '.join(FILES)}"
     except (errors.HfHubHTTPError, OSError) as error:
         message, hint = f"could not be downloaded: {str(error).splitlines()[0]}", "try again"
     raise BenchError(f"{repository} {message}", hint)
 
 
-def _folder(fetch: Callable[..., str], **options: Any) -> Path:
-    return [Path(fetch(file, **options)).parent for file in FILES][-1]
-
-
-def _preflight(repository: str) -> None:
-    """Fail within seconds where the Hub can't be reached: its client tries for minutes."""
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
-        raise BenchError(f"{repository} is not in the local cache, and HF_HUB_OFFLINE is set")
-    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
+def _preflight(repository: str, revision: str) -> None:
+    """Fail within seconds where the Hub can't be used: its client tries again for minutes."""
+    hint = "`--model transformer-small` needs no download; a mirror goes into HF_ENDPOINT"
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise BenchError(f"{repository} is not in the local cache, and HF_HUB_OFFLINE is set", hint)
     try:
-        socket.create_connection((host, port), timeout=PREFLIGHT_S).close()
-    except OSError as error:
-        raise BenchError(
-            f"{repository} is not in the local cache, and {host} can't be reached ({error})",
-            "`--model transformer-small` needs no download; a mirror goes into HF_ENDPOINT",
-        ) from None
+        hub.preflight(f"{hub.endpoint()}/api/models/{repository}/revision/{revision}")
+    except BenchError as error:
+        reason = f"{repository} is not in the local cache, and {error.message}"
+        raise BenchError(reason, hint) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ class ForeignModel:
         self.dtype, self.device = dtype, device
         torch.manual_seed(seed)
         self._module = _module(folder, classes).to(device)
+        arguments = inspect.signature(self._module.forward).parameters
+        self._has_segments = "token_type_ids" in arguments and (
+            getattr(self._module.config, "type_vocab_size", 0) > 1
+        )
         named = dict(self._module.named_parameters())
         shapes = {name: tuple(p.shape) for name, p in named.items()}
         self.parameters = Parameters(shapes, torch.float32, device)
@@ -57,8 +62,13 @@ class ForeignModel:
         tokens[places] = batch.tokens
         mask[places] = 1
         shape = (batch.size, batch.longest)
+        inputs = {"input_ids": tokens.view(shape), "attention_mask": mask.view(shape)}
+        if batch.segments is not None and self._has_segments:
+            segments = torch.zeros_like(grid)
+            segments[places] = batch.segments
+            inputs["token_type_ids"] = segments.view(shape)
         with torch.autocast(self.device.type, torch.bfloat16, self.dtype == torch.bfloat16):
-            out = self._module(input_ids=tokens.view(shape), attention_mask=mask.view(shape))
+            out = self._module(**inputs)
         return out.logits.float()
 
 

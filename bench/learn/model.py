@@ -1,0 +1,35 @@
+"""What the loop asks of a model."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from bench.learn.batches import Batch
+from bench.learn.embedding import Table
+from bench.learn.layers import Dropout
+from bench.learn.parameters import Parameters
+
+
+class Model(Protocol):
+    dtype: torch.dtype  # of activations and products
+    device: torch.device
+    parameters: Parameters
+
+    @property
+    def table(self) -> Table | None:
+        """The embeddings, where the model's own are kept apart from `parameters`."""
+
+    def facts(self) -> dict[str, Any]:
+        """What describes the model in a record: `parameters`, and more."""
+
+    def begin_step(self, batch: Batch) -> None:
+        """Called before a training step's forward pass."""
+
+    def begin_evaluation(self) -> None:
+        """Called before passes without gradients."""
+
+    def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor:
+        """[B, classes], float32."""
