@@ -29,6 +29,8 @@ LEAST_HZ, LEAST_SAMPLES = 1.0, 60  # or 10 Hz over the whole of a shorter window
 
 _DENSE_S = 0.02  # readings this close show when a counter moved
 _POLL_S = 0.006  # as close as readings come
+_STAMP_S = 0.001  # how far off the time of a reading may be: half of what a call may take
+_UNIFORM = 2 / math.sqrt(3)  # k = 2 of an error that is uniform within plus and minus 1
 _EDGE_S = 0.5  # a window may reach this far beyond the readings
 _FROZEN_S = 1.0
 _LEAP = 2.0  # times the power limit: boards may exceed it for milliseconds
@@ -466,13 +468,15 @@ class TickedCounter:
         after, until = self.t[self._moved - 1].copy(), self.t[self._moved]
         if self._tick:
             after = np.maximum(after, until - self._tick.length_s - self._tick.jitter_s)
-        at, unsure = (after + until) / 2, (until - after) / 2
+        at, unsure = (after + until) / 2, np.hypot(_UNIFORM * (until - after) / 2, _STAMP_S)
         for k in np.flatnonzero(unsure <= _POLL_S) if self._tick else ():
             for j in (k - 1, k + 1):
                 if 0 <= j < len(at) and unsure[j] > 2 * _POLL_S:
                     guess, sure = self._beat(at[k], unsure[k], (after[j] + until[j]) / 2)
-                    if after[j] + sure < guess < until[j] - sure and sure < unsure[j]:
-                        at[j], unsure[j] = guess, sure
+                    if after[j] + sure < guess < until[j] - sure:
+                        at[j], unsure[j] = guess, min(sure, unsure[j])
+                    else:  # it came right after the one reading or right before the other
+                        unsure[j] = until[j] - after[j]
         return at, unsure
 
     def _beat(self, known: float, unsure_s: float, near: float) -> tuple[float, float]:

@@ -27,7 +27,7 @@ BURST_S = 0.35  # after an edge: three ticks of a counter that moves every 100 m
 BURST_HZ = 200.0
 _FIRST_BURST_S = 0.5  # shows the counter's tick
 _FLUSH_S, _SYNC_S, _LIVE_S = 0.5, 3.0, 0.05
-_SLOW_S, _HUNG_S, _LAST_S = 0.05, 2.0, 1.5
+_SLOW_S, _HUNG_S, _LAST_S = 0.1, 2.0, 1.5
 
 
 class Sampler:
@@ -148,7 +148,6 @@ class _Live:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lock = threading.Lock()
-        self._first: dict[str, Reading] = {}
         self._last: dict[str, Reading] = {}
         self._power_w: dict[str, float] = {}
         self._energy_j: dict[str, float] = {}

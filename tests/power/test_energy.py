@@ -26,8 +26,9 @@ def at(seconds: float) -> int:
 
 
 def readings(stop_s: float, *, edges: tuple[float, ...] = (), rate_hz: float = 10) -> list[float]:
-    """Instants as a sampler reads: at a rate, thick at the start and after each edge."""
-    bursts = [(0.0, 0.5), *((e - 0.25, e + 0.35) for e in edges)]
+    """Instants as a sampler reads: at a rate, thick at the start and after each edge. Only the
+    first edge is announced, so that it is thick before it too."""
+    bursts = [(0.0, 0.5), *((e - 0.25 * (e == edges[0]), e + 0.35) for e in edges)]
     times = [k / rate_hz for k in range(int(stop_s * rate_hz))]
     for since, until in bursts:
         times += [since + 0.005 * k for k in range(int((until - since) / 0.005))]
@@ -111,6 +112,17 @@ def test_a_raw_difference_would_be_off_by_a_tick() -> None:
     wanted = truth(curve, start, stop)
     assert energy.energy_j == pytest.approx(wanted, rel=0.005)
     assert abs(raw[1] - raw[0] - wanted) > 10 * abs((energy.energy_j or 0) - wanted)
+
+
+def test_a_tick_before_a_burst_is_found_by_counting_back() -> None:
+    """Readings were 100 ms apart when the window ended, and the tick before is known to a few."""
+    curve, start, stop = Constant(400), 2.12, 7.37
+    trace = trace_of(curve, readings(9, edges=(start, stop)))
+    (energy,) = trace.energy(at(start), at(stop))
+    assert energy.energy_j is not None
+    assert energy.uncertainty_j is not None
+    edges_j = math.sqrt(energy.uncertainty_j**2 - (0.1 * energy.energy_j) ** 2)
+    assert abs(energy.energy_j - truth(curve, start, stop)) <= edges_j < 400 * 0.01
 
 
 def test_without_a_counter_power_is_integrated() -> None:

@@ -252,6 +252,8 @@ def test_a_hang_stops_neither_the_other_meters_nor_the_run(
     assert package.energy_j == pytest.approx(
         rapl.energy_j("package-0", start_ns, stop_ns), rel=0.01
     )
+    told = trace.warnings(start_ns, stop_ns)
+    assert [w.id for w in told] == ["missing"]  # of the board; nothing is wrong with the package
     assert is_gone(trace.facts["pid"])
 
 
