@@ -129,7 +129,7 @@ def measure(
             journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             progress.text = "idle power"
             _idle(meter, journal, idle_s, progress, on_progress)
-            journal.write("window_start", t_ns=meter.edge())
+            journal.write("window_start", t_ns=meter.edge(lead_s=0.25))
             outcome = _child(
                 command, journal, meter, progress, environment, stop_file, folder,
                 _Limit(budget, intensity_g_per_kwh), on_progress, charges,
@@ -139,6 +139,8 @@ def measure(
             _idle(meter, journal, idle_s, progress, on_progress)
     except _Interrupted as interrupt:  # in the tail it only cuts the idle power short
         outcome = outcome or Outcome("interrupted", f"interrupted by {interrupt}")
+    except BenchError as error:  # the sampler did not start
+        outcome = Outcome("failed", error.message)
     (folder / "reserve").unlink(missing_ok=True)  # room for what follows, on a full disk too
     if journal.error:
         journal.write(

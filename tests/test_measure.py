@@ -122,6 +122,16 @@ def test_a_budget_asks_the_child_to_stop(tmp_path: Path) -> None:
     assert 0.5 <= run.duration_s < 3
 
 
+def test_a_sampler_that_does_not_start_fails_the_run_before_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    outcome, run = metered(tmp_path / "r", "")
+    assert outcome.status == run.status == "failed"
+    assert "sampler did not start" in (run.failure or "")
+    assert run.energy_j is None
+
+
 def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> None:
     outcome, _ = metered(
         tmp_path / "r",
@@ -241,7 +251,7 @@ def test_a_killed_sampler_is_said_and_does_not_end_the_run(tmp_path: Path) -> No
         import psutil
         time.sleep(0.5)
         for p in psutil.Process(os.getppid()).children():
-            if "sampler" in " ".join(p.cmdline()):
+            if p.pid != os.getpid():
                 p.kill()
         time.sleep(4.5)
         """,
