@@ -187,6 +187,7 @@ class SimulatedRapl:
     start_uj: int = 1_000_000
     tick_s: float = 0.004
     boot_s: float = field(default_factory=time.monotonic)
+    mirrors: dict[str, str] = field(default_factory=dict)  # zone -> whose counter it shows
     _writer: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -211,6 +212,8 @@ class SimulatedRapl:
             (path / "name").write_text(name + "\n")
             (path / "max_energy_range_uj").write_text(f"{self.range_uj}\n")
             self.paths[zone] = path
+        for zone, original in self.mirrors.items():
+            (self.paths.pop(zone) / "energy_uj").symlink_to(self.paths[original] / "energy_uj")
         self._write_once()
 
     def counter_uj(self, zone: str, t: float) -> int:

@@ -53,7 +53,9 @@ def test_packages_and_memory_count_once(tmp_path: Path) -> None:
 
 def test_mirrored_packages_count_once(tmp_path: Path) -> None:
     with SimulatedRapl(
-        tmp_path / "powercap", {"package-0": Constant(100), "package-1": Constant(100)}
+        tmp_path / "powercap",
+        {"package-0": Constant(100), "package-1": Constant(100)},
+        mirrors={"package-1": "package-0"},
     ) as mirrored:
         assert [d.name for d in working(mirrored.root).domains()] == ["cpu:package-0"]
 
@@ -62,7 +64,7 @@ def test_two_packages_of_a_like_power_both_count(tmp_path: Path) -> None:
     rapl = SimulatedRapl(
         tmp_path / "powercap", {"package-0": Constant(100), "package-1": Constant(100)}
     )
-    set_counter(rapl, "package-1", 77_000_000)
+    set_counter(rapl, "package-1", 1_000_001)
     assert len(working(rapl.root).domains()) == 2
 
 

@@ -19,7 +19,7 @@ from bench.power.processes import Tree
 ROOT = "/sys/class/powercap"
 _GAIN = {"cpu": 0.10, "dram": 0.20}
 _MOST_W = 2000.0  # no package draws more: what would need more was no wrap
-_MIRROR_J = 0.5  # packages whose counters are this close at the start may be one counter
+_LOOKS, _MOVED_UJ = 20, 1000  # how long two counters are compared, and how far they move meanwhile
 
 
 class _Zone:
@@ -128,11 +128,13 @@ def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
 
 
 def _is_mirror(zone: _Zone, other: _Zone) -> bool:
-    """Whether two counters read the same twice, a moment apart, while at least one moves."""
-    first = other.raw_uj(), zone.raw_uj()
-    if abs(first[0] - first[1]) > _MIRROR_J * 1e6:
-        return False
-    time.sleep(0.02)
-    second = other.raw_uj(), zone.raw_uj()
-    moved = second[0] - first[0], second[1] - first[1]
-    return moved[0] > 0 and abs(moved[0] - moved[1]) <= 0.02 * moved[0] + 2000
+    """Whether one always reads between two looks at the other, while that moves."""
+    began_uj = other.raw_uj()
+    for _ in range(_LOOKS):
+        before_uj, between_uj, after_uj = other.raw_uj(), zone.raw_uj(), other.raw_uj()
+        if not before_uj <= between_uj <= after_uj:
+            return False
+        if after_uj > began_uj + _MOVED_UJ:
+            return True
+        time.sleep(0.01)
+    return True  # equal to the last digit, and idle
