@@ -123,7 +123,7 @@ def start(device_name: str, seed: int) -> torch.device:
         raise UsageError(f"{device_name} can't be used: this torch sees no GPU", "--device cpu")
     torch.manual_seed(seed)
     if device.type == "cpu":
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(min(torch.get_num_threads(), len(os.sched_getaffinity(0))))
         torch.set_flush_denormal(True)
     return device
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +170,31 @@ def test_a_loss_that_is_not_a_number_ends_the_training() -> None:
     run = training(model, texts())
     with pytest.raises(NotFinite, match="loss is nan at step 1"):
         train(run, run.batches())
+
+
+def test_a_recipe_can_end_the_training() -> None:
+    run = training(encoder(SHAPES["as BERT"]), texts())
+    run.recipe.after_step = lambda training: training.step == 3
+    assert train(run, run.batches()) == "done"
+    assert run.step == 3 < run.total_steps
+
+
+def test_half_an_epoch_is_half_of_the_steps() -> None:
+    run = training(encoder(SHAPES["as BERT"]), texts(), epochs=0.5)
+    assert run.total_steps == 3
+    train(run, run.batches())
+    assert run.step == 3
+
+
+def test_tune_is_scored_at_even_distances(tmp_path: Path) -> None:
+    with (tmp_path / "events").open("wb+") as file:
+        run = training(encoder(SHAPES["as BERT"]), texts(), evaluations=3)
+        run.events = Events(file.fileno())
+        train(run, run.batches())
+        file.seek(0)
+        events = [json.loads(line) for line in file]
+    assert run.total_steps == 12
+    assert [e["step"] for e in events if e["event"] == "eval"] == [3, 6, 9]
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:

@@ -112,6 +112,7 @@ PRETRAINED = {
         "6 layers of width 768, distilled from bert-base",
         "Apache-2.0",
         _BOOKS,
+        sha256="5e3f1108e3cb34ee048634875d8482665b65ac713291a7e32396fb18f6ff0063",
         settings=_FINE_TUNED,
     ),
     "bert-base": Pretrained(
@@ -121,11 +122,12 @@ PRETRAINED = {
         "12 layers of width 768",
         "Apache-2.0",
         _BOOKS,
+        sha256="68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
         settings=_FINE_TUNED,
     ),
     "electra-small": Pretrained(
         "google/electra-small-discriminator",
-        "main",
+        "fa8239aadc095e9164941d05878b98afe9b953c3",
         13_548_800,
         "12 layers of width 256, trained to tell replaced words",
         "Apache-2.0",
