@@ -160,8 +160,9 @@ def _jsonl(path: Path, local: LocalFiles) -> Table:
             continue
         try:
             row = json.loads(line)
-            line.encode() if "\\u" not in line else json.dumps(row, ensure_ascii=False).encode()
-        except ValueError as error:  # a lone surrogate too
+            if "\\u" in line:
+                json.dumps(row, ensure_ascii=False).encode()  # fails on half a surrogate pair
+        except ValueError as error:
             raise UsageError(f"{path}:{number}: not JSON: {error}") from None
         if not isinstance(row, dict):
             raise UsageError(f"{path}:{number}: not a JSON object")
