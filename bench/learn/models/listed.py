@@ -42,7 +42,7 @@ class Scratch:
             "name": name,
             "track": "scratch",
             "about": self.about,
-            "parameters": blocks + 8000 * self.width,
+            "parameters": blocks + VOCABULARY * self.width,
             "source": "trained from random weights",
             "licence": "Apache-2.0",
             "seen": [],
@@ -51,10 +51,16 @@ class Scratch:
         }
 
 
-_FROM_SCRATCH = {"epochs": 3.0, "batch_size": 64, "learning_rate": 1e-3}
+VOCABULARY = 16_000
+_FROM_SCRATCH = {
+    "epochs": 2.0,
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "vocabulary_size": VOCABULARY,
+}
 
 SCRATCH = {
-    "transformer-tiny": Scratch(64, 2, 2, "2 layers of width 64", settings=_FROM_SCRATCH),
+    "transformer-tiny": Scratch(64, 1, 2, "1 layer of width 64", settings=_FROM_SCRATCH),
     "transformer-small": Scratch(128, 2, 4, "2 layers of width 128", settings=_FROM_SCRATCH),
     "transformer-base": Scratch(256, 4, 4, "4 layers of width 256", settings=_FROM_SCRATCH),
 }
