@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -19,8 +20,8 @@ class HubServer:
     """Serves `files` (path in the repository -> bytes) as the data set REPO at REVISION.
 
     `fault(path)` may say what to do with a request instead: answer a status, "truncate" (send half
-    of the file, then close), "silence" (never answer), "html" (a page). `asked` lists the paths
-    that were requested.
+    of the file, then close), "silence" (never answer), "drip" (a byte every half second), "html" (a
+    page). `asked` lists the paths that were requested.
     """
 
     def __init__(
@@ -77,6 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.hub.fault(path)
         if fault == "silence":
             self.hub.closing.wait(60)
+            self.close_connection = True
+        elif fault == "drip":
+            with contextlib.suppress(OSError):  # nobody listens any more
+                while not self.hub.closing.wait(0.5):
+                    self.wfile.write(b"H")
             self.close_connection = True
         elif fault == "html":
             self._answer(200, b"<html>Welcome to our hotel</html>", {"Content-Type": "text/html"})
