@@ -157,7 +157,7 @@ _SIGNED["long_adj"] = (  # those that compare with "more" and "less"
 _UNSIGNED = {
     "thing": {
         "train": ["the {film}", "this {film}", "the {part}", "its {part}", "it"],
-        "new": ["that {film}", "this whole {film}", "the whole", "the {part} of it"],
+        "new": ["the whole {film}", "this whole {film}", "the whole", "the {part} here"],
     },
     "film": {
         "train": _list("""film, movie, picture, drama, comedy, thriller, western, musical, biopic,

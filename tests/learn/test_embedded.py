@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from bench.learn import data, embedded
 
 TRAIN = "b24b3705f4974ceeb2fefb7c93965cfc74b916e656480960ee8ab951b96cd913"
-SCORED = "4812a43198efef500ca1a3e3c8ecada265b465cafb4466508bd92506e9e61c21"
+DOCUMENT = Path(embedded.__file__).parents[1] / "docs" / "verdicts.md"
+SCORED = "dc09c9739fcc252b5fdc9c964afc7e89c1e17254c5561236338fc803e1f59344"
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +101,16 @@ def test_a_bag_of_words_stays_between_70_and_85_percent(corpus):
     model = LogisticRegression(max_iter=1000).fit(features, train.labels)
     accuracy = model.score(vectoriser.transform(t for (t,) in scored.inputs), scored.labels)
     assert 0.70 < accuracy < 0.85
+    stated = re.search(r"logistic regression \| ([\d.]+) %", DOCUMENT.read_text(encoding="utf-8"))
+    assert stated is not None
+    assert abs(100 * accuracy - float(stated[1])) < 0.5
+
+
+def test_the_sentences_that_its_document_shows_are_in_it(corpus):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    shown = re.findall(r"^(positive|negative)  (.+)$", text, flags=re.MULTILINE)
+    assert len(shown) == 5
+    scored = {
+        text: label for (text,), label in zip(corpus[1].inputs, corpus[1].labels, strict=True)
+    }
+    assert {text: scored.get(text) for _, text in shown} == {text: label for label, text in shown}
