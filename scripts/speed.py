@@ -206,7 +206,10 @@ def bench(bf16: bool) -> dict[str, float]:
 
 def floor(bf16: bool) -> dict[str, float]:
     """The matrix products of the encoder's layers alone: forward, and twice that backward, over
-    the tokens of every text, at the rate measured now."""
+    the tokens of every text, at the best rate that this processor shows now.
+
+    `bench` can come below it: it leaves out what nobody reads of the last layer, 14 % of it.
+    """
     import torch
 
     dtype = torch.bfloat16 if bf16 else torch.float32
@@ -216,19 +219,21 @@ def floor(bf16: bool) -> dict[str, float]:
     x, w = torch.randn(n, width).to(dtype), torch.randn(4 * width, width).to(dtype)
     y = torch.randn(n, 4 * width).to(dtype)
     products: list[Callable[[], Any]] = [lambda: x @ w.t(), lambda: y @ w, lambda: y.t() @ x]
-    rounds = 2 if bf16 else 40
-    watch = Stopwatch()
-    for i in range(rounds + 3):
-        if i == 3:
-            watch.start()
-        for product in products:
-            product()
-    measured = watch.stop()
-    rate = rounds * 3 * 2 * n * 4 * width * width / measured["cpu_s"]
+    rounds = 1 if bf16 else 20
+    measured = []
+    for _ in range(10):
+        watch = Stopwatch()
+        watch.start()
+        for _ in range(rounds):
+            for product in products:
+                product()
+        measured.append(watch.stop())
+    best = min(measured, key=lambda m: m["cpu_s"])
+    scale = operations / (rounds * 3 * 2 * n * 4 * width * width)
     return {
-        "cpu_s": operations / rate,
-        "wall_s": operations / rate * measured["wall_s"] / measured["cpu_s"],
-        "gflops_per_cpu": rate / 1e9,
+        "cpu_s": best["cpu_s"] * scale,
+        "wall_s": best["wall_s"] * scale,
+        "gflops_per_cpu": operations / (best["cpu_s"] * scale) / 1e9,
     }
 
 
@@ -262,7 +267,7 @@ def write_task(data: str | None, folder: Path) -> tuple[str, dict[str, str]]:
 
     card = cards.load("sst2")
     found = sources.resolve(card, data)
-    train = sorted_head(found, ROWS)
+    train = head(found, ROWS)
     identity = found.identity.model_copy(
         update={"rows": found.identity.rows | {"train": ROWS, "tune": 0}}
     )
@@ -275,7 +280,7 @@ def write_task(data: str | None, folder: Path) -> tuple[str, dict[str, str]]:
     return f"{found.source}, {found.place}", environment
 
 
-def sorted_head(found: Any, n: int) -> Any:
+def head(found: Any, n: int) -> Any:
     """The first rows of what the worker may train on."""
     from bench.learn.data import Rows
 
