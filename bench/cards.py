@@ -116,6 +116,9 @@ def load(name: str, extra: Sequence[Path] = ()) -> Card:
 
 
 def _paths(extra: Sequence[Path]) -> dict[str, Path]:
+    for place in extra:
+        if not place.is_dir():
+            raise UsageError(f"there is no folder {place}", "--tasks names a folder of task cards")
     return {p.stem: p for place in (folder(), *extra) for p in sorted(place.glob("*.toml"))}
 
 

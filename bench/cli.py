@@ -62,6 +62,9 @@ def main() -> None:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:  # `bench leaderboard | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
@@ -94,7 +97,8 @@ def run(
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="How many, each with a fresh seed.")] = 1,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Replay this seed; a replay is not ranked.")
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="Replay this seed; a replay is not ranked."),
     ] = None,
     data: Annotated[
         str | None,
@@ -176,12 +180,13 @@ def leaderboard(
     from bench.rank import board, render
 
     _recover(out)
+    runs, broken = board.load(_roots(results, out))
+    _check_task(task, runs, tasks)
     filters = board.Filters(
         task=task, track=track, hardware=hardware, access=access, level=level, model=model,
         recipe=recipe, origin=origin, since=since, until=until,
     )  # fmt: skip
     grid = carbon.region(region) if region else carbon.default()
-    runs, broken = board.load(_roots(results, out))
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
     cells = board.build(runs, _cards(runs, tasks), filters, by)
@@ -311,8 +316,8 @@ def _recover(out: Path) -> None:
         return
     from bench import measure
 
-    for record in measure.recover(out):
-        print(f"recovered run {record.run_id} ({record.failure})", file=sys.stderr)
+    for folder in measure.recover(out):
+        print(f"recovered run {folder.name}: bench had been killed", file=sys.stderr)
 
 
 def _roots(results: Path | None, out: Path) -> list[tuple[Path, Origin]]:
@@ -327,9 +332,10 @@ def _find(run: str, results: Path | None, out: Path) -> Path:
     if Path(run, "record.json").is_file():
         return Path(run)
     roots = [root for root, _ in _roots(results, out)]
-    found = sorted(
-        {p.parent for root in roots for p in root.glob(f"**/{_plain(run)}*/record.json")}
-    )
+    paths = [
+        p.parent for root in roots for p in sorted(root.glob(f"**/{_plain(run)}*/record.json"))
+    ]
+    found = list({p.name: p for p in reversed(paths)}.values())  # of copies, the submitted one
     if not found:
         raise UsageError(f"no run is called '{run}'", "give a run's folder or the head of its id")
     if len(found) > 1:
@@ -339,6 +345,16 @@ def _find(run: str, results: Path | None, out: Path) -> Path:
 
 def _plain(run: str) -> str:
     return "".join(c for c in run if c.isalnum()) or "-"
+
+
+def _check_task(task: str | None, runs: list[Any], extra: list[Path] | None) -> None:
+    """An unknown task is a slip, not an empty board."""
+    from bench import cards
+    from bench.errors import unknown_name
+
+    known = {*cards.names(extra or []), *(r.record.spec.task for r in runs)}
+    if task is not None and task not in known:
+        raise unknown_name("task", task, known, "bench tasks")
 
 
 def _cards(found: list[Any], extra: list[Path] | None) -> dict[str, Any]:

@@ -2,30 +2,32 @@
 
 The folder holds `start.json` (what was known before the window), `events.jsonl` and `trace.log`
 while the child runs. The record is a function of the folder alone, so a run whose parent was
-killed is finished later by `recover` in the same way.
+killed is finished later by `recover` in the same way. The parent holds a lock on `start.json`:
+who gets the lock knows that the parent is gone.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import __version__
 from bench import record as records
 from bench.errors import BenchError
 from bench.record import Idle, Metric, Phase, Record, Spec, Status, Warn
-from bench.units import NS_PER_S, Budget, show_duration
+from bench.units import NS_PER_S, Budget, g_co2e
 
 if TYPE_CHECKING:
     from bench.power.meter import Meter
@@ -51,6 +53,7 @@ class Progress:
     power_w: dict[str, float] = field(default_factory=dict)
     energy_j: float = 0.0
     estimated: bool = False  # one of the charged domains is
+    reading_age_s: float = 0.0
     train_started: tuple[float, float] | None = None  # elapsed_s, energy_j
     stopping: bool = False
 
@@ -117,7 +120,6 @@ def measure(
 ) -> Outcome:
     """Run `command` under `meter`; `folder` then holds events and trace. Never raises for what
     the child does; an interrupt ends the child and is an outcome."""
-    _write_start(folder, start)
     progress = Progress()
     journal = _Journal(folder / "events.jsonl")
     outcome = None
@@ -130,9 +132,10 @@ def measure(
             progress.text = "idle power"
             _idle(meter, journal, idle_s, progress, on_progress)
             journal.write("window_start", t_ns=meter.edge(lead_s=0.25))
+            before_j = dict(meter.live().energy_j)
             outcome = _child(
                 command, journal, meter, progress, environment, stop_file, folder,
-                _Limit(budget, intensity_g_per_kwh), on_progress, charges,
+                _Limit(budget, intensity_g_per_kwh), on_progress, charges, before_j,
             )  # fmt: skip
             meter.edge()
             progress.phase, progress.text = "tail", "idle power"
@@ -140,31 +143,34 @@ def measure(
     except _Interrupted as interrupt:  # in the tail it only cuts the idle power short
         outcome = outcome or Outcome("interrupted", f"interrupted by {interrupt}")
     except BenchError as error:  # the sampler did not start
-        outcome = Outcome("failed", error.message)
+        outcome = Outcome("failed", _with_hint(error.message, error.hint))
+    except OSError as error:  # no disk, no processes: the window may never have opened
+        outcome = Outcome("failed", str(error))
     (folder / "reserve").unlink(missing_ok=True)  # room for what follows, on a full disk too
     if journal.error:
         journal.write(
             "warning", id="disk", message=f"the disk took no events for a while: {journal.error}"
         )
     journal.write("outcome", status=outcome.status, failure=outcome.failure)
+    journal.close()
     return outcome
 
 
-def finish(folder: Path, start: Start, trace: Trace, metric: Metric | None) -> Record:
-    """Write trace, record and manifest of a run whose child has ended, from its folder."""
+def finish(
+    folder: Path, start: Start, trace: Trace, metric: Metric | None, outcome: Outcome | None = None
+) -> Record:
+    """Write trace, record and manifest of a run whose child has ended, from its folder.
+
+    What they are made from goes last, so that a kill in between loses nothing.
+    """
     (folder / "reserve").unlink(missing_ok=True)
     events = read_events(folder / "events.jsonl")
-    told = next((e for e in reversed(events) if e["event"] == "outcome"), None)
-    outcome = (
-        Outcome(told["status"], told["failure"])
-        if told
-        else Outcome("interrupted", "bench itself was killed; recovered from what it had written")
-    )
+    outcome = outcome or _outcome(events)
     window = _window(events, trace)
     charges = charged(start, trace.domains)
-    domains = trace.energy(window.start_ns, window.stop_ns, charges, _expected(start))
+    domains = trace.energy(window.start_ns, window.stop_ns, charges, expected(start))
     record = Record(
-        bench_version=_version(),
+        bench_version=__version__,
         run_id=start.run_id,
         nonce=start.nonce,
         started_at=start.started_at,
@@ -185,32 +191,68 @@ def finish(folder: Path, start: Start, trace: Trace, metric: Metric | None) -> R
         warnings=_warnings(start, events, trace, window),
         metric=metric,
     )
-    trace.write_parquet(folder / "trace.parquet")
-    (folder / "trace.log").unlink(missing_ok=True)
-    (folder / "start.json").unlink(missing_ok=True)
-    shutil.rmtree(folder / ".work", ignore_errors=True)
-    records.write(record, folder)
+    scratch = folder / ".trace.parquet"
+    trace.write_parquet(scratch)
+    scratch.replace(folder / "trace.parquet")
+    _close(folder, record)
     return record
 
 
-def recover(root: Path) -> Iterator[Record]:
-    """Finish every run below `root` whose parent is gone."""
+def _close(folder: Path, record: Record) -> None:
+    records.write(record, folder)
+    (folder / "trace.log").unlink(missing_ok=True)
+    (folder / "start.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(folder: Path, start: Start) -> Iterator[None]:
+    """Hold the run's folder: nobody recovers it meanwhile. It holds `start.json` from now on."""
+    (folder / "reserve").write_bytes(b"\0" * RESERVE_BYTES)
+    facts = {**asdict(start), "spec": start.spec.model_dump(mode="json")}
+    facts["notes"] = [n.model_dump(mode="json") for n in start.notes]
+    scratch = folder / ".start.json"
+    with scratch.open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump(facts, file, indent=1)
+        file.flush()
+        scratch.rename(folder / "start.json")  # locked before anybody can see it
+        yield
+
+
+def recover(root: Path) -> Iterator[Path]:
+    """Finish every run below `root` whose parent is gone: the folders of their records."""
+    for path in sorted(root.glob("*/*/start.json")):
+        with path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # it goes on
+            if path.exists() and not _still_sampled(path.parent):
+                _recover(path.parent, json.load(file))
+                yield path.parent
+
+
+def _recover(folder: Path, facts: dict[str, Any]) -> None:
     from bench.power.trace import Trace
 
-    for path in sorted(root.glob("*/*/start.json")):
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if _alive(facts.pop("process")):
-            continue
-        start = Start(
-            **{
-                **facts,
-                "spec": Spec.model_validate(facts["spec"]),
-                "notes": [Warn.model_validate(n) for n in facts["notes"]],
-            }
-        )
-        log = path.parent / "trace.log"
-        trace = Trace.read_log(log) if log.exists() else Trace.empty()
-        yield finish(path.parent, start, trace, None)
+    if (folder / "record.json").exists():  # killed between the record and the end
+        _close(folder, records.read(folder))
+        return
+    start = Start(
+        **{
+            **facts,
+            "spec": Spec.model_validate(facts["spec"]),
+            "notes": [Warn.model_validate(n) for n in facts["notes"]],
+        }
+    )
+    finish(folder, start, Trace.read_log(folder / "trace.log"), None)
+
+
+def _still_sampled(folder: Path) -> bool:
+    from bench.power import log
+
+    path = folder / log.NAME
+    return path.exists() and log.being_written(path)
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
@@ -232,10 +274,16 @@ class _Interrupted(BaseException):
     """SIGINT, SIGTERM or SIGHUP came; BaseException so that nothing swallows it."""
 
 
+def _interrupts() -> list[signal.Signals]:
+    """Those that end a run; one that is ignored (nohup, a job in the background) stays so."""
+    some = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [s for s in some if signal.getsignal(s) is not signal.SIG_IGN]
+
+
 @contextmanager
 def _interrupts_raise() -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP raises; later ones are ignored while things end."""
-    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    """The first interrupt raises; later ones are ignored while things end."""
+    caught = _interrupts()
 
     def handler(number: int, frame: object) -> None:
         for s in caught:
@@ -248,6 +296,23 @@ def _interrupts_raise() -> Iterator[None]:
     finally:
         for s, old in before.items():
             signal.signal(s, old)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold interrupts back, so that a record is written whole; one that came is sent afterwards.
+
+    A mask would not do: the signal goes to another thread, and its handler runs here all the same.
+    """
+    came: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: came.append(number)) for s in _interrupts()}
+    try:
+        yield
+    finally:
+        for s, old in before.items():
+            signal.signal(s, old)
+        if came:
+            signal.raise_signal(came[0])
 
 
 class _Journal:
@@ -275,28 +340,35 @@ class _Journal:
         except OSError as error:
             self.error = error.strerror
 
+    def close(self) -> None:
+        self._file.close()
+
 
 class _Limit:
-    """Whether a budget is spent."""
+    """Whether a budget is spent. One of energy is, too, when nothing is read any more."""
+
+    BLIND_S = 5.0
 
     def __init__(self, budget: Budget | None, intensity_g_per_kwh: float) -> None:
         self._budget = budget
         self._intensity = intensity_g_per_kwh
 
-    def spent(self, progress: Progress) -> bool:
-        from bench.units import g_co2e
-
+    def spent(self, progress: Progress) -> str | None:
+        """Why the run has to stop; None while it may go on."""
         b = self._budget
         if b is None:
-            return False
-        return (
-            (b.duration_s is not None and progress.elapsed_s >= b.duration_s)
-            or (b.energy_j is not None and progress.energy_j >= b.energy_j)
-            or (
-                b.emissions_g is not None
-                and g_co2e(progress.energy_j, self._intensity) >= b.emissions_g
+            return None
+        if b.duration_s is not None:
+            return (
+                f"the budget of {b.text} is spent" if progress.elapsed_s >= b.duration_s else None
             )
+        if progress.reading_age_s > self.BLIND_S:
+            return f"the budget of {b.text} can't be watched: the meter went silent"
+        grams = g_co2e(progress.energy_j, self._intensity)
+        spent = (b.energy_j is not None and progress.energy_j >= b.energy_j) or (
+            b.emissions_g is not None and grams >= b.emissions_g
         )
+        return f"the budget of {b.text} is spent" if spent else None
 
 
 def _child(
@@ -310,28 +382,35 @@ def _child(
     limit: _Limit,
     on_progress: Callable[[Progress], None],
     charges: Callable[[str], bool],
+    before_j: Mapping[str, float],
 ) -> Outcome:
     read_fd, write_fd = os.pipe()
     child = None
     opened_ns = time.monotonic_ns()
     try:
-        with (folder / "log.txt").open("ab") as log:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(write_fd,),
-                env={**environment, "BENCH_EVENTS_FD": str(write_fd), "BENCH_STOP": str(stop_file)},
-                start_new_session=True, preexec_fn=_die_with_parent(),
-            )  # fmt: skip
-        os.close(write_fd)
+        try:
+            with (folder / "log.txt").open("ab") as log:
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(write_fd,),
+                    env={
+                        **environment,
+                        "BENCH_EVENTS_FD": str(write_fd), "BENCH_STOP": str(stop_file),
+                    },
+                    start_new_session=True, preexec_fn=_die_with_parent(),
+                )  # fmt: skip
+        finally:
+            os.close(write_fd)
         meter.follow(child.pid)
         events = _Reader(read_fd, journal, progress)
         while True:
             events.wait(TICK_S)
             code = child.poll()
-            _look(meter, progress, opened_ns, charges)
-            if limit.spent(progress) and not progress.stopping and code is None:
+            _look(meter, progress, opened_ns, charges, before_j)
+            why = None if progress.stopping or code is not None else limit.spent(progress)
+            if why:
                 stop_file.touch()
-                journal.write("budget_spent")
+                journal.write("budget_spent", message=why)
                 progress.stopping = True
             on_progress(progress)
             if code is not None:
@@ -358,6 +437,37 @@ def _how_it_ended(code: int, events: _Reader, progress: Progress) -> Outcome:
         why = " (out of memory?)" if code == -signal.SIGKILL else ""
         return Outcome("failed", f"the training process was killed by {name}{why}")
     return Outcome("failed", f"the training process ended with exit code {code}; see log.txt")
+
+
+_THE_METERS = {"meter", "window_start", "window_stop", "outcome", "budget_spent", "bad_event"}
+_FIELDS: dict[str, dict[str, type]] = {
+    "phase_start": {"phase": str}, "phase_stop": {"phase": str}, "progress": {"text": str},
+    "step": {"step": int}, "eval": {"metric": str, "value": float},
+    "warning": {"id": str, "message": str}, "failure": {"kind": str, "message": str},
+}  # fmt: skip
+_OPTIONAL: dict[str, type] = {"loss": float, "total_steps": int}
+
+
+def checked_event(line: bytes) -> dict[str, Any]:
+    """A child's event with what bench reads of it in the right types; ValueError, TypeError or
+    KeyError if it is none, or is one that only the meter may send."""
+    event = json.loads(line)
+    if not isinstance(event, dict) or type(event["t_ns"]) is not int:
+        raise ValueError("not an object with a whole t_ns")
+    name = str(event["event"])
+    if name in _THE_METERS or name.startswith("idle_"):
+        raise ValueError(f"'{name}' is the meter's own")
+    event.pop("by", None)
+    for key, kind in _FIELDS.get(name, {}).items():
+        event[key] = kind(event[key])
+    for key, kind in _OPTIONAL.items():
+        if event.get(key) is not None:
+            event[key] = kind(event[key])
+    return event
+
+
+def _with_hint(message: str, hint: str | None) -> str:
+    return f"{message} ({hint})" if hint else message
 
 
 class _Reader:
@@ -392,12 +502,13 @@ class _Reader:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             try:
-                event = json.loads(line)
-                self._take(event)
-            except (ValueError, TypeError, KeyError, AttributeError):
-                self._journal.write("bad_event", text=line[:200].decode(errors="replace"))
+                event = checked_event(line)
+            except (ValueError, TypeError, KeyError) as error:
+                text = line[:200].decode(errors="replace")
+                self._journal.write("bad_event", text=text, why=str(error))
                 continue
-            self._journal.write_line(line + b"\n")
+            self._take(event)
+            self._journal.write_line(json.dumps(event).encode() + b"\n")
 
     def _take(self, event: dict[str, Any]) -> None:
         p = self._progress
@@ -414,16 +525,24 @@ class _Reader:
             case "progress":
                 p.text = event["text"]
             case "failure":
-                self.failure = f"{event['kind']}: {event['message']}"
+                self.failure = _with_hint(f"{event['kind']}: {event['message']}", event.get("hint"))
             case "run_stop":
                 self.stop_reason = event.get("reason")
 
 
-def _look(meter: Meter, progress: Progress, opened_ns: int, charges: Callable[[str], bool]) -> None:
+def _look(
+    meter: Meter,
+    progress: Progress,
+    opened_ns: int,
+    charges: Callable[[str], bool],
+    before_j: Mapping[str, float],
+) -> None:
     live = meter.live()
     progress.elapsed_s = (time.monotonic_ns() - opened_ns) / NS_PER_S
     progress.power_w = {d: w for d, w in live.power_w.items() if charges(d)}
-    progress.energy_j = sum(e for d, e in live.energy_j.items() if charges(d))
+    counted = {d: e - before_j.get(d, 0.0) for d, e in live.energy_j.items() if charges(d)}
+    progress.energy_j = sum(counted.values())
+    progress.reading_age_s = live.age_s or 0.0
 
 
 def _idle(
@@ -473,47 +592,32 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 # --- from the folder to the record -------------------------------------------------------------
 
 
-def _write_start(folder: Path, start: Start) -> None:
-    import psutil
-
-    (folder / "reserve").write_bytes(b"\0" * RESERVE_BYTES)
-    facts = {**start.__dict__, "spec": start.spec.model_dump(mode="json")}
-    facts["notes"] = [n.model_dump(mode="json") for n in start.notes]
-    facts["process"] = {
-        "pid": os.getpid(), "created_s": psutil.Process().create_time(),
-        "boot_s": psutil.boot_time(),
-    }  # fmt: skip
-    records.write_file(folder / "start.json", json.dumps(facts, indent=1))
-
-
-def _alive(process: dict[str, float]) -> bool:
-    import psutil
-
-    try:
-        created_s = psutil.Process(int(process["pid"])).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return abs(created_s - process["created_s"]) < 2
-
-
 def charged(start: Start, domains: Iterable[Domain]) -> Callable[[str], bool]:
     """Which domains count: every device that the child could see and all that is not an
     accelerator; estimates only where nothing was measured, so that they never enter a sum with
     what was."""
-    hidden = {d.name for d in domains if d.kind == "gpu"} - set(_expected(start))
+    hidden = {d.name for d in domains if d.kind == "gpu"} - set(expected(start))
     measured = any(d.level != "M0" and d.name not in hidden for d in domains)
     left_out = hidden | {d.name for d in domains if measured and d.level == "M0"}
     return lambda name: name not in left_out
 
 
-def _expected(start: Start) -> list[str]:
+def expected(start: Start) -> list[str]:
     """The domains that must be there: a missing one is missing, not zero."""
     return [f"gpu:{uuid}" for uuid in start.visible_gpus]
 
 
+def _outcome(events: list[dict[str, Any]]) -> Outcome:
+    told = next((e for e in reversed(events) if e["event"] == "outcome"), None)
+    if told and told["status"] not in ("complete", "budget"):
+        return Outcome(told["status"], told["failure"])
+    return Outcome("interrupted", "bench itself was killed; recovered from what it had written")
+
+
 def _window(events: list[dict[str, Any]], trace: Trace) -> Window:
+    """From the meter's events; empty when it never opened, to the last reading when it was cut."""
     at = {e["event"]: e["t_ns"] for e in events if e["event"] in ("window_start", "window_stop")}
-    start_ns = at.get("window_start", trace.start_ns)
+    start_ns = at.get("window_start", trace.stop_ns)
     return Window(start_ns, max(at.get("window_stop", trace.stop_ns), start_ns))
 
 
@@ -567,13 +671,19 @@ def _not_covered(events: list[dict[str, Any]]) -> list[str]:
 def _warnings(
     start: Start, events: list[dict[str, Any]], trace: Trace, window: Window
 ) -> list[Warn]:
-    told = [
-        Warn(id=str(e["id"]), message=str(e["message"])) for e in events if e["event"] == "warning"
+    told = [Warn(id=e["id"], message=e["message"]) for e in events if e["event"] == "warning"]
+    told += [
+        Warn(id="budget", message=e["message"]) for e in events if e["event"] == "budget_spent"
+    ]
+    used = {u for e in events if e["event"] == "devices" for u in e.get("uuids", [])}
+    told += [
+        Warn(id="unmetered", message=f"the child used {u}, which is not charged", rankable=False)
+        for u in sorted(used - set(start.visible_gpus))
     ]
     return [
         *start.notes,
         *trace.warnings(
-            window.start_ns, window.stop_ns, charged(start, trace.domains), _expected(start)
+            window.start_ns, window.stop_ns, charged(start, trace.domains), expected(start)
         ),
         *told,
     ]
@@ -581,19 +691,3 @@ def _warnings(
 
 def _facts(event: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in event.items() if k not in ("event", "t_ns", "by")}
-
-
-def _version() -> str:
-    from bench import __version__
-
-    return __version__
-
-
-def late_failure(folder: Path, error: BenchError) -> None:
-    """Note in the journal that the run failed after its child had ended (bad predictions)."""
-    journal = _Journal(folder / "events.jsonl")
-    journal.write("outcome", status="failed", failure=error.message)
-
-
-def describe_budget(progress: Progress) -> str:
-    return f"budget spent after {show_duration(progress.elapsed_s)}; finishing"

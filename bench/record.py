@@ -178,10 +178,15 @@ class Record(Closed):
 
     @property
     def uncertainty_j(self) -> float | None:
-        """Expanded uncertainty (k = 2) of `energy_j`: gains of domains are taken as independent."""
+        """Expanded uncertainty (k = 2) of `energy_j`. Domains of one kind and level share their
+        gain, as estimates share their model: those add up; different meters are independent."""
         if self.energy_j is None:
             return None
-        return sum((d.uncertainty_j or 0.0) ** 2 for d in self.charged) ** 0.5
+        alike: dict[tuple[str, ...], float] = {}
+        for d in self.charged:
+            key = (d.level,) if d.level == "M0" else (d.level, d.kind)
+            alike[key] = alike.get(key, 0.0) + (d.uncertainty_j or 0.0)
+        return sum(u**2 for u in alike.values()) ** 0.5
 
     @property
     def level(self) -> Level:
@@ -209,7 +214,9 @@ class Record(Closed):
 
     def entry_key(self) -> str:
         """Equal for runs whose spec (all but the seed) and code are equal."""
-        spec = self.spec.model_dump(mode="json", exclude={"seed", "seed_origin"})
+        spec = self.spec.model_dump(
+            mode="json", exclude={"seed": True, "seed_origin": True, "data": {"source"}}
+        )  # the same rows are the same data, wherever they came from
         return _sha256_of_json([spec, self.code_sha256])[:12]
 
 
@@ -233,13 +240,18 @@ def write_file(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
+WHILE_RUNNING = {"start.json", "trace.log", "reserve"}
+"""Files of a run's folder that are gone once its record is whole."""
+
+
 def write(record: Record, folder: Path) -> None:
     """Write `record.json` and then `manifest.json` (SHA-256 of every file): the run is whole."""
+    left_out = {"manifest.json", *WHILE_RUNNING}
     write_file(folder / "record.json", record.model_dump_json(indent=1) + "\n")
     digests = {
         p.name: hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(folder.iterdir())
-        if p.is_file() and p.name != "manifest.json" and not p.name.startswith(".")
+        if p.is_file() and p.name not in left_out and not p.name.startswith(".")
     }
     write_file(folder / "manifest.json", json.dumps(digests, indent=1) + "\n")
 

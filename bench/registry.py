@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -51,9 +52,15 @@ def _offered(group: str) -> dict[str, str]:
 def _load_file(path: Path, kind: str) -> ModuleType:
     if not path.is_file():
         raise UsageError(f"there is no {kind} file {path}", "give the path of a Python file")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"bench_file_{path.stem}"
+    module_spec = importlib.util.spec_from_file_location(name, path)
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file may raise
+        del sys.modules[name]
+        raise UsageError(f"{path} can't be imported: {type(error).__name__}: {error}") from error
     return module

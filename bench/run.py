@@ -6,6 +6,7 @@ Everything that may need the network or the user's attention (data, checkpoint, 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -115,6 +116,8 @@ class Plan:
 def prepare(request: Request) -> Plan:
     """Resolve everything that a run needs; UsageError for what the user got wrong."""
     card = cards.load(request.task, request.task_folders)
+    if request.replay and not request.replay.is_file():
+        raise UsageError(f"there is no trace {request.replay}", "a run's trace.parquet")
     settings = recipes.resolve(request.recipe, request.model, request.settings)
     budget = parse_budget(request.budget) if request.budget else None
     region = carbon.region(request.region) if request.region else carbon.default()
@@ -146,10 +149,12 @@ def work_folder(plan: Plan, root: Path) -> Iterator[Path]:
     """A folder with the task as a learning program sees it, for the runs of one invocation."""
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
-    folder = Path(tempfile.mkdtemp(prefix=f".work-{os.getpid()}-", dir=root))
+    folder = Path(tempfile.mkdtemp(prefix=".work-", dir=root))
     try:
-        data.write_task_folder(plan.resolved, plan.card, folder / "task")
-        yield folder
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            data.write_task_folder(plan.resolved, plan.card, folder / "task")
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -181,10 +186,22 @@ def run(
     )
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
+    with measure.undisturbed(), measure.opened(folder, start):
+        return _metered(plan, work, folder, start, idle_s, on_progress), folder
+
+
+def _metered(
+    plan: Plan,
+    work: Path,
+    folder: Path,
+    start: Start,
+    idle_s: float,
+    on_progress: Callable[[Progress], None],
+) -> Record:
     out = _fresh(work / "out")
     meter = Meter(folder, replay=plan.replay)
     outcome = measure.measure(
-        _command(work, spec, plan),
+        _command(work, start.spec, plan),
         folder,
         start,
         meter,
@@ -200,9 +217,9 @@ def run(
     if outcome.status in ("complete", "budget"):
         try:
             metric = _score(plan, out, folder)
-        except BenchError as error:
-            measure.late_failure(folder, error)
-    return measure.finish(folder, start, trace, metric), folder
+        except (BenchError, OSError) as error:
+            outcome = measure.Outcome("failed", str(error))
+    return measure.finish(folder, start, trace, metric, outcome)
 
 
 @dataclass(frozen=True)
@@ -212,8 +229,7 @@ class Forecast:
     steps: int
     total_steps: int
     duration_s: float
-    energy_j: float
-    power_w: float
+    energy_j: float | None  # None: a meter that counts could not be read
     level: str
 
 
@@ -229,12 +245,13 @@ def forecast(
         run_id="plan", nonce="", started_at=datetime.now(UTC).isoformat(), spec=spec,
         code_sha256="", machine={}, software={}, visible_gpus=plan.visible_gpus, region=None,
     )  # fmt: skip
-    outcome = measure.measure(
-        _command(work, spec, plan, plan_steps=PLAN_STEPS), folder, start, meter,
-        environment=_environment(plan, work, out), stop_file=out / "stop", idle_s=0.0,
-        on_progress=on_progress,
-    )  # fmt: skip
-    trace = meter.stop()
+    with measure.undisturbed():
+        outcome = measure.measure(
+            _command(work, spec, plan, plan_steps=PLAN_STEPS), folder, start, meter,
+            environment=_environment(plan, work, out), stop_file=out / "stop", idle_s=0.0,
+            on_progress=on_progress,
+        )  # fmt: skip
+        trace = meter.stop()
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     if outcome.status != "complete":
@@ -257,11 +274,13 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
         joules = sum(j for d, j in trace.phase_energy_j(begin, end).items() if charges(d))
         duration_s += factor * (end - begin) / 1e9
         energy_j += factor * joules
-    domains = trace.energy(window.start_ns, window.stop_ns, charges)
-    level = min((d.level for d in domains if d.charged and d.energy_j is not None), default="M0")
+    expected = measure.expected(start)
+    domains = trace.energy(window.start_ns, window.stop_ns, charges, expected)
+    counted = [d for d in domains if d.charged]
+    known = counted and all(d.energy_j is not None for d in counted)
     return Forecast(
         steps=told["steps"], total_steps=told["total_steps"], duration_s=duration_s,
-        energy_j=energy_j, power_w=energy_j / duration_s, level=level,
+        energy_j=energy_j if known else None, level=min((d.level for d in counted), default="M0"),
     )  # fmt: skip
 
 
@@ -277,8 +296,9 @@ def code_sha256(recipe: str) -> str:
     for path in sorted(files):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
     for part in recipe.split("+"):
-        if part.endswith(".py"):
-            digest.update(Path(part).read_bytes())
+        file = Path(recipes.file(part))
+        if not file.is_relative_to(package):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -299,13 +319,26 @@ def _command(work: Path, spec: Spec, plan: Plan, plan_steps: int | None = None) 
     }
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    return [sys.executable, "-m", "bench.learn.worker", str(path)]
+    return [sys.executable, "-P", "-m", "bench.learn.worker", str(path)]
+
+
+_KEPT_BACK = {
+    "BENCH_DATA", "BENCH_RUNS", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",  # the way to the labels
+    "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",  # float32 is float32
+}  # fmt: skip
 
 
 def _environment(plan: Plan, work: Path, out: Path) -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
+    processors = str(machine.processors())  # with a container's quota, which libraries don't see
+    package = str(Path(__file__).parent.parent)
+    path = os.environ.get("PYTHONPATH")
     return {
-        **os.environ,
+        "OMP_NUM_THREADS": processors,
+        "RAYON_NUM_THREADS": processors,
+        **environment,
         **plan.environment,
+        "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,
         "BENCH_TASK_DIR": str(work / "task"),
         "BENCH_OUT": str(out),
         "HF_HUB_OFFLINE": "1",  # no network inside the window
@@ -334,6 +367,8 @@ def _device(asked: str) -> tuple[str, dict[str, str], list[str], list[Warn]]:
             "the training uses the CPU and the idle GPUs are charged (--device cpu hides them)",
         )
         return "cpu", {}, visible, [note]
+    if len(visible) == 1 and not match[1]:
+        return "cuda", {}, visible, []  # as the user set it: a part of a board stays that part
     index = int(match[1] or 0)
     if index >= len(visible):
         raise UsageError(f"there is no {asked}", f"{len(visible)} GPU(s) are visible here")
@@ -357,7 +392,11 @@ def _fresh(folder: Path) -> Path:
 
 
 def _sweep(root: Path) -> None:
-    """Remove the work folders of processes that are gone."""
-    for folder in root.glob(".work-*"):
-        if not Path(f"/proc/{folder.name.split('-')[1]}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the work folders that nobody holds any more."""
+    for path in root.glob(".work-*/lock"):
+        with path.open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(path.parent, ignore_errors=True)

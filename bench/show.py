@@ -34,6 +34,8 @@ def record_lines(record: Record, folder: Path, region: Region) -> Lines:
     said = [("run", _headline(record)), ("data", _data(record))]
     if record.failure:
         said.append((record.status, record.failure))
+    if (log := folder / "log.txt").is_file() and log.stat().st_size and record.status == "failed":
+        said.append(("log", str(log)))
     said += _metric(record.metric) if record.metric else [("result", "none: no predictions")]
     said += _energy(record)
     said += _carbon(record, region)
@@ -178,28 +180,49 @@ def plan_lines(plan: Plan) -> Lines:
         ("recipe", plan.recipe + ": " + ", ".join(f"{k}={v}" for k, v in plan.settings.items())),
         ("device", f"{plan.device} on {plan.hardware}"),
     ]
-    said += [("warning", note.message) for note in plan.notes]
+    said += _labelled("note", located.notes)
+    said += _labelled("warning", [note.message for note in plan.notes])
     return said
 
 
 def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> Lines:
     """What `bench run --plan` predicts, for one run and for all."""
     about = "estimated" if forecast.level == "M0" else "from measured power"
-    grams = g_co2e(forecast.energy_j, plan.region.g_per_kwh)
+    energy_j = forecast.energy_j
 
     def costs(times: int) -> str:
+        time = show_duration(times * forecast.duration_s)
+        if energy_j is None:
+            return f"energy unknown (a meter that counts could not be read), {time}"
+        grams = g_co2e(times * energy_j, plan.region.g_per_kwh)
         return (
-            f"{show_energy(times * forecast.energy_j)} ({about}), "
-            f"{show_emissions(times * grams)} ({plan.region.name} {plan.region.year}), "
-            f"{show_duration(times * forecast.duration_s)}"
+            f"{show_energy(times * energy_j)} ({about}), "
+            f"{show_emissions(grams)} ({plan.region.name} {plan.region.year}), {time}"
         )
 
     said = [("one run", f"{costs(1)}, {forecast.total_steps:,} steps")]
     if runs > 1:
         said.append((f"{runs} runs", costs(runs)))
-    tried = f"{forecast.steps} steps at {significant(forecast.power_w)} W; nothing was kept"
-    said.append(("tried", tried))
+    if plan.budget:
+        said.append(("budget", _budget_share(forecast, plan)))
+    said.append(("tried", f"{forecast.steps} steps; nothing was kept"))
     return said
+
+
+def _budget_share(forecast: Forecast, plan: Plan) -> str:
+    """Where the budget would end a run."""
+    budget = plan.budget
+    assert budget is not None
+    energy_j = forecast.energy_j or float("inf")
+    grams = g_co2e(energy_j, plan.region.g_per_kwh)
+    share = min(
+        (budget.duration_s or float("inf")) / forecast.duration_s,
+        (budget.energy_j or float("inf")) / energy_j if budget.energy_j else float("inf"),
+        (budget.emissions_g or float("inf")) / grams if budget.emissions_g else float("inf"),
+    )
+    if share >= 1:
+        return f"{budget.text} is enough for one run"
+    return f"{budget.text} ends a run after about {100 * share:.0f} % of its cost"
 
 
 def next_lines(record: Record, runs: int, seed: int | None) -> Lines:

@@ -37,6 +37,15 @@ def test_help_answers_at_once() -> None:
     assert min(cpu_seconds(code) for _ in range(3)) < 0.3
 
 
+def test_the_leaderboard_answers_at_once() -> None:
+    results = str(Path(__file__).parent.parent / "results")
+    code = (
+        f"import sys; sys.argv = ['bench', 'leaderboard', '--results', {results!r}]; "
+        "from bench.cli import main; main()"
+    )
+    assert min(cpu_seconds(code) for _ in range(3)) < 1.5
+
+
 def test_help_names_every_command(bench) -> None:
     said = bench("--help")
     assert said.code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,11 +40,12 @@ def metered(folder: Path, script: str, **options) -> tuple[Outcome, Record]:
     """Run a Python child under the estimating meter."""
     folder.mkdir(exist_ok=True)
     meter = Meter(folder, probes=["estimate"])
-    outcome = measure.measure(
-        [sys.executable, "-c", CHILD + textwrap.dedent(script)], folder, START, meter,
-        environment={**os.environ}, stop_file=folder / "stop", idle_s=0.2, **options,
-    )  # fmt: skip
-    return outcome, measure.finish(folder, START, meter.stop(), None)
+    with measure.opened(folder, START):
+        outcome = measure.measure(
+            [sys.executable, "-c", CHILD + textwrap.dedent(script)], folder, START, meter,
+            environment={**os.environ}, stop_file=folder / "stop", idle_s=0.2, **options,
+        )  # fmt: skip
+        return outcome, measure.finish(folder, START, meter.stop(), None, outcome)
 
 
 CHILD = """
@@ -137,13 +139,20 @@ def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> No
         tmp_path / "r",
         r"""
         fd = int(os.environ["BENCH_EVENTS_FD"])
-        os.write(fd, b'not json\n[1, 2]\n{"event": "step"}\n{"no": "event"}\n\xff\xfe\n')
+        for line in (
+            b'not json', b'[1, 2]', b'{"event": "step"}', b'{"no": "event", "t_ns": 1}',
+            b'{"event": "window_stop", "t_ns": 1}', b'{"event": "outcome", "t_ns": 1}', b'\xff\xfe',
+            b'{"event": "step", "t_ns": 1, "step": "x"}', b'{"event": "warning", "t_ns": 1}',
+            b'{"event": "eval", "t_ns": 1, "metric": "accuracy", "value": "high"}',
+            b'{"event": "phase_start", "phase": "train"}',
+        ):
+            os.write(fd, line + b"\n")
         events.send("run_stop", reason="done")
         """,
     )
     assert outcome.status == "complete"
     events = measure.read_events(tmp_path / "r" / "events.jsonl")
-    assert sum(e["event"] == "bad_event" for e in events) == 5
+    assert sum(e["event"] == "bad_event" for e in events) == 11
 
 
 def test_what_the_child_forked_ends_with_it(tmp_path: Path) -> None:
@@ -171,10 +180,12 @@ sys.path.insert(0, {repository!r})
 from tests.test_measure import START, CHILD, Meter, measure
 folder = Path(sys.argv[1])
 meter = Meter(folder, probes=["estimate"])
-measure.measure(
-    [sys.executable, "-c", CHILD + "events.send('phase_start', phase='train')\\ntime.sleep(60)"],
-    folder, START, meter, environment=dict(os.environ), stop_file=folder / "stop", idle_s=0.1)
-measure.finish(folder, START, meter.stop(), None)
+with measure.undisturbed(), measure.opened(folder, START):
+    child = CHILD + "events.send('phase_start', phase='train')\\ntime.sleep(60)"
+    outcome = measure.measure(
+        [sys.executable, "-c", child],
+        folder, START, meter, environment=dict(os.environ), stop_file=folder / "stop", idle_s=0.1)
+    measure.finish(folder, START, meter.stop(), None, outcome)
 """
 
 
@@ -235,7 +246,8 @@ def test_a_killed_parent_is_recovered_by_the_next_command(tmp_path: Path) -> Non
     killed = time.monotonic()
     wait_for(lambda: no_process_of(folder))
     assert time.monotonic() - killed < 15
-    (run,) = measure.recover(tmp_path)
+    (recovered,) = measure.recover(tmp_path)
+    run = record.read(recovered)
     assert run.status == "interrupted"
     assert "killed" in (run.failure or "")
     assert run.duration_s > 1.0, "the trace goes up to about the last second"
@@ -295,6 +307,78 @@ def test_a_full_disk_does_not_end_the_training(tmp_path: Path) -> None:
         assert run.energy_j, "samples up to the full disk are kept"
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_run_killed_while_its_record_is_written_is_recovered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two of the last steps: before the record, before the manifest, before the end."""
+    for step, name in enumerate(["write", "write_file", "_close"]):
+        folder = tmp_path / "sst2" / f"run{step}"
+        folder.mkdir(parents=True)
+        with monkeypatch.context() as patch:
+            if name == "_close":
+                patch.setattr(Path, "unlink", lambda self, **_: None)
+            elif name == "write":
+                patch.setattr(record, "write", killed)
+            else:
+                patch.setattr(record, "write_file", once_then_killed(record.write_file))
+            with contextlib.suppress(Killed):
+                metered(folder, "time.sleep(0.3)\nevents.send('run_stop', reason='done')")
+        assert (folder / "start.json").exists()
+        assert list(measure.recover(tmp_path)) == [folder]
+        run = record.read(folder)
+        assert run.energy_j
+        assert run.duration_s > 0.2
+        assert {p.name for p in folder.iterdir() if p.name != "reserve"} == {
+            "record.json", "manifest.json", "events.jsonl", "trace.parquet", "log.txt"
+        }  # fmt: skip
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+def once_then_killed(write):
+    calls = []
+
+    def wrapper(path: Path, text: str) -> None:
+        calls.append(path)
+        if len(calls) > 1:
+            raise Killed
+        write(path, text)
+
+    return wrapper
+
+
+def test_an_interrupt_while_a_record_is_written_waits(tmp_path: Path) -> None:
+    seen = []
+
+    def write() -> None:
+        with measure.undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            seen.append("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert seen == ["whole"]
+
+
+def test_a_device_that_is_not_charged_makes_a_run_unrankable(tmp_path: Path) -> None:
+    _, run = metered(tmp_path / "r", "events.send('devices', uuids=['GPU-1'])")
+    assert any("GPU-1" in w.message and not w.rankable for w in run.warnings)
+
+
+def test_an_energy_budget_does_not_count_the_idle_baseline(tmp_path: Path) -> None:
+    seen = []
+    metered(tmp_path / "r", "time.sleep(0.5)", on_progress=lambda p: seen.append(p.energy_j))
+    power_w = 12.0
+    assert seen[-1] < 1.5 * power_w
 
 
 def test_phases_cover_the_window_without_overlap() -> None:

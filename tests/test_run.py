@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench import measure, record, run
+from bench.recipes import baseline
 from tests.command import write_reviews
 from tests.power.simulated import (
     Constant,
@@ -26,7 +28,10 @@ from tests.power.simulated import (
 )
 from tests.test_measure import no_process_of, text_of, wait_for
 
-TINY = ["--task", "sst2", "--model", "transformer-tiny", "--data", "reviews", "--set", "epochs=2"]
+TINY = [
+    "--task", "sst2", "--model", "transformer-tiny", "--data", "reviews",
+    "--set", "epochs=8", "--set", "batch_size=16",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -141,15 +146,24 @@ def test_a_budget_ends_a_run_with_its_predictions(folder: Path) -> None:
 
 
 def test_the_scored_labels_never_reach_the_worker(folder: Path) -> None:
-    process = start("run", *TINY, "--set", "epochs=10000")
+    arguments = [a for a in TINY if a not in ("--data", "reviews")]
+    process = start("run", *arguments, "--set", "epochs=10000", BENCH_DATA=str(folder / "reviews"))
     wait_for(lambda: list((folder / "runs").glob(".work-*/task/scored.jsonl")))
     (work,) = (folder / "runs").glob(".work-*")
     scored = [json.loads(line) for line in (work / "task" / "scored.jsonl").open()]
     labelled = [json.loads(line) for line in (work / "task" / "train.jsonl").open()]
+    wait_for(lambda: workers(process.pid), 60)
+    environments = [p.environ() for p in workers(process.pid)]
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
+    assert not any(str(folder / "reviews") in value for e in environments for value in e.values())
     assert "label" in labelled[0]
     assert all(set(row) == {"id", "sentence"} for row in scored)
+
+
+def workers(pid: int) -> list[psutil.Process]:
+    children = psutil.Process(pid).children()
+    return [p for p in children if "bench.learn.worker" in p.cmdline()]
 
 
 def test_an_interrupt_keeps_what_was_measured(folder: Path) -> None:
@@ -207,21 +221,30 @@ def test_a_replayed_trace_gives_its_energy(folder: Path, tmp_path: Path) -> None
     assert package.energy_j == pytest.approx(60 * replayed.duration_s, rel=0.05)
 
 
-def test_the_code_hash_covers_the_recipe_of_the_users_own(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.py"
-    mine.write_text("one = 1")
-    first = run.code_sha256(f"bf16+{mine}")
-    assert first == run.code_sha256(f"bf16+{mine}")
-    mine.write_text("one = 2")
-    assert run.code_sha256(f"bf16+{mine}") != first
+def test_a_recipe_of_the_users_own_is_a_file_and_part_of_the_code_hash(folder: Path) -> None:
+    mine = folder / "mine.py"
+    text = Path(baseline.__file__).read_text()
+    mine.write_text(text.replace("setting(1.0, ", "setting(0.5, "))
+    bench("run", *TINY, "--recipe", "./mine.py")
+    (one,) = runs(folder)
+    assert one.spec.settings["clip_norm"] == 0.5
+    assert one.code_sha256 == run.code_sha256(str(mine))
+    assert one.code_sha256 != run.code_sha256("baseline")
     assert run.code_sha256("bf16") == run.code_sha256("baseline")
+
+    mine.write_text("import nothing_of_that_name")
+    process = start("run", *TINY, "--recipe", "./mine.py")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "can't be imported" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.shared
 def test_the_official_data_is_recognised_and_learned(folder: Path, shared_data: Path) -> None:
     out = bench(
         "run", "--task", "sst2", "--model", "transformer-tiny", "--data", str(shared_data),
-        "--budget", "30s",
+        "--set", "epochs=0.3",
     )  # fmt: skip
     (one,) = runs(folder)
     assert one.spec.data.official

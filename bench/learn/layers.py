@@ -64,7 +64,8 @@ def layer_norm(x: Tensor, weight: Weight, bias: Weight, epsilon: float) -> Tenso
 def row_sums(grad: Tensor, index: Tensor, rows: int) -> Tensor:
     """Row i is the sum of the rows of `grad` whose `index` is i; the same sum each time."""
     if grad.device.type == "cpu":
-        return grad.new_zeros(rows, grad.shape[1]).index_add_(0, index, grad)
+        sums = torch.zeros(rows, grad.shape[1])  # in float32: bfloat16 swallows small addends
+        return sums.index_add_(0, index, grad.float())
     return torch.ops.aten.embedding_dense_backward(grad, index, rows, -1, False)
 
 

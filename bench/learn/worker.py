@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> int:
         run(job, Path(os.environ["BENCH_TASK_DIR"]), Path(os.environ["BENCH_OUT"]), events)
     except BenchError as error:
         return _fail(events, type(error).__name__, error.message, error.hint)
+    except OSError as error:
+        return _fail(events, type(error).__name__, str(error), None)
     except MemoryError as error:
         return _fail(events, "OutOfMemory", str(error) or "out of memory", _MEMORY_HINT)
     except RuntimeError as error:
@@ -108,8 +110,8 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     synchronise(device)
     events.send("phase_start", phase="predict")
     scores = probabilities(training.model, prepared.scored)
-    write_predictions(out / "predictions.parquet", scores, prepared.classes)
     events.send("phase_stop", phase="predict")
+    write_predictions(out / "predictions.parquet", scores, prepared.classes)
     events.send("run_stop", reason=reason)
 
 
@@ -119,8 +121,13 @@ def start(device_name: str, seed: int) -> torch.device:
     import torch
 
     device = torch.device(device_name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"{device_name} can't be used: this torch sees no GPU", "--device cpu")
+    if device.type == "cuda":
+        try:
+            torch.cuda.init()
+        except (RuntimeError, AssertionError) as error:
+            why = str(error).splitlines()[0]
+            raise UsageError(f"{device_name} can't be used: {why}", "--device cpu") from None
+        torch.set_float32_matmul_precision("highest")
     torch.manual_seed(seed)
     if device.type == "cpu":
         torch.set_num_threads(min(torch.get_num_threads(), len(os.sched_getaffinity(0))))

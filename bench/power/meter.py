@@ -93,7 +93,7 @@ class Meter:
         names = probes.names() if self._probes is None else list(self._probes)
         self._live_fd = os.memfd_create("bench-live")
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        command = [sys.executable, "-c", _SAMPLER, str(self.folder),
+        command = [sys.executable, "-P", "-c", _SAMPLER, str(self.folder),
                    str(self._rate_hz), str(max(0.1, timeout_s - 1)), str(self._live_fd),
                    str(os.getpid()), *names]  # fmt: skip
         self._process = subprocess.Popen(

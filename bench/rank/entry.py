@@ -170,15 +170,9 @@ def usable_energy_j(record: Record) -> float | None:
 
 
 def energy_uncertainty_j(record: Record) -> float | None:
-    """Expanded uncertainty of a run's energy; for an estimate half the width of its band."""
+    """Expanded uncertainty of a run's energy, J; None when a domain states none."""
     if usable_energy_j(record) is None:
         return None
-    parts = []
-    for d in record.charged:
-        if d.uncertainty_j is not None:
-            parts.append(d.uncertainty_j)
-        elif d.band_j is not None:
-            parts.append((d.band_j[1] - d.band_j[0]) / 2)
-        else:
-            return None
-    return math.hypot(*parts)
+    if any(d.uncertainty_j is None for d in record.charged):
+        return None
+    return record.uncertainty_j

@@ -78,6 +78,12 @@ def resolve(name: str, model: str, given: Mapping[str, str]) -> dict[str, Scalar
     return settings
 
 
+def file(part: str) -> str:
+    """The file of one recipe: its code is part of a run's identity."""
+    module = registry.load("bench.recipes", "bench.recipes", part, "recipe", "bench recipes")
+    return str(module.__file__)
+
+
 def build(name: str, settings: Mapping[str, Scalar]) -> Any:
     """The recipe with these settings, as `resolve` returned them."""
     return _class(name)(**settings)

@@ -34,8 +34,8 @@ def listed_checkpoint(name: str, model: Pretrained) -> Located:
     folder = _installed(model.package) or _from_hub(model.repository, model.revision)
     found = sha256(folder / "model.safetensors")
     if model.sha256 is None:
-        note = f"the list has no hash for {name}: it is pinned by its revision alone"
-        return Located("finetune", folder, found, [note])
+        note = f"the list has no hash for {name}, only a revision: it runs on the track open"
+        return Located("open", folder, found, [note])
     if found != model.sha256:
         raise BenchError(
             f"{folder / 'model.safetensors'} is not {name}: its SHA-256 is {found[:12]}…, "

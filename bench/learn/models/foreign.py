@@ -26,7 +26,9 @@ class ForeignModel:
     ) -> None:
         self.dtype, self.device = dtype, device
         torch.manual_seed(seed)
-        self._module = _module(folder, classes).to(device)
+        self._module: Any = _module(folder, classes).to(device)
+        config: Any = self._module.config
+        self._padding = int(config.pad_token_id)
         arguments = inspect.signature(self._module.forward).parameters
         self._has_segments = "token_type_ids" in arguments and (
             getattr(self._module.config, "type_vocab_size", 0) > 1
@@ -58,7 +60,7 @@ class ForeignModel:
     def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor:
         grid = torch.zeros(batch.size * batch.longest, dtype=torch.long, device=self.device)
         places = slice(None) if batch.places is None else batch.places
-        tokens, mask = grid, grid.clone()
+        tokens, mask = torch.full_like(grid, self._padding), grid.clone()
         tokens[places] = batch.tokens
         mask[places] = 1
         shape = (batch.size, batch.longest)
