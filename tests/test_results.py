@@ -1,0 +1,76 @@
+"""Every run in `results/` can be read and recomputed from what lies beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from bench import cards, measure, record
+from bench.learn import data, sources
+from bench.power.trace import Trace
+from tests.conftest import REPOSITORY
+
+RESULTS = REPOSITORY / "results"
+FOLDERS = list(record.folders([RESULTS]))
+
+
+def test_there_are_results() -> None:
+    assert len(FOLDERS) >= 3
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_run_agrees_with_its_files(folder: Path) -> None:
+    run = record.read(folder)
+    assert run.run_id == folder.name == record.run_id(run.spec, run.started_at, run.nonce)
+    assert run.spec.task == folder.relative_to(RESULTS).parts[0]
+
+    digests = json.loads((folder / "manifest.json").read_text())
+    files = {p.name for p in folder.iterdir()} - {"manifest.json"}
+    assert set(digests) == files
+    for name, digest in digests.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+
+    events = {e["event"]: e for e in measure.read_events(folder / "events.jsonl")}
+    assert events["run_start"]["seed"] == run.spec.seed
+    assert events["run_start"]["spec_sha256"] == run.spec.sha256()
+    window = measure.Window(events["window_start"]["t_ns"], events["window_stop"]["t_ns"])
+    assert window.duration_s == pytest.approx(run.duration_s)
+    trace = Trace.read_parquet(folder / "trace.parquet")
+    derived = {d.domain: d.energy_j for d in trace.energy(window.start_ns, window.stop_ns)}
+    for domain in run.domains:
+        assert domain.energy_j == pytest.approx(derived[domain.domain], rel=1e-6)
+
+    if run.metric is None:
+        assert run.status in ("failed", "interrupted")
+        return
+    assert run.metric.correct
+    bits = record.unpack_bits(run.metric.correct, run.metric.n)
+    assert sum(bits) == run.metric.statistics["correct"]
+    assert run.metric.value == sum(bits) / run.metric.n
+    assert pyarrow.parquet.read_metadata(folder / "predictions.parquet").num_rows == run.metric.n
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_run_scores_what_it_says(folder: Path, shared_data: Path) -> None:
+    run = record.read(folder)
+    if run.metric is None:
+        return
+    card = cards.load(run.spec.task)
+    scored = sources.resolve(card, str(shared_data)).scored
+    assert data.labels_digest(scored.labels) == run.spec.data.labels_sha256
+    said = data.read_predictions(folder, len(scored), card.labels.classes).labels
+    correct = [a == b for a, b in zip(scored.labels, said, strict=True)]
+    assert record.pack_bits(correct) == run.metric.correct
+
+
+def test_one_code_and_distinct_seeds_make_an_entry() -> None:
+    for entry in {folder.parent for folder in FOLDERS}:
+        runs = [record.read(f) for f in record.folders([entry])]
+        assert len({r.entry_key() for r in runs}) == 1, entry
+        assert len({r.spec.seed for r in runs}) == len(runs), entry
+        assert all(r.spec.seed_origin == "harness" for r in runs), entry
