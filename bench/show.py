@@ -10,7 +10,14 @@ from bench.cards import Card
 from bench.power.carbon import Region
 from bench.rank import score
 from bench.record import DomainEnergy, Metric, Record
-from bench.units import g_co2e, show_duration, show_emissions, show_energy, significant
+from bench.units import (
+    g_co2e,
+    show_duration,
+    show_emissions,
+    show_energy,
+    show_energy_band,
+    significant,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,7 +122,7 @@ def _with_doubt(record: Record) -> str:
     if record.level == "M0":
         bands = [d.band_j or (d.energy_j or 0.0, d.energy_j or 0.0) for d in record.charged]
         low, high = (sum(band[i] for band in bands) for i in (0, 1))
-        return f"about {show_energy(energy_j)} ({show_energy(low)} to {show_energy(high)})"
+        return f"about {show_energy_band(energy_j, low, high)}"
     return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j or 0.0)}"
 
 

@@ -34,11 +34,21 @@ def significant(value: float, digits: int = 3) -> str:
 
 def show_energy(energy_j: float) -> str:
     """Energy for people: kWh from a tenth of a kWh up, Wh below, J below a tenth of a Wh."""
+    unit, in_j = _energy_unit(energy_j)
+    return f"{significant(energy_j / in_j)} {unit}"
+
+
+def show_energy_band(energy_j: float, low_j: float, high_j: float) -> str:
+    """An energy and what it may be, in the unit of the energy."""
+    unit, in_j = _energy_unit(energy_j)
+    low, high = significant(low_j / in_j), significant(high_j / in_j)
+    return f"{significant(energy_j / in_j)} {unit} ({low} to {high} {unit})"
+
+
+def _energy_unit(energy_j: float) -> tuple[str, float]:
     if abs(energy_j) >= 0.1 * J_PER_KWH:
-        return f"{significant(energy_j / J_PER_KWH)} kWh"
-    if abs(energy_j) >= 0.1 * J_PER_WH:
-        return f"{significant(energy_j / J_PER_WH)} Wh"
-    return f"{significant(energy_j)} J"
+        return "kWh", J_PER_KWH
+    return ("Wh", J_PER_WH) if abs(energy_j) >= 0.1 * J_PER_WH else ("J", 1.0)
 
 
 def show_emissions(emissions_g: float) -> str:

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import UsageError
-from bench.units import parse_budget, show_duration, show_emissions, show_energy, significant
+from bench.units import (
+    parse_budget,
+    show_duration,
+    show_emissions,
+    show_energy,
+    show_energy_band,
+    significant,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +49,7 @@ def test_energy_and_emissions_choose_their_unit() -> None:
     assert show_energy(7.2e6) == "2.00 kWh"
     assert show_energy(7200) == "2.00 Wh"
     assert show_energy(42) == "42.0 J"
+    assert show_energy_band(367, 221, 513) == "0.102 Wh (0.0614 to 0.142 Wh)"
     assert show_emissions(1500) == "1.50 kg CO2e"
     assert show_emissions(0.5) == "0.500 g CO2e"
 

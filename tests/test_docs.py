@@ -1,0 +1,36 @@
+"""What the documents say exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from bench.cli import app
+from tests.conftest import REPOSITORY
+
+PAGES = [p for p in REPOSITORY.rglob("*.md") if not {".venv", ".venv-speed"} & set(p.parts)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_to_fill_in_and_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"@@\w+@@|TODO|being measured", text)
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readmes_commands_exist() -> None:
+    group = typer.main.get_command(app)
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in re.findall(r"`(?:scripts/)?bench ([^`]+)`", text) if "/" not in line]
+    assert len(lines) > 5
+    for line in lines:
+        name, *rest = shlex.split(line.rstrip(","))
+        command = group.commands[name]  # type: ignore[attr-defined]
+        options = {o for p in command.params for o in p.opts}
+        asked = {word for word in rest if word.startswith("--")}
+        assert asked <= options, line
