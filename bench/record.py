@@ -92,6 +92,13 @@ class DomainEnergy(Closed):
     reason: str | None = None  # why it is missing or modelled, or the model's formula and inputs
     band_j: tuple[float, float] | None = None  # of an estimate: what it may well be
 
+    @property
+    def expanded_j(self) -> float | None:
+        """The uncertainty; where only a band is stated, half its width; None when unknown."""
+        if self.uncertainty_j is None and self.band_j is not None:
+            return (self.band_j[1] - self.band_j[0]) / 2
+        return self.uncertainty_j
+
 
 class Phase(Closed):
     name: str
@@ -184,8 +191,10 @@ class Record(Closed):
             return None
         alike: dict[tuple[str, ...], float] = {}
         for d in self.charged:
+            if (u := d.expanded_j) is None:
+                return None
             key = (d.level,) if d.level == "M0" else (d.level, d.kind)
-            alike[key] = alike.get(key, 0.0) + (d.uncertainty_j or 0.0)
+            alike[key] = alike.get(key, 0.0) + u
         return sum(u**2 for u in alike.values()) ** 0.5
 
     @property

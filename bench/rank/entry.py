@@ -171,8 +171,4 @@ def usable_energy_j(record: Record) -> float | None:
 
 def energy_uncertainty_j(record: Record) -> float | None:
     """Expanded uncertainty of a run's energy, J; None when a domain states none."""
-    if usable_energy_j(record) is None:
-        return None
-    if any(d.uncertainty_j is None for d in record.charged):
-        return None
-    return record.uncertainty_j
+    return None if usable_energy_j(record) is None else record.uncertainty_j

@@ -155,3 +155,8 @@ def test_sorting_puts_the_better_first_and_the_unknown_last() -> None:
 def test_no_column_of_that_name() -> None:
     with pytest.raises(UsageError, match="no column is called 'scor'"):
         named("scor")
+
+
+def test_boards_of_one_kind_share_their_gain() -> None:
+    domains = [make_domain(20e3, uncertainty_j=300.0), make_domain(20e3, uncertainty_j=400.0)]
+    assert spread("energy", entry_of(make_run(domains=domains))) == pytest.approx(700 / 3.6e6)

@@ -84,7 +84,7 @@ class Pretrained:
     def describe(self, name: str) -> dict[str, Any]:
         return {
             "name": name,
-            "track": "finetune",
+            "track": "finetune" if self.sha256 else "open",
             "about": self.about,
             "parameters": self.parameters,
             "source": f"{self.repository} at {self.revision[:12]}",
