@@ -121,7 +121,7 @@ def run(
     ] = None,
     tasks: TaskFolders = None,
 ) -> None:
-    """Train on a task under a power meter; see accuracy, kWh and g CO2e."""
+    """Train on a task under a power meter."""
     if seed is not None and runs > 1:
         raise UsageError("--seed replays one run", "leave out --runs, or --seed for fresh seeds")
     from bench import live, show
@@ -175,7 +175,7 @@ def leaderboard(
     out: Out = RUNS,
     tasks: TaskFolders = None,
 ) -> None:
-    """Rank entries by qualified accuracy per kWh: cells, tiers, rank intervals."""
+    """Rank entries by qualified accuracy per kWh."""
     from bench.power import carbon
     from bench.rank import board, render
 
@@ -202,7 +202,7 @@ def show(
     results: Results = None,
     out: Out = RUNS,
 ) -> None:
-    """Show one run: result, energy, how it was measured, warnings."""
+    """Show one run and how it was measured."""
     from bench import record as records
     from bench import show as showing
     from bench.power import carbon
@@ -224,7 +224,7 @@ def compare(
     results: Results = None,
     out: Out = RUNS,
 ) -> None:
-    """Compare runs: settings that differ, accuracy by McNemar's exact test, energy."""
+    """Compare runs: settings, accuracy, energy."""
     from bench import record as records
     from bench.rank import board
     from bench.rank import compare as comparing
@@ -297,7 +297,7 @@ def rules() -> None:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say which meters work here, and for those that don't, why and what mends it."""
+    """Say which meters work here, and what mends others."""
     from bench import show as showing
     from bench.power import doctor as checks
 
