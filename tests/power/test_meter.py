@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,12 @@ from tests.power.simulated import (
 pytestmark = pytest.mark.compiler
 
 Faults = dict[str, tuple[DomainEnergy, list[Warn], float]]  # energy, warnings, truth
+
+
+def within_a_tick(energy_j: float, duration_s: float) -> Any:
+    """Within 1 %, or what one tick of the counter holds: on a busy machine a burst may come too
+    late to tell on which side of a plain edge a tick fell, which the uncertainty then states."""
+    return pytest.approx(energy_j, rel=0.01, abs=0.11 * energy_j / duration_s)
 
 
 def window(meter: Meter, duration_s: float) -> tuple[int, int, Trace]:
@@ -80,7 +87,7 @@ def test_the_energy_of_a_window_is_the_injected_one(make_gpus: MakeGpus, tmp_pat
     start_ns, stop_ns, trace = window(meter, 3.0)
     for i, energy in enumerate(trace.energy(start_ns, stop_ns)):
         wanted = gpus.energy_j(i, start_ns, stop_ns)
-        assert energy.energy_j == pytest.approx(wanted, rel=0.01)
+        assert energy.energy_j == within_a_tick(wanted, (stop_ns - start_ns) / 1e9)
         assert (energy.method, energy.level, energy.coverage) == ("counter", "M1", 1.0)
     assert trace.warnings(start_ns, stop_ns) == []
 
@@ -148,7 +155,7 @@ def faults(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Faul
 
 def test_a_healthy_board_among_sick_ones_is_measured(faults: Faults) -> None:
     energy, warnings, wanted = faults["fine"]
-    assert energy.energy_j == pytest.approx(wanted, rel=0.01)
+    assert energy.energy_j == within_a_tick(wanted, 4.0)
     assert warnings == []
 
 
@@ -171,7 +178,7 @@ def test_what_could_not_be_read_is_missing(faults: Faults, name: str, reason: st
 def test_half_of_the_readings_will_do(faults: Faults, name: str, method: str) -> None:
     energy, warnings, wanted = faults[name]
     assert energy.method == method
-    assert energy.energy_j == pytest.approx(wanted, rel=0.01)
+    assert energy.energy_j == within_a_tick(wanted, 4.0)
     assert warnings == []
 
 
@@ -179,7 +186,7 @@ def test_half_of_the_readings_will_do(faults: Faults, name: str, method: str) ->
 def test_a_counter_that_lies_is_replaced_and_told(faults: Faults, name: str) -> None:
     energy, warnings, wanted = faults[name]
     assert energy.method == "integral"
-    assert energy.energy_j == pytest.approx(wanted, rel=0.01)
+    assert energy.energy_j == within_a_tick(wanted, 4.0)
     assert [(w.id, w.rankable) for w in warnings] == [("counter", False)]
 
 
@@ -191,7 +198,7 @@ def test_counter_and_power_that_disagree_are_not_ranked(faults: Faults) -> None:
 @pytest.mark.parametrize("name", ["zero", "hiccup"])
 def test_a_short_failure_is_a_missing_sample(faults: Faults, name: str) -> None:
     energy, warnings, wanted = faults[name]
-    assert energy.energy_j == pytest.approx(wanted, rel=0.01)
+    assert energy.energy_j == within_a_tick(wanted, 4.0)
     assert energy.integral_j == pytest.approx(wanted, rel=0.01)
     assert all(w.rankable for w in warnings)
 
@@ -310,6 +317,7 @@ def test_a_killed_sampler_leaves_what_it_saw(make_gpus: MakeGpus, tmp_path: Path
 _PARENT = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from bench.power.meter import Meter
 meter = Meter(Path(sys.argv[1]), probes=["nvml"])
 meter.start()
@@ -400,8 +408,8 @@ def test_a_full_disk_loses_nothing(make_gpus: MakeGpus, tmp_path: Path) -> None:
     assert started.log_error is None
     start_ns, stop_ns, trace = window(meter, 2.0)
     assert (tmp_path / log.NAME).stat().st_size == 6000
-    assert trace.energy(start_ns, stop_ns)[0].energy_j == pytest.approx(
-        gpus.energy_j(0, start_ns, stop_ns), rel=0.01
+    assert trace.energy(start_ns, stop_ns)[0].energy_j == within_a_tick(
+        gpus.energy_j(0, start_ns, stop_ns), (stop_ns - start_ns) / 1e9
     )
     assert trace.facts["damaged_lines"] == 0
     (warn,) = trace.warnings(start_ns, stop_ns)
@@ -414,8 +422,8 @@ def test_a_folder_that_can_not_be_written_is_told(make_gpus: MakeGpus, tmp_path:
     started = meter.start()
     assert started.log_error == "trace.log: No such file or directory"
     start_ns, stop_ns, trace = window(meter, 1.0)
-    assert trace.energy(start_ns, stop_ns)[0].energy_j == pytest.approx(
-        gpus.energy_j(0, start_ns, stop_ns), rel=0.02
+    assert trace.energy(start_ns, stop_ns)[0].energy_j == within_a_tick(
+        gpus.energy_j(0, start_ns, stop_ns), (stop_ns - start_ns) / 1e9
     )
 
 
