@@ -417,7 +417,7 @@ def _child(
                 break
         journal.write("window_stop")
         events.drain()
-        return _how_it_ended(code, events, progress)
+        return _how_it_ended(code, events)
     except BaseException:
         journal.write("window_stop")
         raise
@@ -427,7 +427,7 @@ def _child(
             _end(child)
 
 
-def _how_it_ended(code: int, events: _Reader, progress: Progress) -> Outcome:
+def _how_it_ended(code: int, events: _Reader) -> Outcome:
     if code == 0:
         return Outcome("budget" if events.stop_reason == "budget" else "complete")
     if events.failure:
