@@ -124,13 +124,14 @@ def run(
     """Train on a task under a power meter."""
     if seed is not None and runs > 1:
         raise UsageError("--seed replays one run", "leave out --runs, or --seed for fresh seeds")
-    from bench import live, show
+    from bench import live, recipes, show
     from bench import run as running
+    from bench.learn import models
 
     console = _console()
     _recover(out)
     request = running.Request(
-        task=task, model=model or running.DEFAULT_MODEL, recipe=recipe or running.DEFAULT_RECIPE,
+        task=task, model=model or models.DEFAULT, recipe=recipe or recipes.DEFAULT,
         settings=_settings(set_ or []), data=data, device=device, region=region, budget=budget,
         task_folders=tasks or [], replay=replay_trace,
     )  # fmt: skip

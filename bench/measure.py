@@ -458,6 +458,8 @@ def checked_event(line: bytes) -> dict[str, Any]:
     if name in _THE_METERS or name.startswith("idle_"):
         raise ValueError(f"'{name}' is the meter's own")
     event.pop("by", None)
+    if name == "devices":
+        event["uuids"] = [str(uuid) for uuid in event["uuids"]]
     for key, kind in _FIELDS.get(name, {}).items():
         event[key] = kind(event[key])
     for key, kind in _OPTIONAL.items():
@@ -675,7 +677,7 @@ def _warnings(
     told += [
         Warn(id="budget", message=e["message"]) for e in events if e["event"] == "budget_spent"
     ]
-    used = {u for e in events if e["event"] == "devices" for u in e.get("uuids", [])}
+    used = {u for e in events if e["event"] == "devices" for u in e["uuids"]}
     told += [
         Warn(id="unmetered", message=f"the child used {u}, which is not charged", rankable=False)
         for u in sorted(used - set(start.visible_gpus))

@@ -37,8 +37,6 @@ from bench.units import Budget, parse_budget
 if TYPE_CHECKING:
     from bench.learn.data import Resolved
 
-DEFAULT_MODEL = "transformer-small"
-DEFAULT_RECIPE = "baseline"
 PLAN_STEPS = 20
 
 
@@ -47,8 +45,8 @@ class Request:
     """What the user typed."""
 
     task: str
-    model: str = DEFAULT_MODEL
-    recipe: str = DEFAULT_RECIPE
+    model: str = models.DEFAULT
+    recipe: str = recipes.DEFAULT
     settings: Mapping[str, str] = field(default_factory=dict)
     data: str | None = None
     device: str = "auto"

@@ -43,7 +43,7 @@ def metered(folder: Path, script: str, **options) -> tuple[Outcome, Record]:
     with measure.opened(folder, START):
         outcome = measure.measure(
             [sys.executable, "-c", CHILD + textwrap.dedent(script)], folder, START, meter,
-            environment={**os.environ}, stop_file=folder / "stop", idle_s=0.2, **options,
+            environment={**os.environ}, stop_file=folder / "stop", **{"idle_s": 0.2, **options},
         )  # fmt: skip
         return outcome, measure.finish(folder, START, meter.stop(), None, outcome)
 
@@ -145,6 +145,7 @@ def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> No
             b'{"event": "step", "t_ns": 1, "step": "x"}', b'{"event": "warning", "t_ns": 1}',
             b'{"event": "eval", "t_ns": 1, "metric": "accuracy", "value": "high"}',
             b'{"event": "phase_start", "phase": "train"}',
+            b'{"event": "devices", "t_ns": 1, "uuids": 5}',
         ):
             os.write(fd, line + b"\n")
         events.send("run_stop", reason="done")
@@ -152,7 +153,7 @@ def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> No
     )
     assert outcome.status == "complete"
     events = measure.read_events(tmp_path / "r" / "events.jsonl")
-    assert sum(e["event"] == "bad_event" for e in events) == 11
+    assert sum(e["event"] == "bad_event" for e in events) == 12
 
 
 def test_what_the_child_forked_ends_with_it(tmp_path: Path) -> None:
@@ -376,9 +377,12 @@ def test_a_device_that_is_not_charged_makes_a_run_unrankable(tmp_path: Path) -> 
 
 def test_an_energy_budget_does_not_count_the_idle_baseline(tmp_path: Path) -> None:
     seen = []
-    metered(tmp_path / "r", "time.sleep(0.5)", on_progress=lambda p: seen.append(p.energy_j))
-    power_w = 12.0
-    assert seen[-1] < 1.5 * power_w
+    script, idle_s = "time.sleep(0.5)", 3.0
+    _, run = metered(
+        tmp_path / "r", script, idle_s=idle_s, on_progress=lambda p: seen.append(p.energy_j)
+    )
+    assert run.energy_j
+    assert seen[-1] < 2 * run.energy_j, "with the baseline it would be some seven times as much"
 
 
 def test_phases_cover_the_window_without_overlap() -> None:
