@@ -133,10 +133,6 @@ class Metric(Closed):
     statistics: dict[str, float]  # sufficient statistics, such as correct
     correct: str | None = None  # one bit an example in order, packed big-endian, base64
 
-    @property
-    def skill(self) -> float:
-        return (self.value - self.chance) / (self.best - self.chance)
-
 
 def pack_bits(bits: Iterable[bool]) -> str:
     """Booleans as base64 over bytes, first example in the highest bit."""

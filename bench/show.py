@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cards import Card
 from bench.power.carbon import Region
 from bench.rank import score
+from bench.rank.render import plain
 from bench.record import DomainEnergy, Metric, Record
 from bench.units import (
     g_co2e,
@@ -31,6 +32,8 @@ _LEVELS = {
     "M2": "measured at the node or wall",
     "M3": "measured by a calibrated meter",
 }
+
+LONGEST = 2_000  # characters of one text that people are shown
 
 Lines = list[tuple[str, str]]
 """(label, text) of each line; a line without a label goes on with the last."""
@@ -70,13 +73,8 @@ def grid(said: Lines) -> Table:
     style = ""
     for label, text in said:
         style = styles.get(label, "") if label else style
-        table.add_row(Text(label, style="bold"), Text(printable(text), style=style))
+        table.add_row(Text(label, style="bold"), Text(plain(text, LONGEST), style=style))
     return table
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: what a record says must not steer the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _headline(record: Record) -> str:
@@ -143,7 +141,9 @@ def _carbon(record: Record, region: Region) -> Lines:
 def _score(record: Record) -> Lines:
     if not record.rankable or record.metric is None or record.energy_j is None:
         return [("score", "none: this run can't be ranked")]
-    value = score.score([record.metric.skill], [record.energy_j])
+    metric = record.metric
+    skill = score.skill(metric.value, metric.chance, metric.best)
+    value = score.score([skill], [record.energy_j])
     return [("score", f"{significant(value)} qualified accuracy per kWh, this run alone")]
 
 
@@ -338,5 +338,5 @@ def _list(titles: list[str], rows: Sequence[tuple[str, ...]]) -> Table:
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
+        table.add_row(*(Text(plain(str(cell), LONGEST)) for cell in row))
     return table

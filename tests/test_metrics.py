@@ -13,7 +13,6 @@ def test_accuracy_with_its_majority_chance_and_bits() -> None:
     metric = score(facts, ["a", "a", "a", "b"], ["a", "b", "a", "b"])
     assert metric.value == 0.75
     assert metric.chance == 0.75
-    assert metric.skill == 0
     assert metric.statistics == {"correct": 3}
     assert metric.correct
     assert unpack_bits(metric.correct, 4) == [True, False, True, True]
