@@ -99,6 +99,7 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     if job.plan_steps is not None:
         plan(prepared, job.plan_steps, events)
         return
+    from bench.learn import data
     from bench.learn.evaluate import probabilities
     from bench.learn.loop import synchronise, train
 
@@ -111,7 +112,8 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     events.send("phase_start", phase="predict")
     scores = probabilities(training.model, prepared.scored)
     events.send("phase_stop", phase="predict")
-    write_predictions(out / "predictions.parquet", scores, prepared.classes)
+    labels = [prepared.classes[i] for i in scores.argmax(1)]
+    data.Predictions(labels, list(scores)).write(out / "predictions.parquet")
     events.send("run_stop", reason=reason)
 
 
@@ -294,21 +296,6 @@ def _first_pass(training: Training, rows: np.ndarray) -> None:
     model.begin_step(batch)
     training.recipe.loss(training, batch, model.logits(batch, training.dropout)).backward()
     training.optimizer.step(0.0, 0.0)
-
-
-def write_predictions(path: Path, scores: np.ndarray, classes: list[str]) -> None:
-    """A Parquet file of id, prediction (a class by name) and scores (probabilities)."""
-    import pyarrow
-    import pyarrow.parquet
-
-    table = pyarrow.table(
-        {
-            "id": pyarrow.array(range(len(scores)), pyarrow.int64()),
-            "prediction": [classes[i] for i in scores.argmax(1)],
-            "scores": pyarrow.array(list(scores), pyarrow.list_(pyarrow.float32())),
-        }
-    )
-    pyarrow.parquet.write_table(table, path)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError
 from bench.power import log
 from bench.power.energy import OF_THE_TRACE, Curve, Series
 from bench.power.probes import Domain, Mark
@@ -201,22 +201,6 @@ class Trace:
             text = f"{damaged} line(s) of the trace's log were damaged and are left out"
             found.append(Warn(id="log-damaged", message=text))
         return found
-
-
-def recover(folder: Path) -> Trace | None:
-    """Turn the `trace.log` that a dead sampler left in `folder` into `trace.parquet`.
-
-    None when there is no log; UsageError while a sampler still writes it.
-    """
-    path = folder / log.NAME
-    if not path.exists():
-        return None
-    if log.being_written(path):
-        raise UsageError(f"{path} is still being written", "wait until that run has ended")
-    trace = Trace.read_log(path)
-    trace.write_parquet(folder / "trace.parquet")
-    path.unlink()
-    return trace
 
 
 def _from_lines(lines: list[bytes]) -> Trace:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError
 from bench.power import log
 from bench.power.probes import Domain, Mark
-from bench.power.trace import Trace, recover
+from bench.power.trace import Trace
 
 DOMAIN = Domain("gpu:GPU-1", "gpu", "Simulated", "M1", 0.1, "GPU-1", None, {"driver": "570"})
 
@@ -118,21 +118,11 @@ def test_a_failed_reading_is_missing_and_marked_once(path: Path) -> None:
     assert [m.message for m in trace.marks if m.id == "unreadable"] == ["GPU is lost"]
 
 
-def test_recovery_turns_a_log_into_parquet(path: Path) -> None:
-    trace = recover(path.parent)
-    assert trace is not None
-    assert not path.exists()
-    stored = Trace.read_parquet(path.with_name("trace.parquet"))
-    assert stored.energy(10**9, 4 * 10**9) == trace.energy(10**9, 4 * 10**9)
-    assert recover(path.parent) is None
-
-
-def test_a_log_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+def test_a_log_that_is_being_written_says_so(tmp_path: Path) -> None:
     writer = log.Writer(tmp_path / log.NAME)
     writer.add(["head", 1, {}])
     writer.flush()
-    with pytest.raises(UsageError, match="still being written"):
-        recover(tmp_path)
+    assert log.being_written(tmp_path / log.NAME)
 
 
 def test_a_log_is_never_overwritten(path: Path) -> None:
