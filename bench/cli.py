@@ -317,8 +317,11 @@ def _recover(out: Path) -> None:
         return
     from bench import measure
 
-    for folder in measure.recover(out):
-        print(f"recovered run {folder.name}: bench had been killed", file=sys.stderr)
+    for folder, damage in measure.recover(out):
+        if damage:
+            print(f"warning: {folder} can't be recovered: {damage}", file=sys.stderr)
+        else:
+            print(f"recovered run {folder.name}: bench had been killed", file=sys.stderr)
 
 
 def _roots(results: Path | None, out: Path) -> list[tuple[Path, Origin]]:

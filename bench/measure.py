@@ -219,8 +219,9 @@ def opened(folder: Path, start: Start) -> Iterator[None]:
         yield
 
 
-def recover(root: Path) -> Iterator[Path]:
-    """Finish every run below `root` whose parent is gone: the folders of their records."""
+def recover(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Finish every run below `root` whose parent is gone: its folder, and why it can't be
+    finished, if it can't. One that is damaged must not stand in the way of the others."""
     for path in sorted(root.glob("*/*/start.json")):
         with path.open("r+", encoding="utf-8") as file:
             try:
@@ -228,8 +229,12 @@ def recover(root: Path) -> Iterator[Path]:
             except BlockingIOError:
                 continue  # it goes on
             if path.exists() and not _still_sampled(path.parent):
-                _recover(path.parent, json.load(file))
-                yield path.parent
+                try:
+                    _recover(path.parent, json.load(file))
+                except (BenchError, OSError, ValueError, TypeError, KeyError) as error:
+                    yield path.parent, f"{type(error).__name__}: {error}".splitlines()[0]
+                else:
+                    yield path.parent, None
 
 
 def _recover(folder: Path, facts: dict[str, Any]) -> None:

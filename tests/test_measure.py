@@ -247,8 +247,15 @@ def test_a_killed_parent_is_recovered_by_the_next_command(tmp_path: Path) -> Non
     killed = time.monotonic()
     wait_for(lambda: no_process_of(folder))
     assert time.monotonic() - killed < 15
-    (recovered,) = measure.recover(tmp_path)
-    run = record.read(recovered)
+    broken = tmp_path / "sst2" / "broken"
+    broken.mkdir()
+    (broken / "start.json").write_text("{")
+    (damaged, why), recovered = measure.recover(tmp_path)
+    assert damaged == broken
+    assert "JSONDecodeError" in (why or "")
+    (broken / "start.json").unlink()
+    assert recovered == (folder, None)
+    run = record.read(folder)
     assert run.status == "interrupted"
     assert "killed" in (run.failure or "")
     assert run.duration_s > 1.0, "the trace goes up to about the last second"
@@ -327,7 +334,7 @@ def test_a_run_killed_while_its_record_is_written_is_recovered(
             with contextlib.suppress(Killed):
                 metered(folder, "time.sleep(0.3)\nevents.send('run_stop', reason='done')")
         assert (folder / "start.json").exists()
-        assert list(measure.recover(tmp_path)) == [folder]
+        assert list(measure.recover(tmp_path)) == [(folder, None)]
         run = record.read(folder)
         assert run.energy_j
         assert run.duration_s > 0.2

@@ -154,7 +154,7 @@ def _run_datasets(hub: HubFiles) -> dict[str, list[str]]:
     asked = [hub.repo, hub.config, hub.revision, hub.train, hub.scored]
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "bench.learn.hub", *asked],
+            [sys.executable, "-P", "-m", "bench.learn.hub", *asked],
             env=environment, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
