@@ -17,6 +17,7 @@ import pytest
 
 from bench import measure, record
 from bench.measure import Outcome, Start, Window, phase_spans
+from bench.power import log
 from bench.power.meter import Meter
 from bench.record import Data, Record, Spec
 from bench.units import parse_budget
@@ -247,6 +248,8 @@ def test_a_killed_parent_is_recovered_by_the_next_command(tmp_path: Path) -> Non
     killed = time.monotonic()
     wait_for(lambda: no_process_of(folder))
     assert time.monotonic() - killed < 15
+    # A process that ends loses its command line before its locks.
+    wait_for(lambda: not log.being_written(folder / log.NAME))
     broken = tmp_path / "sst2" / "broken"
     broken.mkdir()
     (broken / "start.json").write_text("{")
