@@ -75,4 +75,5 @@ def build(
         return model
     from bench.learn.models import checkpoints
 
-    return checkpoints.load(checkpoint, recipe.max_length, classes, seed, dtype, device)
+    pooling = listed.PRETRAINED[name].pooling if name in listed.PRETRAINED else "first"
+    return checkpoints.load(checkpoint, recipe.max_length, classes, seed, dtype, device, pooling)

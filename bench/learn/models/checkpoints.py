@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +24,10 @@ def load(
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
+    pooling: Literal["first", "mean"] = "first",
 ) -> Model:
     """The checkpoint with a head for `classes`: the project's encoder where it can run it, else
-    transformers' own classes."""
+    transformers' own classes. With the mean of a text's tokens, the file's own head is left out."""
     config = read_config(folder)
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if isinstance(positions, int) and max_length > positions:
@@ -34,6 +36,8 @@ def load(
             f"--set max_length={positions}",
         )
     if shape := lean_shape(config, max_length):
+        if pooling == "mean":
+            shape = replace(shape, pooling="mean", head="none")
         model = Encoder(shape, classes, dtype, device)
         model.initialise(seed)  # for what the checkpoint lacks: the head
         fill(model, config["model_type"], folder / "model.safetensors")
