@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TextIO
 
-from bench.measure import Progress
+from bench.child import Progress
 from bench.units import g_co2e, show_duration, show_emissions, show_energy, significant
 
 PLAIN_EVERY_S = 30.0

@@ -146,7 +146,9 @@ def unpack_bits(text: str, n: int) -> list[bool]:
     return [bool(data[i // 8] >> (7 - i % 8) & 1) for i in range(n)]
 
 
-class Record(Closed):
+class Metered(Closed):
+    """What was measured over one window, and how sure that is."""
+
     schema_version: int = SCHEMA
     bench_version: str
     run_id: str
@@ -154,11 +156,8 @@ class Record(Closed):
     started_at: str  # UTC, ISO 8601
     status: Status
     failure: str | None = None  # one line, when failed or interrupted
-    spec: Spec
-    code_sha256: str  # of the code that can change a number
     machine: dict[str, Any]
     software: dict[str, str]
-    model_facts: dict[str, Any] = {}  # what the child said: parameters, ...
     duration_s: float
     domains: list[DomainEnergy]  # over the window
     phases: list[Phase]
@@ -167,7 +166,6 @@ class Record(Closed):
     region: str | None = None  # asked for with --region; a scenario, not a measurement
     not_covered: list[str] = []  # kinds that no meter covered, each with its reason
     warnings: list[Warn] = []
-    metric: Metric | None = None
 
     @property
     def charged(self) -> list[DomainEnergy]:
@@ -204,6 +202,26 @@ class Record(Closed):
         kinds = {d.kind for d in self.charged if d.energy_j is not None}
         return "+".join(k for k in ("node", "gpu", "cpu", "dram") if k in kinds) or "nothing"
 
+    def phase_energy_j(self, name: str) -> float | None:
+        found = [p for p in self.phases if p.name == name]
+        return sum(sum(p.energy_j.values()) for p in found) if found else None
+
+
+class Measurement(Metered):
+    """A program that was metered and not scored; it is no entry of any board."""
+
+    command: list[str]  # as typed; empty: a part of a Python program
+    exit_code: int | None = None  # negative: the number of the signal that ended it
+
+
+class Record(Metered):
+    """A run of a task."""
+
+    spec: Spec
+    code_sha256: str  # of the code that can change a number
+    model_facts: dict[str, Any] = {}  # what the child said: parameters, ...
+    metric: Metric | None = None
+
     @property
     def rankable(self) -> bool:
         return (
@@ -212,10 +230,6 @@ class Record(Closed):
             and self.energy_j is not None
             and all(w.rankable for w in self.warnings)
         )
-
-    def phase_energy_j(self, name: str) -> float | None:
-        found = [p for p in self.phases if p.name == name]
-        return sum(sum(p.energy_j.values()) for p in found) if found else None
 
     def entry_key(self) -> str:
         """Equal for runs whose spec (all but the seed) and code are equal."""
@@ -249,10 +263,10 @@ WHILE_RUNNING = {"start.json", "trace.log", "reserve"}
 """Files of a run's folder that are gone once its record is whole."""
 
 
-def write(record: Record, folder: Path) -> None:
-    """Write `record.json` and then `manifest.json` (SHA-256 of every file): the run is whole."""
+def write(record: Metered, folder: Path) -> None:
+    """Write the record and then `manifest.json` (SHA-256 of every file): the run is whole."""
     left_out = {"manifest.json", *WHILE_RUNNING}
-    write_file(folder / "record.json", record.model_dump_json(indent=1) + "\n")
+    write_file(folder / _FILES[type(record)], record.model_dump_json(indent=1) + "\n")
     digests = {
         p.name: hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(folder.iterdir())
@@ -261,11 +275,32 @@ def write(record: Record, folder: Path) -> None:
     write_file(folder / "manifest.json", json.dumps(digests, indent=1) + "\n")
 
 
+_FILES: dict[type[Metered], str] = {Record: "record.json", Measurement: "measurement.json"}
+
+
+def is_written(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _FILES.values())
+
+
 def read(folder: Path) -> Record:
     """The record in a run's folder; BenchError when there is none or it can't be read."""
-    path = folder / "record.json"
+    record = _read(folder, Record)
+    assert isinstance(record, Record)
+    return record
+
+
+def read_any(folder: Path) -> Record | Measurement:
+    """The record of a run of a task, or the measurement of a program."""
+    kind = Measurement if (folder / _FILES[Measurement]).is_file() else Record
+    record = _read(folder, kind)
+    assert isinstance(record, Record | Measurement)
+    return record
+
+
+def _read(folder: Path, kind: type[Metered]) -> Metered:
+    path = folder / _FILES[kind]
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no run", "give a run's folder, or a run id") from None
     except ValidationError as error:

@@ -23,12 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import EDITION, cards, measure, metrics, recipes
+from bench import EDITION, account, cards, measure, metrics, recipes
 from bench import record as records
+from bench.account import Start
 from bench.cards import Card
+from bench.child import Outcome, Program, Progress, undisturbed
 from bench.errors import BenchError, MissingExtra, UsageError
 from bench.learn import data, models, sources
-from bench.measure import Progress, Start
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.record import Record, Spec, Warn
@@ -184,8 +185,8 @@ def run(
     )
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
-    with measure.undisturbed(), measure.opened(folder, start):
-        return _metered(plan, work, folder, start, idle_s, on_progress), folder
+    with undisturbed(), measure.opened(folder, start):
+        return _metered(plan, work, folder, start, spec, idle_s, on_progress), folder
 
 
 def _metered(
@@ -193,18 +194,17 @@ def _metered(
     work: Path,
     folder: Path,
     start: Start,
+    spec: Spec,
     idle_s: float,
     on_progress: Callable[[Progress], None],
 ) -> Record:
     out = _fresh(work / "out")
     meter = Meter(folder, replay=plan.replay)
     outcome = measure.measure(
-        _command(work, start.spec, plan),
+        _worker(plan, work, out, spec, folder),
         folder,
         start,
         meter,
-        environment=_environment(plan, work, out),
-        stop_file=out / "stop",
         budget=plan.budget,
         intensity_g_per_kwh=plan.region.g_per_kwh,
         idle_s=idle_s,
@@ -216,8 +216,10 @@ def _metered(
         try:
             metric = _score(plan, out, folder)
         except (BenchError, OSError) as error:
-            outcome = measure.Outcome("failed", str(error))
-    return measure.finish(folder, start, trace, metric, outcome)
+            outcome = Outcome("failed", str(error))
+    record = measure.finish(folder, start, trace, metric, outcome)
+    assert isinstance(record, Record)
+    return record
 
 
 @dataclass(frozen=True)
@@ -243,11 +245,10 @@ def forecast(
         run_id="plan", nonce="", started_at=datetime.now(UTC).isoformat(), spec=spec,
         code_sha256="", machine={}, software={}, visible_gpus=plan.visible_gpus, region=None,
     )  # fmt: skip
-    with measure.undisturbed():
+    with undisturbed():
         outcome = measure.measure(
-            _command(work, spec, plan, plan_steps=PLAN_STEPS), folder, start, meter,
-            environment=_environment(plan, work, out), stop_file=out / "stop", idle_s=0.0,
-            on_progress=on_progress,
+            _worker(plan, work, out, spec, folder, PLAN_STEPS), folder, start, meter,
+            idle_s=0.0, on_progress=on_progress,
         )  # fmt: skip
         trace = meter.stop()
     if outcome.status == "interrupted":
@@ -260,19 +261,19 @@ def forecast(
 
 def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
     """Preparation as measured; training and prediction scaled by their shares."""
-    events = measure.read_events(folder / "events.jsonl")
+    events = account.read_events(folder / "events.jsonl")
     told = next(e for e in events if e["event"] == "plan")
     at = {e["event"]: e["t_ns"] for e in events}
-    window = measure.Window(at["window_start"], at["window_stop"])
-    charges = measure.charged(start, trace.domains)
+    window = account.Window(at["window_start"], at["window_stop"])
+    charges = account.charged(start, trace.domains)
     scale = {"train": 1 / told["share_of_training"], "predict": 1 / told["predict_share"]}
     duration_s = energy_j = 0.0
-    for name, begin, end in measure.phase_spans(events, window):
+    for name, begin, end in account.phase_spans(events, window):
         factor = scale.get(name, 1.0)
         joules = sum(j for d, j in trace.phase_energy_j(begin, end).items() if charges(d))
         duration_s += factor * (end - begin) / 1e9
         energy_j += factor * joules
-    expected = measure.expected(start)
+    expected = account.expected(start)
     domains = trace.energy(window.start_ns, window.stop_ns, charges, expected)
     counted = [d for d in domains if d.charged]
     known = counted and all(d.energy_j is not None for d in counted)
@@ -286,7 +287,8 @@ def code_sha256(recipe: str) -> str:
     """SHA-256 over what can change a number: metering, learning, the recipe; not grid factors
     and the doctor, which only show."""
     package = Path(__file__).parent
-    files = [package / "run.py", package / "measure.py", package / "metrics.py"]
+    alone = ("run", "measure", "child", "account", "metrics")
+    files = [package / f"{name}.py" for name in alone]
     for side in ("power", "learn", "recipes"):
         found = [p for p in (package / side).rglob("*.*") if p.suffix in (".py", ".toml")]
         files += [p for p in found if p.stem not in ("carbon", "doctor")]
@@ -308,7 +310,10 @@ def _score(plan: Plan, out: Path, folder: Path) -> records.Metric:
     return metrics.score(plan.card.metric, plan.resolved.scored.labels, predictions.labels)
 
 
-def _command(work: Path, spec: Spec, plan: Plan, plan_steps: int | None = None) -> list[str]:
+def _worker(
+    plan: Plan, work: Path, out: Path, spec: Spec, folder: Path, plan_steps: int | None = None
+) -> Program:
+    """The learning process: its job, and a log in the run's folder."""
     checkpoint = plan.located.folder
     job = {
         "spec": spec.model_dump(mode="json"),
@@ -317,7 +322,12 @@ def _command(work: Path, spec: Spec, plan: Plan, plan_steps: int | None = None) 
     }
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    return [sys.executable, "-P", "-m", "bench.learn.worker", str(path)]
+    return Program(
+        [sys.executable, "-P", "-m", "bench.learn.worker", str(path)],
+        _environment(plan, work, out),
+        stop_file=out / "stop",
+        log=folder / "log.txt",
+    )
 
 
 _KEPT_BACK = {

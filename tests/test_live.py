@@ -3,8 +3,8 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+from bench.child import Progress
 from bench.live import Line, fields, fit
-from bench.measure import Progress
 
 RUNNING = Progress(
     phase="train", elapsed_s=30.0, step=50, total_steps=200, loss=0.4321, score=("accuracy", 0.812),

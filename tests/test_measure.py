@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from bench import measure, record
-from bench.measure import Outcome, Start, Window, phase_spans
+from bench.account import Start, Window, phase_spans, read_events
+from bench.child import Outcome, Program, undisturbed
 from bench.power import log
 from bench.power.meter import Meter
 from bench.record import Data, Record, Spec
@@ -43,10 +44,15 @@ def metered(folder: Path, script: str, **options) -> tuple[Outcome, Record]:
     meter = Meter(folder, probes=["estimate"])
     with measure.opened(folder, START):
         outcome = measure.measure(
-            [sys.executable, "-c", CHILD + textwrap.dedent(script)], folder, START, meter,
-            environment={**os.environ}, stop_file=folder / "stop", **{"idle_s": 0.2, **options},
+            program(CHILD + textwrap.dedent(script), folder), folder, START, meter,
+            **{"idle_s": 0.2, **options},
         )  # fmt: skip
         return outcome, measure.finish(folder, START, meter.stop(), None, outcome)
+
+
+def program(code: str, folder: Path) -> Program:
+    command = [sys.executable, "-c", code]
+    return Program(command, {**os.environ}, folder / "stop", folder / "log.txt")
 
 
 CHILD = """
@@ -70,7 +76,7 @@ def test_a_run_that_ends_well(tmp_path: Path) -> None:
         events.send("run_stop", reason="done")
         """,
     )
-    assert outcome == Outcome("complete")
+    assert outcome == Outcome("complete", code=0)
     assert run.status == "complete"
     assert [p.name for p in run.phases if p.name != "other"] == ["prepare", "train"]
     assert run.model_facts == {"name": "m", "parameters": 3}
@@ -145,7 +151,7 @@ def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> No
             b'{"event": "window_stop", "t_ns": 1}', b'{"event": "outcome", "t_ns": 1}', b'\xff\xfe',
             b'{"event": "step", "t_ns": 1, "step": "x"}', b'{"event": "warning", "t_ns": 1}',
             b'{"event": "eval", "t_ns": 1, "metric": "accuracy", "value": "high"}',
-            b'{"event": "phase_start", "phase": "train"}',
+            b'{"event": "phase_start", "phase": "train", "t_ns": "now"}',
             b'{"event": "devices", "t_ns": 1, "uuids": 5}',
         ):
             os.write(fd, line + b"\n")
@@ -153,7 +159,7 @@ def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> No
         """,
     )
     assert outcome.status == "complete"
-    events = measure.read_events(tmp_path / "r" / "events.jsonl")
+    events = read_events(tmp_path / "r" / "events.jsonl")
     assert sum(e["event"] == "bad_event" for e in events) == 12
 
 
@@ -179,14 +185,12 @@ PARENT = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {repository!r})
-from tests.test_measure import START, CHILD, Meter, measure
+from tests.test_measure import START, CHILD, Meter, measure, program, undisturbed
 folder = Path(sys.argv[1])
 meter = Meter(folder, probes=["estimate"])
-with measure.undisturbed(), measure.opened(folder, START):
+with undisturbed(), measure.opened(folder, START):
     child = CHILD + "events.send('phase_start', phase='train')\\ntime.sleep(60)"
-    outcome = measure.measure(
-        [sys.executable, "-c", child],
-        folder, START, meter, environment=dict(os.environ), stop_file=folder / "stop", idle_s=0.1)
+    outcome = measure.measure(program(child, folder), folder, START, meter, idle_s=0.1)
     measure.finish(folder, START, meter.stop(), None, outcome)
 """
 
@@ -308,9 +312,7 @@ def test_a_full_disk_does_not_end_the_training(tmp_path: Path) -> None:
             """,
         )
         assert outcome.status == "complete"
-        steps = [
-            e for e in measure.read_events(disk / "r" / "events.jsonl") if e["event"] == "step"
-        ]
+        steps = [e for e in read_events(disk / "r" / "events.jsonl") if e["event"] == "step"]
         assert len(steps) == 200, "what the disk did not take is written when there is room"
         assert record.read(disk / "r") == run
         assert run.status == "complete"
@@ -370,7 +372,7 @@ def test_an_interrupt_while_a_record_is_written_waits(tmp_path: Path) -> None:
     seen = []
 
     def write() -> None:
-        with measure.undisturbed():
+        with undisturbed():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
             seen.append("whole")
@@ -421,4 +423,4 @@ def test_phases_cover_the_window_without_overlap() -> None:
 def test_a_torn_journal_is_read_up_to_the_tear(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(json.dumps({"event": "step"}) + '\n{"event": "st')
-    assert measure.read_events(path) == [{"event": "step"}]
+    assert read_events(path) == [{"event": "step"}]

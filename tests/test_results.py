@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from bench import cards, measure, record
+from bench import account, cards, record
 from bench.learn import data, sources
 from bench.power.trace import Trace
 from tests.conftest import REPOSITORY
@@ -34,10 +34,10 @@ def test_a_run_agrees_with_its_files(folder: Path) -> None:
     for name, digest in digests.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 
-    events = {e["event"]: e for e in measure.read_events(folder / "events.jsonl")}
+    events = {e["event"]: e for e in account.read_events(folder / "events.jsonl")}
     assert events["run_start"]["seed"] == run.spec.seed
     assert events["run_start"]["spec_sha256"] == run.spec.sha256()
-    window = measure.Window(events["window_start"]["t_ns"], events["window_stop"]["t_ns"])
+    window = account.Window(events["window_start"]["t_ns"], events["window_stop"]["t_ns"])
     assert window.duration_s == pytest.approx(run.duration_s)
     trace = Trace.read_parquet(folder / "trace.parquet")
     derived = {d.domain: d.energy_j for d in trace.energy(window.start_ns, window.stop_ns)}

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import measure, record, run
+from bench import account, record, run
 from bench.recipes import baseline
 from tests.command import write_reviews
 from tests.power.simulated import (
@@ -81,7 +81,7 @@ def test_from_data_to_leaderboard_on_two_simulated_gpus(folder: Path, tmp_path: 
             assert one.coverage == "gpu+cpu"
             assert one.metric
             assert one.metric.value > 0.9
-            events = {e["event"]: e["t_ns"] for e in measure.read_events(place / "events.jsonl")}
+            events = {e["event"]: e["t_ns"] for e in account.read_events(place / "events.jsonl")}
             window = events["window_start"], events["window_stop"]
             for i, gpu in enumerate(gpus.gpus):
                 (domain,) = [d for d in one.domains if d.domain == f"gpu:{gpu.uuid}"]

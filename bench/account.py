@@ -1,0 +1,188 @@
+"""From what a run's folder holds to what its record says: window, phases, charges, doubts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import __version__
+from bench.record import Idle, Phase, Spec, Warn
+from bench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from bench.power.probes import Domain
+    from bench.power.trace import Trace
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before the window opens."""
+
+    run_id: str
+    nonce: str
+    started_at: str
+    machine: dict[str, Any]
+    software: dict[str, str]
+    visible_gpus: list[str]  # UUIDs that the child can see: they are charged
+    region: str | None
+    spec: Spec | None = None  # None: a program is metered, and nothing is scored
+    code_sha256: str = ""
+    command: list[str] = field(default_factory=list)  # of the program, when there is no spec
+    notes: list[Warn] = field(default_factory=list)
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON; `load` makes it again."""
+        return {
+            **asdict(self),
+            "spec": self.spec and self.spec.model_dump(mode="json"),
+            "notes": [n.model_dump(mode="json") for n in self.notes],
+        }
+
+    @classmethod
+    def load(cls, facts: dict[str, Any]) -> Start:
+        spec = facts["spec"] and Spec.model_validate(facts["spec"])
+        return cls(**{**facts, "spec": spec, "notes": [Warn(**n) for n in facts["notes"]]})
+
+
+@dataclass(frozen=True)
+class Window:
+    start_ns: int
+    stop_ns: int
+
+    @property
+    def duration_s(self) -> float:
+        return (self.stop_ns - self.start_ns) / NS_PER_S
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a run; a torn last line is left out."""
+    events = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return events
+
+
+def charged(start: Start, domains: Iterable[Domain]) -> Callable[[str], bool]:
+    """Which domains count: every device that the child could see and all that is not an
+    accelerator; estimates only where nothing was measured, so that they never enter a sum with
+    what was."""
+    hidden = {d.name for d in domains if d.kind == "gpu"} - set(expected(start))
+    measured = any(d.level != "M0" and d.name not in hidden for d in domains)
+    left_out = hidden | {d.name for d in domains if measured and d.level == "M0"}
+    return lambda name: name not in left_out
+
+
+def expected(start: Start) -> list[str]:
+    """The domains that must be there: a missing one is missing, not zero."""
+    return [f"gpu:{uuid}" for uuid in start.visible_gpus]
+
+
+def metered(start: Start, events: list[dict[str, Any]], trace: Trace) -> dict[str, Any]:
+    """What every record says of its window: the fields of `record.Metered`, less how it ended."""
+    window = window_of(events, trace)
+    charges = charged(start, trace.domains)
+    domains = trace.energy(window.start_ns, window.stop_ns, charges, expected(start))
+    return {
+        "bench_version": __version__,
+        "run_id": start.run_id,
+        "nonce": start.nonce,
+        "started_at": start.started_at,
+        "machine": start.machine,
+        "software": start.software,
+        "duration_s": window.duration_s,
+        "domains": domains,
+        "phases": _phases(events, trace, window, {d.domain for d in domains if d.charged}),
+        "idle_before": _idle_power(events, trace, "idle_before"),
+        "idle_after": _idle_power(events, trace, "idle_after"),
+        "region": start.region,
+        "not_covered": _not_covered(events),
+        "warnings": _warnings(start, events, trace, window),
+    }
+
+
+def model_facts(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the child said of its model."""
+    told = next((e for e in events if e["event"] == "model"), {})
+    return {k: v for k, v in told.items() if k not in ("event", "t_ns", "by")}
+
+
+def window_of(events: list[dict[str, Any]], trace: Trace) -> Window:
+    """From the meter's events; empty when it never opened, to the last reading when it was cut."""
+    at = {e["event"]: e["t_ns"] for e in events if e["event"] in ("window_start", "window_stop")}
+    start_ns = at.get("window_start", trace.stop_ns)
+    return Window(start_ns, max(at.get("window_stop", trace.stop_ns), start_ns))
+
+
+def phase_spans(events: Iterable[dict[str, Any]], window: Window) -> list[tuple[str, int, int]]:
+    """(name, start_ns, stop_ns) of each phase; together they cover the window without overlap."""
+    spans: list[tuple[str, int, int]] = []
+    name, since = "other", window.start_ns
+    for event in events:
+        if event["event"] not in ("phase_start", "phase_stop"):
+            continue
+        at = min(max(int(event["t_ns"]), since), window.stop_ns)
+        if at > since:
+            spans.append((name, since, at))
+        name = str(event["phase"]) if event["event"] == "phase_start" else "other"
+        since = at
+    if window.stop_ns > since:
+        spans.append((name, since, window.stop_ns))
+    return spans
+
+
+def _phases(
+    events: list[dict[str, Any]], trace: Trace, window: Window, charged: set[str]
+) -> list[Phase]:
+    return [
+        Phase(
+            name=name,
+            start_s=(begin - window.start_ns) / NS_PER_S,
+            duration_s=(end - begin) / NS_PER_S,
+            energy_j={d: j for d, j in trace.phase_energy_j(begin, end).items() if d in charged},
+        )
+        for name, begin, end in phase_spans(events, window)
+    ]
+
+
+def _idle_power(events: list[dict[str, Any]], trace: Trace, name: str) -> Idle | None:
+    at = {e["event"]: e["t_ns"] for e in events if e["event"].startswith(name)}
+    begin, end = at.get(f"{name}_start"), at.get(f"{name}_stop")
+    if begin is None or end is None or end <= begin:
+        return None
+    return Idle(duration_s=(end - begin) / NS_PER_S, power_w=trace.mean_power_w(begin, end))
+
+
+def _not_covered(events: list[dict[str, Any]]) -> list[str]:
+    """What each probe that could not be used would have read, and why it did not."""
+    refused: list[dict[str, Any]] = next(
+        (e["refused"] for e in events if e["event"] == "meter"), []
+    )
+    return [r["text"] for r in refused]
+
+
+def _warnings(
+    start: Start, events: list[dict[str, Any]], trace: Trace, window: Window
+) -> list[Warn]:
+    told = [Warn(id=e["id"], message=e["message"]) for e in events if e["event"] == "warning"]
+    told += [
+        Warn(id="budget", message=e["message"]) for e in events if e["event"] == "budget_spent"
+    ]
+    used = {u for e in events if e["event"] == "devices" for u in e["uuids"]}
+    told += [
+        Warn(id="unmetered", message=f"the child used {u}, which is not charged", rankable=False)
+        for u in sorted(used - set(start.visible_gpus))
+    ]
+    return [
+        *start.notes,
+        *trace.warnings(
+            window.start_ns, window.stop_ns, charged(start, trace.domains), expected(start)
+        ),
+        *told,
+    ]
