@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import secrets
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import __version__
-from bench.record import Idle, Phase, Spec, Warn
+from bench.power import machine
+from bench.record import Idle, Phase, Spec, Warn, run_id
 from bench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -45,6 +48,33 @@ class Start:
     def load(cls, facts: dict[str, Any]) -> Start:
         spec = facts["spec"] and Spec.model_validate(facts["spec"])
         return cls(**{**facts, "spec": spec, "notes": [Warn(**n) for n in facts["notes"]]})
+
+
+def begin(
+    visible_gpus: Sequence[str],
+    region: str | None,
+    *,
+    spec: Spec | None = None,
+    code_sha256: str = "",
+    command: Sequence[str] = (),
+    notes: Sequence[Warn] = (),
+) -> Start:
+    """What is known of a run that starts now, with a fresh id."""
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    nonce = secrets.token_hex(8)
+    return Start(
+        run_id=run_id(list(command) if spec is None else spec, started_at, nonce),
+        nonce=nonce,
+        started_at=started_at,
+        machine=machine.facts(),
+        software=machine.software(),
+        visible_gpus=list(visible_gpus),
+        region=region,
+        spec=spec,
+        code_sha256=code_sha256,
+        command=list(command),
+        notes=list(notes),
+    )
 
 
 @dataclass(frozen=True)

@@ -239,9 +239,11 @@ class Record(Metered):
         return _sha256_of_json([spec, self.code_sha256])[:12]
 
 
-def run_id(spec: Spec, started_at: str, nonce: str) -> str:
-    """The id of a run: 16 hex digits of SHA-256 over spec, start and nonce."""
-    return _sha256_of_json([spec.model_dump(mode="json"), started_at, nonce])[:16]
+def run_id(asked: Spec | list[str], started_at: str, nonce: str) -> str:
+    """The id of a run: 16 hex digits of SHA-256 over what was asked (a spec, or a program's
+    command), start and nonce."""
+    what = asked.model_dump(mode="json") if isinstance(asked, Spec) else asked
+    return _sha256_of_json([what, started_at, nonce])[:16]
 
 
 def _sha256_of_json(value: Any) -> str:

@@ -6,34 +6,30 @@ Everything that may need the network or the user's attention (data, checkpoint, 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import re
 import secrets
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import EDITION, account, cards, measure, metrics, recipes
+from bench import EDITION, account, cards, measure, recipes, workfolder
 from bench import record as records
 from bench.account import Start
 from bench.cards import Card
 from bench.child import Outcome, Program, Progress, undisturbed
 from bench.errors import BenchError, MissingExtra, UsageError
-from bench.learn import data, models, sources
+from bench.learn import models, sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.record import Record, Spec, Warn
 from bench.units import Budget, parse_budget
+from bench.workfolder import fresh, score
 
 if TYPE_CHECKING:
     from bench.learn.data import Resolved
@@ -55,6 +51,8 @@ class Request:
     budget: str | None = None
     task_folders: Sequence[Path] = ()
     replay: Path | None = None
+    probes: Sequence[str] = ()  # beside those that are found
+    idle_s: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,13 @@ def seeds(runs: int, given: int | None) -> list[Seed]:
     while len(drawn) < runs:
         drawn[secrets.randbelow(2**31)] = None
     return [Seed(value, "harness") for value in drawn]
+
+
+def with_found(asked: Sequence[str]) -> list[str] | None:
+    """The meters that are tried by default and those asked for; None: just the default."""
+    from bench.power import probes
+
+    return [*probes.names(), *asked] if asked else None
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Plan:
     budget: Budget | None
     notes: list[Warn]
     replay: Path | None
+    probes: Sequence[str] | None
+    idle_s: float
 
     def spec(self, seed: Seed) -> Spec:
         return Spec(
@@ -140,22 +147,9 @@ def prepare(request: Request) -> Plan:
         budget=budget,
         notes=notes,
         replay=request.replay,
+        probes=with_found(request.probes),
+        idle_s=request.idle_s,
     )
-
-
-@contextmanager
-def work_folder(plan: Plan, root: Path) -> Iterator[Path]:
-    """A folder with the task as a learning program sees it, for the runs of one invocation."""
-    root.mkdir(parents=True, exist_ok=True)
-    _sweep(root)
-    folder = Path(tempfile.mkdtemp(prefix=".work-", dir=root))
-    try:
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            data.write_task_folder(plan.resolved, plan.card, folder / "task")
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(
@@ -164,29 +158,18 @@ def run(
     root: Path,
     seed: Seed,
     *,
-    idle_s: float = 3.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Record, Path]:
     """One metered run in a fresh folder below `root`; its record is written whatever happens."""
     spec = plan.spec(seed)
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    nonce = secrets.token_hex(8)
-    start = Start(
-        run_id=records.run_id(spec, started_at, nonce),
-        nonce=nonce,
-        started_at=started_at,
-        spec=spec,
-        code_sha256=code_sha256(plan.recipe),
-        machine=machine.facts(),
-        software=machine.software(),
-        visible_gpus=plan.visible_gpus,
-        region=plan.region_asked,
-        notes=plan.notes,
-    )
+    start = account.begin(
+        plan.visible_gpus, plan.region_asked, spec=spec, notes=plan.notes,
+        code_sha256=code_sha256(_own_files(plan.recipe)),
+    )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
     with undisturbed(), measure.opened(folder, start):
-        return _metered(plan, work, folder, start, spec, idle_s, on_progress), folder
+        return _metered(plan, work, folder, start, spec, on_progress), folder
 
 
 def _metered(
@@ -195,11 +178,10 @@ def _metered(
     folder: Path,
     start: Start,
     spec: Spec,
-    idle_s: float,
     on_progress: Callable[[Progress], None],
 ) -> Record:
-    out = _fresh(work / "out")
-    meter = Meter(folder, replay=plan.replay)
+    out = fresh(work / "out")
+    meter = Meter(folder, probes=plan.probes, replay=plan.replay)
     outcome = measure.measure(
         _worker(plan, work, out, spec, folder),
         folder,
@@ -207,14 +189,14 @@ def _metered(
         meter,
         budget=plan.budget,
         intensity_g_per_kwh=plan.region.g_per_kwh,
-        idle_s=idle_s,
+        idle_s=plan.idle_s,
         on_progress=on_progress,
     )
     trace = meter.stop()
     metric = None
     if outcome.status in ("complete", "budget"):
         try:
-            metric = _score(plan, out, folder)
+            metric = score(plan.card, plan.resolved, out, folder)
         except (BenchError, OSError) as error:
             outcome = Outcome("failed", str(error))
     record = measure.finish(folder, start, trace, metric, outcome)
@@ -238,13 +220,10 @@ def forecast(
 ) -> Forecast:
     """Run at most PLAN_STEPS steps under the meter, keep nothing, and extrapolate."""
     spec = plan.spec(Seed(0, "user"))
-    folder = _fresh(work / "plan")
-    meter = Meter(folder, replay=plan.replay)
-    out = _fresh(work / "out")
-    start = Start(
-        run_id="plan", nonce="", started_at=datetime.now(UTC).isoformat(), spec=spec,
-        code_sha256="", machine={}, software={}, visible_gpus=plan.visible_gpus, region=None,
-    )  # fmt: skip
+    folder = fresh(work / "plan")
+    meter = Meter(folder, probes=plan.probes, replay=plan.replay)
+    out = fresh(work / "out")
+    start = account.begin(plan.visible_gpus, None, spec=spec)
     with undisturbed():
         outcome = measure.measure(
             _worker(plan, work, out, spec, folder, PLAN_STEPS), folder, start, meter,
@@ -283,11 +262,11 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
     )  # fmt: skip
 
 
-def code_sha256(recipe: str) -> str:
-    """SHA-256 over what can change a number: metering, learning, the recipe; not grid factors
-    and the doctor, which only show."""
+def code_sha256(others: Iterable[Path] = ()) -> str:
+    """SHA-256 over what can change a number: metering, learning, recipes, and the `others`; not
+    grid factors and the doctor, which only show."""
     package = Path(__file__).parent
-    alone = ("run", "measure", "child", "account", "metrics")
+    alone = ("run", "program", "workfolder", "measure", "child", "account", "metrics")
     files = [package / f"{name}.py" for name in alone]
     for side in ("power", "learn", "recipes"):
         found = [p for p in (package / side).rglob("*.*") if p.suffix in (".py", ".toml")]
@@ -295,19 +274,15 @@ def code_sha256(recipe: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
-    for part in recipe.split("+"):
-        file = Path(recipes.file(part))
-        if not file.is_relative_to(package):
-            digest.update(file.read_bytes())
+    for path in others:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _score(plan: Plan, out: Path, folder: Path) -> records.Metric:
-    """Score the child's predictions; they become `predictions.parquet` of the run."""
-    classes = plan.card.labels.classes
-    predictions = data.read_predictions(out, len(plan.resolved.scored.labels), classes)
-    predictions.write(folder / "predictions.parquet")
-    return metrics.score(plan.card.metric, plan.resolved.scored.labels, predictions.labels)
+def _own_files(recipe: str) -> list[Path]:
+    """The recipe's files outside the package."""
+    files = [Path(recipes.file(part)) for part in recipe.split("+")]
+    return [f for f in files if not f.is_relative_to(Path(__file__).parent)]
 
 
 def _worker(
@@ -330,25 +305,20 @@ def _worker(
     )
 
 
-_KEPT_BACK = {
-    "BENCH_DATA", "BENCH_RUNS", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",  # the way to the labels
-    "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",  # float32 is float32
-}  # fmt: skip
+_TF32 = {"NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"}  # float32 is float32
 
 
 def _environment(plan: Plan, work: Path, out: Path) -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
+    given = {k: v for k, v in os.environ.items() if k not in _TF32}
     processors = str(machine.processors())  # with a container's quota, which libraries don't see
     package = str(Path(__file__).parent.parent)
     path = os.environ.get("PYTHONPATH")
     return {
         "OMP_NUM_THREADS": processors,
         "RAYON_NUM_THREADS": processors,
-        **environment,
+        **workfolder.environment(work, out, given),
         **plan.environment,
         "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,
-        "BENCH_TASK_DIR": str(work / "task"),
-        "BENCH_OUT": str(out),
         "HF_HUB_OFFLINE": "1",  # no network inside the window
     }
 
@@ -391,20 +361,3 @@ def _torch_has_cuda() -> bool:
         return False
     text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     return bool(re.search(r"^cuda\b[^=]*=\s*['\"]", text, re.MULTILINE))
-
-
-def _fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _sweep(root: Path) -> None:
-    """Remove the work folders that nobody holds any more."""
-    for path in root.glob(".work-*/lock"):
-        with path.open("r+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(path.parent, ignore_errors=True)

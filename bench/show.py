@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from bench.cards import Card
 from bench.power.carbon import Region
 from bench.rank import score
 from bench.rank.render import plain
-from bench.record import DomainEnergy, Metric, Record
+from bench.record import DomainEnergy, Measurement, Metered, Metric, Record
 from bench.units import (
     g_co2e,
     show_duration,
@@ -55,6 +56,33 @@ def record_lines(record: Record, folder: Path, region: Region) -> Lines:
     said += _labelled("warning", [w.message for w in record.warnings])
     said.append(("folder", str(folder)))
     return said
+
+
+def measurement_lines(measured: Measurement, folder: Path, region: Region) -> Lines:
+    """A program that was metered."""
+    named = shlex.join(measured.command) if measured.command else "a part of a program"
+    said = [("measured", f"{measured.run_id}  {named}")]
+    if measured.failure:
+        said.append((measured.status, measured.failure))
+    said += _energy(measured)
+    said += _carbon(measured, region)
+    said.append(("time", show_duration(measured.duration_s)))
+    said += _idle(measured)
+    said += _measured(measured)
+    said += _labelled("warning", [w.message for w in measured.warnings])
+    said.append(("folder", str(folder)))
+    return said
+
+
+def _idle(measured: Metered) -> Lines:
+    """Power before and after, which is in the energy and not taken off."""
+    charged = {d.domain for d in measured.charged}
+    said = [
+        f"{significant(sum(w for d, w in idle.power_w.items() if d in charged))} W {when}"
+        for when, idle in (("before", measured.idle_before), ("after", measured.idle_after))
+        if idle and idle.power_w
+    ]
+    return [("idle", ", ".join(said))] if said else []
 
 
 def _labelled(label: str, texts: Sequence[str]) -> Lines:
@@ -106,16 +134,17 @@ def _metric(metric: Metric) -> Lines:
     ]
 
 
-def _energy(record: Record) -> Lines:
+def _energy(record: Metered) -> Lines:
     if record.energy_j is None:
         return [("energy", "unknown: a meter that counts could not be read")]
     parts = {p.name: record.phase_energy_j(p.name) for p in record.phases}
     parts["other"] = parts.pop("other", None)  # last: it lies between the others
     split = ", ".join(f"{name} {show_energy(j)}" for name, j in parts.items() if j is not None)
-    return _labelled("energy", [f"{_with_doubt(record)}, {_LEVELS[record.level]}", split])
+    said = [f"{_with_doubt(record)}, {_LEVELS[record.level]}", split]
+    return _labelled("energy", said if len(record.phases) > 1 else said[:1])
 
 
-def _with_doubt(record: Record) -> str:
+def _with_doubt(record: Metered) -> str:
     energy_j = record.energy_j or 0.0
     if record.level == "M0":
         bands = [d.band_j or (d.energy_j or 0.0, d.energy_j or 0.0) for d in record.charged]
@@ -124,7 +153,7 @@ def _with_doubt(record: Record) -> str:
     return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j or 0.0)}"
 
 
-def _carbon(record: Record, region: Region) -> Lines:
+def _carbon(record: Metered, region: Region) -> Lines:
     if record.energy_j is None:
         return []
     grams = g_co2e(record.energy_j, region.g_per_kwh)
@@ -147,7 +176,7 @@ def _score(record: Record) -> Lines:
     return [("score", f"{significant(value)} qualified accuracy per kWh, this run alone")]
 
 
-def _measured(record: Record) -> Lines:
+def _measured(record: Metered) -> Lines:
     measured = [d for d in record.charged if d.method in ("counter", "integral")]
     estimated = [d for d in record.domains if d.method == "modelled"]
     missing = [d for d in record.charged if d.method == "missing"]

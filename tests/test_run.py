@@ -229,9 +229,8 @@ def test_a_recipe_of_the_users_own_is_a_file_and_part_of_the_code_hash(folder: P
     bench("run", *TINY, "--recipe", "./mine.py")
     (one,) = runs(folder)
     assert one.spec.settings["clip_norm"] == 0.5
-    assert one.code_sha256 == run.code_sha256(str(mine))
-    assert one.code_sha256 != run.code_sha256("baseline")
-    assert run.code_sha256("bf16") == run.code_sha256("baseline")
+    assert one.code_sha256 == run.code_sha256([mine])
+    assert one.code_sha256 != run.code_sha256()
 
     mine.write_text("import nothing_of_that_name")
     process = start("run", *TINY, "--recipe", "./mine.py")

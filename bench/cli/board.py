@@ -1,0 +1,122 @@
+"""Commands that rank, show and compare what was run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import (
+    RUNS,
+    Format,
+    Json,
+    Out,
+    Results,
+    TaskFolders,
+    cards_of,
+    check_task,
+    console,
+    find,
+    recover,
+    roots,
+)
+from bench.errors import UsageError
+
+
+def leaderboard(
+    task: Annotated[str | None, typer.Option(help="One task only.")] = None,
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.table,
+    by: Annotated[str | None, typer.Option(help="Order rows by this column; ranks stay.")] = None,
+    track: Annotated[str | None, typer.Option(help="scratch, finetune or open.")] = None,
+    hardware: Annotated[str | None, typer.Option(help="Part of a hardware class.")] = None,
+    access: Annotated[str | None, typer.Option(help="one-device or cluster.")] = None,
+    level: Annotated[str | None, typer.Option(help="M0 (estimated), M1, M2 or M3.")] = None,
+    model: Annotated[str | None, typer.Option(help="One model only.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="One recipe only.")] = None,
+    origin: Annotated[str | None, typer.Option(help="results or local.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Not before: 2026-01-31.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Not after.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Grid region for CO2e.", envvar="BENCH_REGION")
+    ] = None,
+    results: Results = None,
+    out: Out = RUNS,
+    tasks: TaskFolders = None,
+) -> None:
+    """Rank entries by qualified accuracy per kWh."""
+    from bench.power import carbon
+    from bench.rank import board, render
+
+    recover(out)
+    runs, broken = board.load(roots(results, out))
+    check_task(task, runs, tasks)
+    filters = board.Filters(
+        task=task, track=track, hardware=hardware, access=access, level=level, model=model,
+        recipe=recipe, origin=origin, since=since, until=until,
+    )  # fmt: skip
+    grid = carbon.region(region) if region else carbon.default()
+    for line in broken:
+        print(f"warning: {line}", file=sys.stderr)
+    cells = board.build(runs, cards_of(runs, tasks), filters, by)
+    width = shutil.get_terminal_size().columns
+    text = render.render(cells, format.value, width=width, colour=coloured(), grid=grid)
+    sys.stdout.write(text)
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run's folder, or the head of its id.")],
+    as_json: Json = False,
+    results: Results = None,
+    out: Out = RUNS,
+) -> None:
+    """Show one run and how it was measured."""
+    from bench import record as records
+    from bench import show as showing
+    from bench.power import carbon
+
+    recover(out)
+    folder = find(run, results, out)
+    record = records.read_any(folder)
+    if as_json:
+        print(record.model_dump_json(indent=1))
+        return
+    region = carbon.region(record.region) if record.region else carbon.default()
+    lines: showing.Lines
+    if isinstance(record, records.Measurement):
+        lines = showing.measurement_lines(record, folder, region)
+    else:
+        lines = showing.record_lines(record, folder, region)
+    console().print(showing.grid(lines))
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more runs: folders or ids.")],
+    as_json: Json = False,
+    results: Results = None,
+    out: Out = RUNS,
+) -> None:
+    """Compare runs: settings, accuracy, energy."""
+    from bench import record as records
+    from bench.rank import board
+    from bench.rank import compare as comparing
+
+    if len(runs) < 2:
+        raise UsageError("one run can't be compared", "name two or more: bench compare RUN RUN")
+    recover(out)
+    found = [records.read(find(r, results, out)) for r in runs]
+    ledger, _ = board.load(roots(results, out))
+    comparison = comparing.compare(found, [r.record for r in ledger])
+    if as_json:
+        print(json.dumps(comparison.as_dict(), indent=1))
+    else:
+        comparing.render(comparison, console())
+
+
+def coloured() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

@@ -1,0 +1,155 @@
+"""Options and small answers that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.rank.entry import Origin
+
+RUNS = Path("runs")
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+
+
+TaskFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--tasks", metavar="DIR", help="A folder of your own task cards (repeatable)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Results = Annotated[
+    Path | None, typer.Option("--results", metavar="DIR", help="Where submitted entries lie.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Where runs go.", envvar="BENCH_RUNS")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="A recipe's setting (repeatable)."),
+]
+Runs = Annotated[int, typer.Option(min=1, help="How many, each with a fresh seed.")]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**31 - 1, help="Replay this seed; it is not ranked."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Folder of the data; or hub, embedded.", envvar="BENCH_DATA"),
+]
+RegionOption = Annotated[
+    str | None, typer.Option("--region", help="Grid region for CO2e.", envvar="BENCH_REGION")
+]
+BudgetOption = Annotated[
+    str | None, typer.Option("--budget", help="Stop there: 0.05kWh, 15min, 20gCO2e.")
+]
+Probes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probe", metavar="NAME", help="A meter beside those found: ipmitool, ./mine.py."
+    ),
+]
+Idle = Annotated[
+    float,
+    typer.Option("--idle", min=0, metavar="S", help="Seconds of idle power, before and after."),
+]
+Rate = Annotated[
+    float, typer.Option("--rate", min=1, max=100, metavar="HZ", help="Readings a second.")
+]
+
+
+def recover(out: Path) -> None:
+    """Finish runs whose process was killed, before anything else looks at them."""
+    if not out.is_dir():
+        return
+    from bench import measure
+
+    for folder, damage in measure.recover(out):
+        if damage:
+            print(f"warning: {folder} can't be recovered: {damage}", file=sys.stderr)
+        else:
+            print(f"recovered run {folder.name}: bench had been killed", file=sys.stderr)
+
+
+def roots(results: Path | None, out: Path) -> list[tuple[Path, Origin]]:
+    """Where records lie: submitted ones in `results` (here, or the checkout's), the user's own."""
+    beside = Path(__file__).parents[2] / "results"
+    here = results or (Path("results") if Path("results").is_dir() else beside)
+    return [(here, "results"), (out, "local")]
+
+
+def find(run: str, results: Path | None, out: Path) -> Path:
+    """The folder of a run named by folder or by the head of its id."""
+    from bench import record as records
+
+    if records.is_written(Path(run)):
+        return Path(run)
+    heads = f"**/{_plain(run)}*"
+    paths = [
+        folder
+        for root, _ in roots(results, out)
+        for folder in sorted(root.glob(heads))
+        if records.is_written(folder)
+    ]
+    found = list({p.name: p for p in reversed(paths)}.values())  # of copies, the submitted one
+    if not found:
+        raise UsageError(f"no run is called '{run}'", "give a run's folder or the head of its id")
+    if len(found) > 1:
+        raise UsageError(f"'{run}' may be {len(found)} runs", f"such as {found[0]} or {found[1]}")
+    return found[0]
+
+
+def _plain(run: str) -> str:
+    return "".join(c for c in run if c.isalnum()) or "-"
+
+
+def check_task(task: str | None, runs: list[Any], extra: list[Path] | None) -> None:
+    """An unknown task is a slip, not an empty board."""
+    from bench import cards
+    from bench.errors import unknown_name
+
+    known = {*cards.names(extra or []), *(r.record.spec.task for r in runs)}
+    if task is not None and task not in known:
+        raise unknown_name("task", task, known, "bench tasks")
+
+
+def cards_of(found: list[Any], extra: list[Path] | None) -> dict[str, Any]:
+    """The cards of the tasks that the found runs belong to."""
+    from bench import cards
+
+    known = set(cards.names(extra or []))
+    return {t: cards.load(t, extra or []) for t in {f.record.spec.task for f in found} & known}
+
+
+def settings(pairs: list[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (equals and name):
+            raise UsageError(f"--set {pair} names no value", "--set learning_rate=0.001")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
+def console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def check_seed(seed: int | None, runs: int) -> None:
+    if seed is not None and runs > 1:
+        raise UsageError("--seed replays one run", "leave out --runs, or --seed for fresh seeds")

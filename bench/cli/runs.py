@@ -1,0 +1,156 @@
+"""Commands that run something under the meter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import (
+    RUNS,
+    BudgetOption,
+    Data,
+    Idle,
+    Out,
+    Probes,
+    Rate,
+    RegionOption,
+    Runs,
+    SeedOption,
+    Settings,
+    TaskFolders,
+    check_seed,
+    console,
+    recover,
+    settings,
+)
+from bench.errors import UsageError
+
+SETTINGS = {"measure": {"allow_interspersed_args": False}}
+"""Per command, by its name, what click is told."""
+
+
+def run(
+    task: Annotated[str, typer.Option(help="The task; `bench tasks` lists them.")],
+    model: Annotated[str | None, typer.Option(help="`bench models` lists them.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="`bench recipes` lists them.")] = None,
+    set_: Settings = None,
+    runs: Runs = 1,
+    seed: SeedOption = None,
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0.")] = "auto",
+    region: RegionOption = None,
+    budget: BudgetOption = None,
+    probe: Probes = None,
+    idle: Idle = 3.0,
+    out: Out = RUNS,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Try a few steps, keep nothing, predict the cost.")
+    ] = False,
+    replay_trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Replay a recorded trace instead of metering."),
+    ] = None,
+    tasks: TaskFolders = None,
+) -> None:
+    """Train on a task under a power meter."""
+    check_seed(seed, runs)
+    from bench import live, recipes, show
+    from bench import run as running
+    from bench.learn import models
+    from bench.workfolder import work_folder
+
+    screen = console()
+    recover(out)
+    request = running.Request(
+        task=task, model=model or models.DEFAULT, recipe=recipe or recipes.DEFAULT,
+        settings=settings(set_ or []), data=data, device=device, region=region, budget=budget,
+        task_folders=tasks or [], replay=replay_trace, probes=probe or [], idle_s=idle,
+    )  # fmt: skip
+    planned = running.prepare(request)
+    screen.print(show.grid(show.plan_lines(planned)))
+    with work_folder(planned.card, planned.resolved, out) as work:
+        if plan:
+            with live.Line(planned.region.g_per_kwh) as line:
+                forecast = running.forecast(planned, work, on_progress=line)
+            screen.print(show.grid(show.forecast_lines(forecast, planned, runs)))
+            return
+        for number, drawn in enumerate(running.seeds(runs, seed), 1):
+            screen.print(f"\nrun {number} of {runs}, seed {drawn.value}")
+            with live.Line(planned.region.g_per_kwh) as line:
+                record, folder = running.run(planned, work, out, drawn, on_progress=line)
+            screen.print(show.grid(show.record_lines(record, folder, planned.region)))
+            if record.status in ("failed", "interrupted"):
+                raise typer.Exit(130 if record.status == "interrupted" else 1)
+    screen.print(show.grid(show.next_lines(record, runs, seed)))
+
+
+def measure(
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD …", help="The program.")],
+    task: Annotated[
+        str | None, typer.Option(help="Score its predictions: a run of this task.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="With --task: the model's name.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="With --task: the method's name.")] = None,
+    track: Annotated[
+        str | None, typer.Option(help="With --task: scratch, finetune or open.")
+    ] = None,
+    set_: Settings = None,
+    runs: Runs = 1,
+    seed: SeedOption = None,
+    data: Data = None,
+    region: RegionOption = None,
+    budget: BudgetOption = None,
+    probe: Probes = None,
+    idle: Idle = 3.0,
+    rate: Rate = 10.0,
+    out: Out = RUNS,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no summary.")] = False,
+    tasks: TaskFolders = None,
+) -> None:
+    """Meter any program; with --task, score it too.
+
+    Its input, output, exit code and signals are its own; the summary goes to standard error.
+    """
+    from bench import program, show
+
+    recover(out)
+    asked = program.options(region, budget, idle, rate, probe or [])
+    screen = console(stderr=True)
+    if task is None:
+        _only_with_task(
+            model=model, recipe=recipe, track=track, set=set_, seed=seed, data=data, tasks=tasks
+        )
+        measurement, folder, code = program.meter(command, out, asked)
+        if not quiet:
+            screen.print(show.grid(show.measurement_lines(measurement, folder, asked.region)))
+        raise typer.Exit(_exit_code(code, measurement.status))
+    check_seed(seed, runs)
+    from bench import run as running
+    from bench.workfolder import work_folder
+
+    learner = program.learner(
+        task, command, task_folders=tasks or [], data=data, model=model, recipe=recipe,
+        track=track, settings=settings(set_ or []),
+    )  # fmt: skip
+    with work_folder(learner.card, learner.resolved, out) as work:
+        for drawn in running.seeds(runs, seed):
+            record, folder, code = program.learn(command, out, work, learner, drawn, asked)
+            if not quiet:
+                screen.print(show.grid(show.record_lines(record, folder, asked.region)))
+            if record.status in ("failed", "interrupted"):
+                raise typer.Exit(_exit_code(code, record.status))
+
+
+def _only_with_task(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--{name} says something of a run of a task", "add --task NAME")
+
+
+def _exit_code(code: int | None, status: str) -> int:
+    """The program's own; 128 and the signal's number where a signal ended it, as in a shell."""
+    if code is None or (code == 0 and status not in ("complete", "budget")):
+        return 130 if status == "interrupted" else 1
+    return 128 - code if code < 0 else code
