@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_gpus(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeGpus:
     """Makes simulated boards that every process started from now on sees."""
 
-    def make(*gpus: SimulatedGpu, **options: int) -> SimulatedGpus:
+    def make(*gpus: SimulatedGpu, **options: Any) -> SimulatedGpus:
         simulated = SimulatedGpus(tmp_path / "nvml.conf", nvml_library, gpus, **options)
         for name, value in simulated.environment().items():
             monkeypatch.setenv(name, value)

@@ -18,10 +18,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 FOREVER = 1e9
 
@@ -83,14 +87,65 @@ class Ramp:
         return f"ramp {self.first} {self.last} {self.period_s}"
 
 
-Curve = Constant | Square | Ramp
+@dataclass(frozen=True)
+class Recorded:
+    """Lines of `t,watts` in a file: linear in between, again from the start at the end."""
+
+    path: str
+
+    def power_w(self, t: float) -> float:
+        return self._at(t)[0]
+
+    def energy_j(self, t: float) -> float:
+        return self._at(t)[1]
+
+    def _at(self, t: float) -> tuple[float, float]:
+        times, watts, sums = _recorded(self.path)
+        whole, part = divmod(t, times[-1])
+        k = min(bisect_right(times, part), len(times) - 1) - 1
+        share = (part - times[k]) / (times[k + 1] - times[k])
+        power_w = watts[k] + (watts[k + 1] - watts[k]) * share
+        inside = sums[k] + (watts[k] + power_w) / 2 * (part - times[k])
+        return power_w, whole * sums[-1] + inside
+
+    def __str__(self) -> str:
+        return f"recorded {self.path}"
+
+
+@lru_cache
+def _recorded(path: str) -> tuple[list[float], list[float], list[float]]:
+    """Times from 0, watts, and the joules up to each time."""
+    rows = [line.split(",") for line in Path(path).read_text().splitlines()]
+    points = [(float(t), float(w)) for t, w in rows if t[:1].isdigit()]
+    times = [t - points[0][0] for t, _ in points]
+    watts = [w for _, w in points]
+    parts = [
+        (watts[k] + watts[k + 1]) / 2 * (times[k + 1] - times[k]) for k in range(len(times) - 1)
+    ]
+    return times, watts, list(accumulate(parts, initial=0.0))
+
+
+Curve = Constant | Square | Ramp | Recorded
+
+
+def _curve(kind: str, *rest: str) -> Curve:
+    """The curve whose text was split at its spaces."""
+    if kind == "recorded":
+        return Recorded(" ".join(rest))
+    kinds: dict[str, Callable[..., Curve]] = {
+        "constant": Constant, "square": Square, "ramp": Ramp,
+    }  # fmt: skip
+    return kinds[kind](*map(float, rest))
 
 
 # --- NVML
 
 
-def build_nvml(folder: Path) -> Path:
-    """Compile the stand-in for libnvidia-ml.so.1 into `folder`; skip, aloud, with no compiler."""
+def build_nvml(folder: Path, without: Sequence[str] = ()) -> Path:
+    """Compile the stand-in for libnvidia-ml.so.1 into `folder`; skip, aloud, with no compiler.
+
+    `without` names functions that the library lacks, as that of an old driver does.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         import pytest  # not at the top: the writer of a simulated tree has to be there at once
@@ -100,25 +155,94 @@ def build_nvml(folder: Path) -> Path:
     library = folder / "libnvidia-ml.so.1"
     source = Path(__file__).with_name("nvml_sim.c")
     command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+    command += [f"-D{name}=absent_{name}" for name in without]
     subprocess.run([*command, "-o", str(library), str(source), "-lm"], check=True)
     return library
 
 
 @dataclass
 class SimulatedGpu:
-    """A board. A fault is (kind, from, to[, value]), seconds after the boot of the simulation."""
+    """A board. Times are seconds after the boot of the simulation.
+
+    A fault is (kind, from, to[, value[, function]]); nvml_sim.c lists the kinds. `of` makes the
+    boards of a generation. By default the registers of power are ideal.
+    """
 
     curve: Curve = field(default_factory=lambda: Constant(100.0))
     name: str = "NVIDIA H100 80GB HBM3"
-    tick_s: float = 0.1
-    refresh_s: float = 0.0
-    fields: bool = True  # fields 186 and 191 exist
+    tick_s: float = 0.1  # of the counter
+    refresh_s: float = 0.0  # the registers of power are renewed so often
+    fields: bool = True  # fields 185, 186 and 191 exist
     counter: bool = True
-    mig: bool = False
+    mig: bool | None = False  # None: not supported, as for ecc and persistence
     limit_w: float = 700.0
     uuid: str = ""
     processes: list[tuple[int, float, float]] = field(default_factory=list)
     faults: list[tuple[str | float, ...]] = field(default_factory=list)
+    window_s: float = 0.0  # field 186 is the mean over so long before it was renewed
+    average_s: float = 0.0  # field 185 and PowerUsage are; 0: the same as field 186
+    noise_w: float = 0.0  # standard deviation
+    gain: float = 1.0  # of power
+    counter_gain: float = 1.0
+    tick_phase_s: float = 0.0
+    tick_jitter_s: float = 0.0
+    refresh_phase_s: float = 0.0
+    start_j: float = 0.0  # what the counter read at boot
+    arch: int = 9  # NVML's number: 4 Pascal, 5 Volta, 6 Turing, 7 Ampere, 8 Ada, 9 Hopper
+    limits_w: tuple[float, float, float] | None = None  # default, least, most
+    clocks_mhz: tuple[int, int, int, int] = (1410, 2619, 1980, 2619)  # SM, memory, most of both
+    temperature_c: float = 55.0
+    reasons: int = 0  # clock event reasons, a mask
+    ecc: bool | None = True
+    persistence: bool | None = True
+    parts: list[tuple[str, int, int]] = field(default_factory=list)  # MIG devices: UUID, gi, ci
+    present: tuple[float, float] | None = None  # enumerated in this time alone, lost outside it
+    pci: str = ""
+    memory_bytes: int = 85_520_809_984
+
+    @classmethod
+    def of(cls, generation: str, curve: Curve, **other: Any) -> SimulatedGpu:
+        """A board with the registers of its generation: p100, v100, t4, a100, rtx3090, h100."""
+        return cls(curve, **{**_GENERATIONS[generation], **other})
+
+    def lines(self) -> list[str]:
+        """What describes the board in the library's file."""
+        default_w, least_w, most_w = self.limits_w or (self.limit_w, self.limit_w / 4, self.limit_w)
+        tristates = {"mig": self.mig, "ecc": self.ecc, "persistence": self.persistence}
+        lines = [
+            f"name {self.name}", f"uuid {self.uuid}", f"{self.curve}", f"arch {self.arch}",
+            f"tick {self.tick_s} {self.tick_phase_s} {self.tick_jitter_s}",
+            f"refresh {self.refresh_s} {self.refresh_phase_s}", f"window {self.window_s}",
+            f"average {self.average_s}", f"noise {self.noise_w}",
+            f"gain {self.gain} {self.counter_gain}", f"start {self.start_j}",
+            f"fields {int(self.fields)}", f"counter {int(self.counter)}",
+            f"limit {self.limit_w} {default_w} {least_w} {most_w}",
+            f"clocks {' '.join(map(str, self.clocks_mhz))}", f"temperature {self.temperature_c}",
+            f"reasons {self.reasons}", f"memory {self.memory_bytes}",
+        ]  # fmt: skip
+        lines += [f"{key} {-1 if on is None else int(on)}" for key, on in tristates.items()]
+        lines += [f"pci {self.pci}"] if self.pci else []
+        lines += [f"present {self.present[0]} {self.present[1]}"] if self.present else []
+        for key, several in (("process", self.processes), ("fault", self.faults),
+                             ("part", self.parts)):  # fmt: skip
+            lines += [f"{key} {' '.join(map(str, one))}" for one in several]  # type: ignore
+        return lines
+
+
+# How boards of a generation read: refresh and window of the instant register after Yang, Adamek
+# and Armour, arXiv 2312.02741; the 1 s average after NVML's header. Limits and memory as published.
+_OLD = {"fields": False, "mig": None, "refresh_s": 0.02, "window_s": 0.01}
+_GENERATIONS: dict[str, dict[str, Any]] = {
+    "p100": {**_OLD, "name": "Tesla P100-PCIE-16GB", "arch": 4, "counter": False, "limit_w": 250.0},
+    "v100": {**_OLD, "name": "Tesla V100-SXM2-16GB", "arch": 5, "limit_w": 300.0},
+    "t4": {"fields": False, "mig": None, "name": "Tesla T4", "arch": 6, "limit_w": 70.0,
+           "refresh_s": 0.1, "window_s": 0.1},
+    "a100": {"name": "NVIDIA A100-SXM4-80GB", "arch": 7, "limit_w": 400.0, "refresh_s": 0.1,
+             "window_s": 0.025},
+    "rtx3090": {"name": "NVIDIA GeForce RTX 3090", "arch": 7, "limit_w": 350.0, "mig": None,
+                "ecc": None, "refresh_s": 0.1, "window_s": 0.1, "average_s": 1.0},
+    "h100": {"refresh_s": 0.1, "window_s": 0.025, "average_s": 1.0},
+}  # fmt: skip
 
 
 @dataclass
@@ -130,6 +254,8 @@ class SimulatedGpus:
     gpus: Sequence[SimulatedGpu]
     boot_s: float = field(default_factory=time.monotonic)
     init_code: int = 0
+    seed: int = 1  # of noise and jitter
+    driver: str = "570.86.15"
 
     def __post_init__(self) -> None:
         for i, gpu in enumerate(self.gpus):
@@ -137,16 +263,11 @@ class SimulatedGpus:
         self.write()
 
     def write(self) -> None:
-        lines = [f"count {len(self.gpus)}", f"boot {self.boot_s!r}", f"init {self.init_code}"]
-        for i, gpu in enumerate(self.gpus):
-            lines += [
-                f"{i} name {gpu.name}", f"{i} uuid {gpu.uuid}", f"{i} {gpu.curve}",
-                f"{i} tick {gpu.tick_s}", f"{i} refresh {gpu.refresh_s}",
-                f"{i} fields {int(gpu.fields)}", f"{i} counter {int(gpu.counter)}",
-                f"{i} mig {int(gpu.mig)}", f"{i} limit {gpu.limit_w}",
-            ]  # fmt: skip
-            lines += [f"{i} process {' '.join(map(str, p))}" for p in gpu.processes]
-            lines += [f"{i} fault {' '.join(map(str, f))}" for f in gpu.faults]
+        lines = [
+            f"count {len(self.gpus)}", f"boot {self.boot_s!r}", f"init {self.init_code}",
+            f"seed {self.seed}", f"driver {self.driver}",
+        ]  # fmt: skip
+        lines += [f"{i} {line}" for i, gpu in enumerate(self.gpus) for line in gpu.lines()]
         self.config.write_text("\n".join(lines) + "\n")
 
     def environment(self) -> dict[str, str]:
@@ -262,10 +383,9 @@ class SimulatedRapl:
 
 def _keep_writing(facts: dict[str, object]) -> None:
     """The writer process: renews every counter each tick until its standard input closes."""
-    kinds = {"constant": Constant, "square": Square, "ramp": Ramp}
     tree = SimulatedRapl.__new__(SimulatedRapl)
     tree.__dict__.update(facts)
-    tree.zones = {z: kinds[k](*map(float, v)) for z, (k, *v) in facts["zones"].items()}  # type: ignore
+    tree.zones = {z: _curve(*words) for z, words in facts["zones"].items()}  # type: ignore
     tree.paths = {z: Path(p) for z, p in facts["paths"].items()}  # type: ignore
     parent = os.getppid()
     os.set_blocking(0, False)

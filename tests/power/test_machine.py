@@ -91,7 +91,7 @@ def test_the_driver_is_asked(make_gpus: MakeGpus) -> None:
     assert visible == [g.uuid for g in gpus.gpus]
     assert name == "2 x NVIDIA H100 80GB HBM3"
     assert facts["gpus"][1]["power_limit_w"] == 350
-    assert facts["gpus"][1]["driver"] == "570.00"
+    assert facts["gpus"][1]["driver"] == "570.86.15"
 
 
 def test_facts_name_neither_host_nor_user() -> None:
