@@ -1,128 +1,282 @@
 """Processor packages and memory through RAPL, as Linux's powercap tree shows it. Level M1.
 
 Sums `package-*` and `dram`: core and uncore lie within the package, psys contains it, and
-`intel-rapl-mmio` shows the same counters again. `BENCH_POWERCAP_ROOT` names another tree, such as
-a host's that is mounted into a container. Sources: the kernel's powercap documents; the gain of
-memory counters: Desrochers, Paradis and Weaver, MEMSYS 2016, within 20 %.
+`intel-rapl-mmio` shows the same counters again. AMD's processors have package and core only.
+`BENCH_POWERCAP_ROOT` names another tree, such as a host's that is mounted into a container.
+Sources: the kernel's powercap documents; the gain of memory counters: Desrochers, Paradis and
+Weaver, MEMSYS 2016, within 20 %.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.power import machine
 from bench.power.probes import Domain, Reading, Refusal, Timed
 from bench.power.processes import Tree
 
 ROOT = "/sys/class/powercap"
+_DEVICES = "/sys/devices/virtual/powercap"  # where the links of ROOT lead
 _GAIN = {"cpu": 0.10, "dram": 0.20}
 _MOST_W = 2000.0  # no package draws more: what would need more was no wrap
+_SHORT_S = 0.1  # readings this close may be off by as much
+_LEAST_RANGE_UJ = 65_532_610_987  # 2^32 units of 15.3 uJ: no known counter wraps sooner
 _LOOKS, _MOVED_UJ = 20, 1000  # how long two counters are compared, and how far they move meanwhile
-
-
-class _Zone:
-    """One counter, unwrapped. A fall that no wrap explains is passed on as what it is."""
-
-    def __init__(self, path: Path, name: str, kind: str, device: str) -> None:
-        self.path = path
-        self.name = name
-        self.kind = kind
-        self.device = device
-        self.range_uj = int((path / "max_energy_range_uj").read_text())
-        self._last_uj = self.raw_uj()
-        self._last_s = time.monotonic()
-        self._wraps = 0
-        self._timed = Timed()
-
-    def raw_uj(self) -> int:
-        return int((self.path / "energy_uj").read_text())
-
-    def energy_j(self) -> float:
-        now_uj, now_s = self.raw_uj(), time.monotonic()
-        wrapped_uj = now_uj + self.range_uj - self._last_uj
-        if now_uj < self._last_uj and wrapped_uj <= _MOST_W * 1e6 * max(0.1, now_s - self._last_s):
-            self._wraps += 1
-        self._last_uj, self._last_s = now_uj, now_s
-        return (now_uj + self._wraps * self.range_uj) / 1e6
-
-    def read(self) -> Reading:
-        try:
-            energy_j, t_ns = self._timed(self.energy_j)
-        except (OSError, ValueError) as error:
-            return Reading(self.name, time.monotonic_ns(), error=f"{self.path.name}: {error}")
-        return Reading(self.name, t_ns, energy_j=energy_j)
+_LOAD = "on metal: sudo modprobe intel_rapl_msr"
 
 
 class Probe:
     kinds = ("cpu", "dram")
 
     def __init__(self, tree: Tree, argument: str = "") -> None:
-        self._root = Path(argument or os.environ.get("BENCH_POWERCAP_ROOT", ROOT))
+        self._asked = argument or os.environ.get("BENCH_POWERCAP_ROOT", "")
         self._zones: list[_Zone] = []
 
     def why_not(self) -> Refusal | None:
-        if not self._root.is_dir():
-            return Refusal("no powercap tree: a virtual machine, or a kernel without RAPL",
-                           "on metal: sudo modprobe intel_rapl_msr")  # fmt: skip
+        root = Path(self._asked or ROOT)
+        if not root.is_dir():
+            return self._no_tree()
+        closed: list[_Place] = []
         try:
-            self._zones = _without_mirrors(_zones(self._root))
-        except PermissionError:
-            return Refusal(f"RAPL's counters under {self._root} are only root's to read", _MEND)
+            for place in _places(_with_zones(root)):
+                try:
+                    self._zones.append(_Zone(place))
+                except PermissionError:
+                    closed.append(place)
+            self._zones = _without_mirrors(self._zones)
         except (OSError, ValueError) as error:
             return Refusal(f"the powercap tree can't be read: {error}", "sudo dmesg | grep -i rapl")
-        if not self._zones:
-            return Refusal(f"{self._root} has no processor package",
-                           "on metal: sudo modprobe intel_rapl_msr")  # fmt: skip
-        return None
+        except _Dangling as error:
+            return Refusal(str(error), _MOUNT)
+        if closed:
+            return _only_roots(closed, len(closed) + len(self._zones))
+        return None if self._zones else Refusal(f"{root} has no processor package", _LOAD)
+
+    def _no_tree(self) -> Refusal:
+        if self._asked:
+            return Refusal(
+                f"there is no folder {self._asked}",
+                "export BENCH_POWERCAP_ROOT=FOLDER   (one that holds intel-rapl:0)",
+            )
+        return Refusal("no powercap tree: a virtual machine, or a kernel without RAPL", _LOAD)
 
     def domains(self) -> list[Domain]:
-        return [
-            Domain(z.name, z.kind, z.device, "M1", _GAIN[z.kind], facts={"power_limit_w": _MOST_W})
-            for z in self._zones
-        ]
+        return [zone.domain() for zone in self._zones]
 
     def read(self) -> list[Reading]:
         return [zone.read() for zone in self._zones]
 
     def close(self) -> None:
+        for zone in self._zones:
+            zone.close()
+
+
+class _Place(NamedTuple):
+    """Where a counter is and what it counts."""
+
+    path: Path
+    name: str  # of the domain
+    kind: str
+    device: str
+
+
+class _File:
+    """A number in a file that is read again and again, kept open: opening it takes three times as
+    long as reading. An open file outlives its removal and what replaces it, so one that shows
+    nothing new is opened anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._fd: int | None = None
+        self._last = b""
+
+    def read(self) -> int:
+        """OSError when the file is gone or closed to this user, ValueError when it holds anything
+        but a whole line with a number: a writer may be at it, so it is looked at twice."""
+        text = self._kept()
+        if text == self._last or not _is_number(text):
+            text = self._anew()
+        if not _is_number(text):
+            raise ValueError(f"it holds {text[:40]!r}, not a number")
+        self._last = text
+        return int(text)
+
+    def _kept(self) -> bytes:
+        if self._fd is None:
+            return self._anew()
+        try:
+            return os.pread(self._fd, 64, 0)
+        except OSError:  # its device was removed; another may be in its place
+            return self._anew()
+
+    def _anew(self) -> bytes:
+        self.close()
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(self._fd, 64, 0)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _is_number(text: bytes) -> bool:
+    return text.endswith(b"\n") and text[:-1].isdigit()
+
+
+class _Zone:
+    """One counter, unwrapped. A fall that no wrap explains is passed on as what it is."""
+
+    def __init__(self, place: _Place) -> None:
+        self.place = place
+        self.range_uj = _range_uj(place.path)
+        self._file = _File(place.path / "energy_uj")
+        self._last_uj, self._last_s = self._file.read(), _now_s()
+        self._wrapped_uj = 0
+        self._lost: str | None = None
+        self._timed = Timed()
+
+    def domain(self) -> Domain:
+        facts = {
+            "power_limit_w": _MOST_W,
+            "range_j": self.range_uj and self.range_uj / 1e6,
+            "limits_w": _limits_w(self.place.path),
+        }
+        _, name, kind, device = self.place
+        return Domain(name, kind, device, "M1", _GAIN[kind], facts=facts)
+
+    def raw_uj(self) -> int:
+        return self._file.read()
+
+    def read(self) -> Reading:
+        name = self.place.name
+        try:
+            energy_j, t_ns = self._timed(self._energy_j)
+        except (OSError, ValueError) as error:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            return Reading(name, time.monotonic_ns(), error=f"{self.place.path.name}: {text}")
+        if self._lost:
+            return Reading(name, t_ns, error=self._lost)
+        return Reading(name, t_ns, energy_j=energy_j)
+
+    def _energy_j(self) -> float:
+        now_uj, now_s = self.raw_uj(), _now_s()
+        moved_uj, since_s = now_uj - self._last_uj, now_s - self._last_s
+        self._last_uj, self._last_s = now_uj, now_s
+        self._wrapped_uj += self._wrap_uj(moved_uj, since_s)
+        return (now_uj + self._wrapped_uj) / 1e6
+
+    def _wrap_uj(self, moved_uj: int, since_s: float) -> int:
+        """The range, where the counter went through its end once since the last reading; else 0.
+
+        After so long that it may have done so once more, its energy is lost for good: nobody can
+        tell how often it did.
+        """
+        range_uj = self.range_uj or _LEAST_RANGE_UJ
+        least_uj = moved_uj if moved_uj >= 0 else moved_uj + range_uj
+        most_uj = _MOST_W * 1e6 * max(_SHORT_S, since_s)
+        if least_uj + range_uj <= most_uj:
+            self._lost = (
+                f"{self.place.path.name} was not read for {since_s:.3g} s, and may have wrapped "
+                "any number of times meanwhile"
+            )
+        wrapped = moved_uj < 0 and self.range_uj and 0 <= least_uj <= most_uj
+        return range_uj if wrapped else 0
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _now_s() -> float:
+    """A clock that goes on in a suspended machine, as a counter may."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _range_uj(zone: Path) -> int | None:
+    """At what a counter starts again from zero; None where that is not told."""
+    try:
+        return _File(zone / "max_energy_range_uj").read() or None
+    except (FileNotFoundError, ValueError):
         return None
 
 
-_MEND = (
-    "sudo chmod -R a+r /sys/class/powercap/intel-rapl:*/energy_uj "
-    "/sys/class/powercap/intel-rapl:*/intel-rapl:*/energy_uj   (until the next boot; CVE-2020-8694)"
-)
-
-
-def _zones(root: Path) -> list[_Zone]:
-    """Every package, and every memory zone inside one."""
-    found = []
-    for package in sorted(root.glob("intel-rapl:*")):
-        label = _name(package)
-        if package.name.count(":") != 1 or not label.startswith("package-"):
-            continue  # psys contains packages; sub-zones are listed at the top as well
-        found.append(_Zone(package, f"cpu:{label}", "cpu", machine.cpu_name()))
-        for part in sorted(package.glob(f"{package.name}:*")):
-            if _name(part) == "dram":
-                found.append(_Zone(part, f"dram:{label}", "dram", "memory"))
+def _limits_w(zone: Path) -> dict[str, float]:
+    """The power limits that are set, by name: long_term, short_term."""
+    found = {}
+    for path in sorted(zone.glob("constraint_*_name")):
+        value = path.with_name(path.name.removesuffix("name") + "power_limit_uw")
+        try:
+            found[path.read_text().strip()] = int(value.read_text()) / 1e6
+        except (OSError, ValueError):
+            continue
     return found
 
 
-def _name(zone: Path) -> str:
-    try:
-        return (zone / "name").read_text().strip()
-    except FileNotFoundError:
-        return ""
+# --- finding the counters
+
+
+class _Dangling(Exception):
+    """A link of the tree leads nowhere: what it stands for would go uncounted."""
+
+
+def _with_zones(root: Path) -> Path:
+    """The folder of the zones: given what holds that of the control types, the one below."""
+    below = root / "intel-rapl"
+    inside = any(_ZONE.fullmatch(name) for name in os.listdir(root))
+    return below if not inside and below.is_dir() else root
+
+
+_ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # intel-rapl-mmio mirrors it
+
+
+def _places(root: Path) -> Iterator[_Place]:
+    """Every package, and every memory zone inside one."""
+    taken: set[str] = set()
+    processor = machine.cpu_name()
+    for package in _listed(root, part_of=None):
+        label = _label(package)
+        if not label.startswith("package-"):
+            continue  # psys contains packages
+        if label in taken:  # old kernels give the dies of a package one name
+            label = f"{label}@{package.name}"
+        taken.add(label)
+        yield _Place(package, f"cpu:{label}", "cpu", processor)
+        parts = {p.name: p for p in (*_listed(package, package.name), *_listed(root, package.name))}
+        for part in parts.values():
+            if _label(part) == "dram":
+                yield _Place(part, f"dram:{label}", "dram", "memory")
+
+
+def _listed(folder: Path, part_of: str | None) -> list[Path]:
+    """The zones that a folder lists, in order: those at the top, or the parts of one."""
+    numbers = {}
+    for name in os.listdir(folder):
+        match = _ZONE.fullmatch(name)
+        if match and (name.rpartition(":")[0] if match[2] else None) == part_of:
+            numbers[name] = int(name.rpartition(":")[2])
+    return [folder / name for name in sorted(numbers, key=numbers.__getitem__)]
+
+
+def _label(zone: Path) -> str:
+    """What a zone calls itself; one that does not may be a package, and can't be left out."""
+    if not zone.exists():
+        raise _Dangling(f"{zone} leads nowhere: RAPL is masked here, or half of it is mounted")
+    return (zone / "name").read_text().strip()
 
 
 def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
     """Some multi-die processors show one package's counter several times: keep it once."""
     kept: list[_Zone] = []
     for zone in zones:
-        twins = [k for k in kept if k.kind == zone.kind and k.range_uj == zone.range_uj]
-        if not any(_is_mirror(zone, k) for k in twins):
+        alike = [k for k in kept if (k.place.kind, k.range_uj) == (zone.place.kind, zone.range_uj)]
+        if any(_is_mirror(zone, k) for k in alike):
+            zone.close()
+        else:
             kept.append(zone)
     return kept
 
@@ -138,3 +292,21 @@ def _is_mirror(zone: _Zone, other: _Zone) -> bool:
             return True
         time.sleep(0.01)
     return True  # equal to the last digit, and idle
+
+
+# --- what mends it
+
+_MOUNT = (
+    f"docker run -v {_DEVICES}:/powercap:ro -e BENCH_POWERCAP_ROOT=/powercap …   "
+    "(as root of the container, or with the files opened on the host)"
+)
+
+
+def _only_roots(closed: list[_Place], of: int) -> Refusal:
+    names = ", ".join(p.name for p in closed)
+    folders = dict.fromkeys(str(p.path.parent / "intel-rapl:*") for p in closed)
+    files = " ".join(f"{folder}/energy_uj" for folder in folders)
+    return Refusal(
+        f"{len(closed)} of {of} RAPL counters are only root's to read ({names})",
+        f"sudo chmod a+r {files}   (until the next boot; CVE-2020-8694)",
+    )
