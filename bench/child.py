@@ -124,6 +124,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = path.open("ab", buffering=0)
         self._waiting = bytearray()
         self.error: str | None = None

@@ -1,7 +1,7 @@
 """Events that a metered program sends to its meter: one JSON object a line.
 
 The program finds the number of an open file descriptor in `BENCH_EVENTS_FD` and writes lines to
-it. Each has `event` and `t_ns` (CLOCK_MONOTONIC). Known events:
+it. Each has `event`, and `t_ns` (CLOCK_MONOTONIC; one without came when it was read). Known events:
 
     run_start    seed, spec_sha256
     devices      uuids: the accelerators used (empty on a CPU)
@@ -24,6 +24,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,15 @@ class Events:
             os.write(self._fd, line.encode())
         except BrokenPipeError:  # the meter is gone; the training is not its business
             self._fd = None
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A phase from here to the end of the block. Synchronise the device before its end."""
+        self.send("phase_start", phase=name)
+        try:
+            yield
+        finally:
+            self.send("phase_stop", phase=name)
 
     def stop_asked(self) -> bool:
         """Whether the meter asks for a stop (a budget is spent)."""

@@ -35,7 +35,8 @@ TABLE: dict[str, set[str]] = {
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
     | {"live", "show"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "metering": FOUNDATION | {"power", "child", "account", "measure"},
+    "__init__": {"metering"},
 }
 WITHOUT_TORCH = {"torch", "transformers", "datasets", "tokenizers", "safetensors"}
 HEAVY = WITHOUT_TORCH | {"pandas", "scipy", "scipy.stats", "pyarrow", "rich", "sklearn"}

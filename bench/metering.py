@@ -1,0 +1,200 @@
+"""Meter a part of a Python program: `with bench.meter() as m: …`, with `m.phase("train")` in it.
+
+The sampler is a process of its own here too: what the program does, however it holds up its
+threads, does not disturb the readings.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bench import account, measure
+from bench.child import Journal, Outcome
+from bench.errors import UsageError
+from bench.power import carbon, machine
+from bench.power.meter import Meter
+from bench.record import Measurement
+from bench.units import g_co2e, kwh_from_j
+
+if TYPE_CHECKING:
+    from bench.power.meter import Live
+
+LEAD_S = 0.25  # before the window: a counter's last tick before it is seen
+
+
+class Metering:
+    """What `bench.meter` gives. After the block, `result` holds everything that was measured.
+
+    With a `folder`, it holds trace, events and `measurement.json` afterwards, as `bench measure`
+    leaves them, and what was measured up to a kill can be recovered; without one nothing is kept.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        region: str | None = None,
+        rate_hz: float = 10.0,
+        probes: Sequence[str] | None = None,
+        idle_s: float = 0.0,
+    ) -> None:
+        self._kept = None if folder is None else Path(folder)
+        self._region_asked = region
+        self.region = carbon.region(region) if region else carbon.default()
+        self._rate_hz, self._probes, self._idle_s = rate_hz, probes, idle_s
+        self._result: Measurement | None = None
+
+    def __enter__(self) -> Metering:
+        with ExitStack() as stack:
+            folder = self._folder(stack)
+            visible = machine.visible_gpus(os.environ)
+            self._start = account.begin(visible, self._region_asked)
+            if self._kept:
+                stack.enter_context(measure.opened(folder, self._start))
+            self._journal = Journal(folder / "events.jsonl")
+            stack.callback(self._journal.close)
+            self._meter = Meter(folder, rate_hz=self._rate_hz, probes=self._probes)
+            stack.callback(self._stop_if_left)
+            started = self._meter.start()
+            self._meter.follow(os.getpid())
+            self._charges = account.charged(self._start, started.domains)
+            self._journal.write("meter", refused=[r.as_dict() for r in started.refusals])
+            self._idle("idle_before")
+            self._journal.write("window_start", t_ns=self._meter.edge(lead_s=LEAD_S))
+            self._before_j = dict(self._meter.live().energy_j)
+            self._open = stack.pop_all()
+        return self
+
+    def _folder(self, stack: ExitStack) -> Path:
+        if self._kept is None:
+            folder = Path(tempfile.mkdtemp(prefix="bench-meter-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            return folder
+        self._kept.mkdir(parents=True, exist_ok=True)
+        if any(self._kept.iterdir()):
+            raise UsageError(f"{self._kept} is not empty", "give each measurement its own folder")
+        return self._kept
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        synchronise()
+        self._journal.write("window_stop", t_ns=self._meter.edge())
+        self._idle("idle_after")
+        self._finish(_outcome(kind, error))
+
+    def _finish(self, outcome: Outcome) -> None:
+        with self._open:
+            readings = self._meter.stop()
+            self._journal.write("outcome", status=outcome.status, failure=outcome.failure)
+            if self._kept:
+                record = measure.finish(self._kept, self._start, readings, None, outcome)
+                assert isinstance(record, Measurement)
+            else:
+                events = account.read_events(self._journal.path)
+                fields = account.metered(self._start, events, readings)
+                record = Measurement(
+                    **fields, status=outcome.status, failure=outcome.failure, command=[]
+                )
+        self._result = record
+
+    def _stop_if_left(self) -> None:
+        if self._meter.alive:
+            self._meter.stop()
+
+    def _idle(self, name: str) -> None:
+        if self._idle_s:
+            self._journal.write(f"{name}_start")
+            time.sleep(self._idle_s)
+            self._journal.write(f"{name}_stop")
+
+    # --- inside the block
+
+    def phase(self, name: str) -> Phase:
+        """Begin a phase; it ends with its `with` block, or where the next one begins.
+
+        Work that was given to a GPU is waited for, so that it falls into the right phase.
+        """
+        synchronise()
+        self._journal.write("phase_start", phase=name)
+        return Phase(self, name)
+
+    def end_phase(self, name: str) -> None:
+        synchronise()
+        self._journal.write("phase_stop", phase=name)
+
+    def live(self) -> Live:
+        """The newest watts and the joules so far, of the domains that are charged. Never waits."""
+        live = self._meter.live()
+        return type(live)(
+            {d: w for d, w in live.power_w.items() if self._charges(d)},
+            {
+                d: j - self._before_j.get(d, 0.0)
+                for d, j in live.energy_j.items()
+                if self._charges(d)
+            },
+            live.age_s,
+        )
+
+    # --- after it
+
+    @property
+    def result(self) -> Measurement:
+        """What was measured: energy by domain and phase, how, how sure, and what makes it doubtful.
+        UsageError before the block has ended."""
+        if self._result is None:
+            raise UsageError("the block that is metered has not ended", "ask after the with block")
+        return self._result
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """Gross energy of the block; None when a meter that counts could not be read."""
+        energy_j = self.result.energy_j
+        return None if energy_j is None else kwh_from_j(energy_j)
+
+    @property
+    def emissions_g(self) -> float | None:
+        """g CO2e at the region's yearly mean; None when the energy is not known."""
+        energy_j = self.result.energy_j
+        return None if energy_j is None else g_co2e(energy_j, self.region.g_per_kwh)
+
+
+class Phase:
+    """A phase that has begun; as a context manager it ends with the block."""
+
+    def __init__(self, metering: Metering, name: str) -> None:
+        self._metering, self._name = metering, name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self._metering.end_phase(self._name)
+
+
+def synchronise() -> None:
+    """Wait for the GPU where the program uses torch with one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _outcome(kind: type[BaseException] | None, error: BaseException | None) -> Outcome:
+    if kind is None:
+        return Outcome("complete")
+    if issubclass(kind, KeyboardInterrupt):
+        return Outcome("interrupted", "interrupted by Ctrl-C")
+    lines = str(error).splitlines() or [""]
+    return Outcome("failed", f"{kind.__name__}: {lines[0]}".rstrip(": "))

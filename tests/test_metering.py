@@ -1,0 +1,152 @@
+"""`with bench.meter() as m`: a part of a Python program under the meter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import bench
+from bench import measure, record
+from bench.errors import UsageError
+from tests.power.simulated import Constant, SimulatedGpu, SimulatedGpus, Square, build_nvml
+from tests.test_measure import no_process_of, wait_for
+
+ESTIMATE = ["estimate"]
+
+
+def burn(cpu_s: float) -> None:
+    end_s = time.process_time() + cpu_s
+    while time.process_time() < end_s:
+        pass
+
+
+def test_a_block_and_its_phases() -> None:
+    with bench.meter(probes=ESTIMATE) as m:
+        with m.phase("train"):
+            burn(0.6)
+        m.phase("evaluate")
+        time.sleep(0.6)
+    found = m.result
+    assert found.status == "complete"
+    assert m.energy_kwh == pytest.approx((found.energy_j or 0) / 3.6e6)
+    assert m.emissions_g
+    train, evaluate = (next(p for p in found.phases if p.name == n) for n in ("train", "evaluate"))
+    cpu = "cpu:estimate"
+    assert train.energy_j[cpu] / train.duration_s > evaluate.energy_j[cpu] / evaluate.duration_s
+    assert sum(sum(p.energy_j.values()) for p in found.phases) == pytest.approx(found.energy_j)
+    assert sum(p.duration_s for p in found.phases) == pytest.approx(found.duration_s)
+
+
+@pytest.mark.compiler
+def test_gpus_are_measured_while_a_thread_holds_the_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = SimulatedGpus(
+        tmp_path / "nvml.conf", build_nvml(tmp_path / "lib"),
+        [SimulatedGpu(Square(100, 400, 0.7)), SimulatedGpu(Constant(250))],
+    )  # fmt: skip
+    for name, value in gpus.environment().items():
+        monkeypatch.setenv(name, value)
+    with bench.meter(probes=["nvml"]) as m:
+        start_ns = time.monotonic_ns()
+        threads = [threading.Thread(target=burn, args=(0.8,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        live = m.live()
+        stop_ns = time.monotonic_ns()
+    for i, gpu in enumerate(gpus.gpus):
+        (domain,) = [d for d in m.result.domains if d.domain == f"gpu:{gpu.uuid}"]
+        truth_j = gpus.energy_j(i, start_ns, stop_ns)
+        assert domain.energy_j == pytest.approx(truth_j, rel=0.05)
+        assert domain.samples > 5
+    assert sum(live.energy_j.values()) == pytest.approx(m.result.energy_j, rel=0.5)
+
+
+def test_work_before_the_block_is_not_in_it() -> None:
+    burn(1.0)
+    with bench.meter(probes=ESTIMATE) as m:
+        time.sleep(0.5)
+    cpu = next(d for d in m.result.domains if d.kind == "cpu")
+    with bench.meter(probes=ESTIMATE) as busy:
+        burn(0.5)
+    other = next(d for d in busy.result.domains if d.kind == "cpu")
+    assert (cpu.energy_j or 0) < (other.energy_j or 0)
+
+
+def test_a_folder_keeps_everything(tmp_path: Path) -> None:
+    with bench.meter(tmp_path / "kept", probes=ESTIMATE, region="France", idle_s=0.2) as m:
+        time.sleep(0.2)
+    names = {p.name for p in (tmp_path / "kept").iterdir()}
+    assert names == {"events.jsonl", "measurement.json", "manifest.json", "trace.parquet"}
+    assert record.read_any(tmp_path / "kept") == m.result
+    assert m.result.region == "France"
+    assert m.result.idle_before
+    assert m.result.idle_after
+    with (
+        pytest.raises(UsageError, match="not empty"),
+        bench.meter(tmp_path / "kept", probes=ESTIMATE),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [(ValueError("no good"), "failed", "ValueError: no good"),
+     (KeyboardInterrupt(), "interrupted", "Ctrl-C")],
+)  # fmt: skip
+def test_an_error_is_raised_and_what_was_measured_is_kept(
+    error: BaseException, status: str, says: str
+) -> None:
+    m = bench.meter(probes=ESTIMATE)
+
+    def fail() -> None:
+        with m:
+            time.sleep(0.2)
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert m.result.status == status
+    assert says in (m.result.failure or "")
+    assert m.result.energy_j
+
+
+def test_the_result_is_asked_for_too_early() -> None:
+    with bench.meter(probes=ESTIMATE) as m, pytest.raises(UsageError, match="has not ended"):
+        _ = m.energy_kwh
+    assert not [p for p in psutil.Process().children(recursive=True) if "sampler" in p.name()]
+
+
+KILLED = """
+import sys, time, bench
+with bench.meter(sys.argv[1], probes=["estimate"]) as m:
+    m.phase("train")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_kill_leaves_what_can_be_recovered_and_no_process(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(1.2)
+        os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: no_process_of(folder))
+    wait_for(lambda: list(measure.recover(tmp_path)) == [(folder, None)])
+    found = record.read_any(folder)
+    assert found.status == "interrupted"
+    assert found.phase_energy_j("train")

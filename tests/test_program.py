@@ -1,0 +1,404 @@
+"""`bench measure`: any program, alone or as the learner of a task."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import account, child, measure, record
+from bench.child import Program
+from bench.power.meter import Meter
+from bench.units import parse_budget
+from tests.command import write_reviews
+from tests.power.simulated import Constant, SimulatedGpu, SimulatedGpus, Square, build_nvml
+from tests.test_measure import START, text_of, wait_for
+
+EXAMPLES = Path(measure.__file__).parent / "docs" / "examples"
+BENCH = [sys.executable, "-m", "bench", "measure", "--idle", "0.1"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+def bench(*arguments: str, given: str = "", code: int = 0, **environment: str) -> tuple[str, str]:
+    """Standard output and error of `bench measure` that ends with `code`."""
+    done = subprocess.run(
+        [*BENCH, *arguments], input=given, capture_output=True, text=True, timeout=120,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def measurement(root: Path) -> record.Measurement:
+    (path,) = root.glob("runs/measure/*/measurement.json")
+    found = record.read_any(path.parent)
+    assert isinstance(found, record.Measurement)
+    return found
+
+
+def script(folder: Path, text: str) -> list[str]:
+    path = folder / "program.py"
+    path.write_text("import os, signal, sys, time\n" + text)
+    return [sys.executable, str(path)]
+
+
+# --- it is the program's own run
+
+
+def test_input_output_and_exit_code_are_the_programs_own(folder: Path) -> None:
+    out, err = bench("--", "sh", "-c", "cat; echo oops >&2; exit 3", given="hello\n", code=3)
+    assert out == "hello\n"
+    assert err.startswith("oops\n")
+    assert "ended with exit code 3" in err
+    found = measurement(folder)
+    assert (found.status, found.exit_code) == ("failed", 3)
+    assert found.command == ["sh", "-c", "cat; echo oops >&2; exit 3"]
+    assert found.energy_j
+    assert found.idle_before
+    assert found.idle_after
+
+
+def test_quiet_says_nothing_and_options_after_the_program_are_its_own(folder: Path) -> None:
+    out, err = bench("--quiet", "echo", "--task", "x")
+    assert (out, err) == ("--task x\n", "")
+
+
+def test_a_program_that_a_signal_ends(folder: Path) -> None:
+    bench("--", "sh", "-c", "kill -9 $$", code=137)
+    found = measurement(folder)
+    assert (found.status, found.exit_code) == ("failed", -9)
+
+
+def test_signals_are_passed_on(folder: Path) -> None:
+    command = script(
+        folder,
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('one', flush=True))\n"
+        "print('ready', flush=True)\ntime.sleep(60)",
+    )
+    with subprocess.Popen([*BENCH, *command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == "one\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 7
+    assert measurement(folder).exit_code == 7
+
+
+def test_ctrl_c_at_the_terminal_is_the_programs_alone(folder: Path) -> None:
+    command = script(
+        folder,
+        "try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('stopped by you')\n    sys.exit(5)",
+    )
+    with Terminal([*BENCH, *command]) as terminal:
+        terminal.wait_for("ready")
+        terminal.type("\x03")
+        terminal.wait_for("stopped by you")
+        assert terminal.ended() == 5
+    assert measurement(folder).exit_code == 5
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash: jobs can't be controlled")
+def test_ctrl_z_stops_both_and_fg_goes_on(folder: Path) -> None:
+    command = script(
+        folder, "print('ready', flush=True)\nline = input()\nprint('read', line, flush=True)"
+    )
+    with Terminal(["bash", "--norc", "--noprofile", "-i"]) as terminal:
+        terminal.type(" ".join([*BENCH, *command]) + "\n")
+        terminal.wait_for("ready\r\n")
+        terminal.type("\x1a")
+        terminal.wait_for("Stopped")
+        terminal.type("echo shell $((40 + 2))\n")
+        terminal.wait_for("shell 42")
+        terminal.type("fg\n")
+        terminal.wait_for("measure")
+        time.sleep(0.5)
+        terminal.type("again\n")
+        terminal.wait_for("read again")
+        terminal.wait_for("folder")
+        terminal.type("exit $?\n")
+        assert terminal.ended() == 0
+
+
+class Terminal:
+    """A command on a terminal of its own."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.execvp(command[0], command)
+        self._seen = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for each in psutil.Process(self._pid).children(recursive=True):
+                each.kill()
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        except (psutil.NoSuchProcess, ProcessLookupError, ChildProcessError):
+            pass
+        os.close(self._fd)
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while text not in self._seen:
+            assert time.monotonic() < deadline, self._seen
+            self._read(0.1)
+        self._seen = self._seen.partition(text)[2]
+
+    def _read(self, timeout_s: float) -> bool:
+        if not select.select([self._fd], [], [], timeout_s)[0]:
+            return True
+        try:
+            data = os.read(self._fd, 4096)
+        except OSError:  # its other end is closed
+            return False
+        self._seen += data.decode(errors="replace")
+        return bool(data)
+
+    def ended(self, timeout_s: float = 30.0) -> int:
+        """The exit code; reads what it prints until then."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self._read(0.1)
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(self._seen)
+
+
+@pytest.mark.parametrize("arguments", [["--", "no-such-program"], ["--", "./program.txt"]])
+def test_a_program_that_is_not_there(folder: Path, arguments: list[str]) -> None:
+    (folder / "program.txt").write_text("not to be run")
+    _, err = bench(*arguments, code=2)
+    assert err.startswith("error: there is no program")
+    assert "hint: " in err
+    assert not (folder / "runs").exists()
+
+
+def test_what_is_said_of_a_task_needs_one(folder: Path) -> None:
+    _, err = bench("--model", "m", "--", "true", code=2)
+    assert "--model" in err
+    assert "--task" in err
+
+
+# --- what is accounted for
+
+
+def test_what_a_program_forks_is_accounted_for(folder: Path) -> None:
+    burn = "end = time.process_time() + 1\nwhile time.process_time() < end: pass\n"
+    bench("--", *script(folder, burn))
+    alone = measurement(folder)
+    shutil.rmtree(folder / "runs")
+    bench("--", *script(folder, f"if os.fork() == 0:\n    {burn.replace(chr(10), chr(10) + '    ')}"
+                                f"\n    os._exit(0)\nos.wait()"))  # fmt: skip
+    forked = measurement(folder)
+    one, other = (
+        next(d.energy_j or 0 for d in m.domains if d.kind == "cpu") for m in (alone, forked)
+    )
+    assert other == pytest.approx(one, rel=0.4)
+
+
+def test_what_it_leaves_running_goes_on_and_is_said(folder: Path) -> None:
+    _, err = bench("--", "sh", "-c", "sleep 60 > /dev/null 2>&1 & echo $! > pid")
+    left = psutil.Process(int((folder / "pid").read_text()))
+    try:
+        assert left.is_running()
+        assert "left others running" in err
+        assert [w.id for w in measurement(folder).warnings] == ["left-running"]
+    finally:
+        left.kill()
+
+
+@pytest.mark.compiler
+def test_two_gpus_under_any_program(folder: Path) -> None:
+    gpus = SimulatedGpus(
+        folder / "nvml.conf", build_nvml(folder / "lib"),
+        [SimulatedGpu(Square(100, 400, 0.7)), SimulatedGpu(Constant(250))],
+    )  # fmt: skip
+    told = 'echo \'{"event": "phase_start", "phase": "%s"}\' > /dev/fd/$BENCH_EVENTS_FD; '
+    bench("--", "sh", "-c", told % "train" + "sleep 1.5; " + told % "predict" + "sleep 0.5",
+          **gpus.environment())  # fmt: skip
+    found = measurement(folder)
+    (place,) = (folder / "runs" / "measure").iterdir()
+    events = {e["event"]: e["t_ns"] for e in account.read_events(place / "events.jsonl")}
+    for i, gpu in enumerate(gpus.gpus):
+        (domain,) = [d for d in found.domains if d.domain == f"gpu:{gpu.uuid}"]
+        truth_j = gpus.energy_j(i, events["window_start"], events["window_stop"])
+        assert domain.energy_j == pytest.approx(truth_j, rel=0.02)
+    train = next(p for p in found.phases if p.name == "train")
+    assert train.duration_s == pytest.approx(1.5, abs=0.4)
+    total_j = sum(sum(p.energy_j.values()) for p in found.phases)
+    assert total_j == pytest.approx(found.energy_j)
+
+
+def test_a_killed_meter_asks_the_program_to_end_and_is_recovered(folder: Path) -> None:
+    command = script(
+        folder,
+        "signal.signal(signal.SIGTERM, lambda *_: (open('told', 'w').close(), sys.exit(0)))\n"
+        "open('ready', 'w').close()\ntime.sleep(60)",
+    )
+    with subprocess.Popen([*BENCH, *command]) as process:
+        wait_for(lambda: (folder / "ready").exists())
+        time.sleep(1.5)
+        process.kill()
+    wait_for(lambda: (folder / "told").exists())
+
+    def recovered() -> bool:
+        return bool(list(measure.recover(folder / "runs")))
+
+    wait_for(recovered)
+    found = measurement(folder)
+    assert found.status == "interrupted"
+    assert found.duration_s > 0.8
+    assert found.command == command
+
+
+def test_a_budget_that_is_not_looked_at_ends_by_sigterm(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "STOP_PATIENCE_S", 0.5)
+    (folder / "r").mkdir()
+    meter = Meter(folder / "r", probes=["estimate"])
+    program = Program(["sleep", "60"], os.environ, folder / "r" / "stop", keeps_others=True)
+    outcome = measure.measure(
+        program, folder / "r", START, meter, budget=parse_budget("0.3s"), idle_s=0
+    )
+    meter.stop()
+    assert (outcome.status, outcome.code) == ("interrupted", -signal.SIGTERM)
+    assert (folder / "r" / "stop").exists()
+
+
+# --- as the learner of a task
+
+
+def learned(folder: Path, *command: str, code: int = 0, options: tuple[str, ...] = ()) -> str:
+    write_reviews(folder / "reviews")
+    _, err = bench(
+        "--task", "sst2", "--data", "reviews", *options, "--", *command, code=code
+    )  # fmt: skip
+    return err
+
+
+def the_run(folder: Path) -> record.Record:
+    (place,) = record.folders([folder / "runs"])
+    return record.read(place)
+
+
+@pytest.mark.skipif(shutil.which("awk") is None, reason="no awk")
+def test_the_example_that_is_not_python(folder: Path) -> None:
+    err = learned(folder, "awk", "-f", str(EXAMPLES / "bayes.awk"), options=("--track", "scratch"))
+    one = the_run(folder)
+    assert one.status == "complete"
+    assert one.metric
+    assert one.metric.value > 0.9
+    assert (one.spec.track, one.spec.model, one.spec.recipe) == ("scratch", "bayes", "program")
+    assert "awk -f" in str(one.spec.settings["command"])
+    assert [p.name for p in one.phases if p.name != "other"] == ["train", "predict"]
+    assert "accuracy" in err
+    assert not [w for w in one.warnings if not w.rankable]
+    names = {p.name for p in next(record.folders([folder / "runs"])).iterdir()}
+    assert {"predictions.parquet", "trace.parquet", "record.json", "manifest.json"} <= names
+
+
+def test_the_example_in_plain_pytorch(folder: Path) -> None:
+    learned(folder, sys.executable, str(EXAMPLES / "plain.py"))
+    one = the_run(folder)
+    assert one.metric
+    assert one.metric.value > 0.7
+    assert {p.name for p in one.phases} >= {"prepare", "train", "predict"}
+
+
+def test_the_example_with_the_trainer(folder: Path) -> None:
+    from tests.checkpoints import write_tiny_bert
+
+    pytest.importorskip("accelerate", reason="the Trainer needs accelerate")
+    write_tiny_bert(folder / "tiny")
+    learned(folder, sys.executable, str(EXAMPLES / "trainer.py"), "tiny")
+    one = the_run(folder)
+    assert one.status == "complete", one.failure
+    assert one.metric
+    assert {p.name for p in one.phases} >= {"prepare", "train", "predict"}
+
+
+def test_three_runs_of_a_program_get_seeds_of_their_own(folder: Path) -> None:
+    write_reviews(folder / "reviews")
+    command = script(
+        folder,
+        "print(os.environ['BENCH_SEED'])\n"
+        "out = open(os.environ['BENCH_OUT'] + '/predictions.csv', 'w')\n"
+        "print('id,prediction', *[f'{i},positive' for i in range(60)], sep='\\n', file=out)",
+    )
+    out, _ = bench("--task", "sst2", "--data", "reviews", "--runs", "3", "--", *command)
+    found = [record.read(f) for f in record.folders([folder / "runs"])]
+    assert sorted(out.split()) == sorted(str(r.spec.seed) for r in found)
+    assert len({r.entry_key() for r in found}) == 1
+    assert len({r.spec.seed for r in found}) == 3
+    Path(command[1]).write_text(Path(command[1]).read_text() + "# changed\n")
+    bench("--task", "sst2", "--data", "reviews", "--", *command)
+    keys = {record.read(f).entry_key() for f in record.folders([folder / "runs"])}
+    assert len(keys) == 2, "another program is another entry"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "left no predictions"),
+        ("open(os.environ['BENCH_OUT'] + '/predictions.csv', 'w').write('id,prediction\\n0,x\\n')",
+         "predictions.csv"),
+    ],
+)  # fmt: skip
+def test_predictions_that_are_not_there_or_wrong(folder: Path, text: str, says: str) -> None:
+    err = learned(folder, *script(folder, text), code=1)
+    assert says in err
+    one = the_run(folder)
+    assert one.status == "failed"
+    assert one.energy_j
+
+
+def test_the_labels_are_not_at_hand_and_nothing_is_left_running(folder: Path) -> None:
+    command = script(
+        folder,
+        "import json, subprocess\n"
+        "assert 'BENCH_DATA' not in os.environ\n"
+        "rows = [json.loads(l) for l in open(os.environ['BENCH_TASK_DIR'] + '/scored.jsonl')]\n"
+        "assert all(set(r) == {'id', 'sentence'} for r in rows)\n"
+        "p = subprocess.Popen(['sleep', '60'])\n"
+        "open('pid', 'w').write(str(p.pid))\n"
+        "sys.exit(4)",
+    )
+    learned(folder, *command, code=4)
+    pid = int(text_of(folder / "pid"))
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_the_page_shows_the_examples_as_they_are() -> None:
+    page = (EXAMPLES.parent / "measure.md").read_text()
+    for path in EXAMPLES.iterdir():
+        assert path.name in page
+    for name in json.loads(json.dumps(["BENCH_TASK_DIR", "BENCH_OUT", "BENCH_SEED", "BENCH_STOP"])):
+        assert name in page
