@@ -4,11 +4,14 @@ A line is the CRC-32 of its text in hex, a space, and one JSON array whose first
 
     ["head", version, facts]                 once, first
     ["domain", index, domain]                before its readings
-    ["r", index, t_ns, power_w, energy_j, utilisation, clock_mhz, temperature_c, error?]
+    ["r", reading, ...]                      what one look at a probe gave
     ["clock", monotonic_ns, realtime_ns, boottime_ns]     once a second
     ["mark", t_ns, id, message, domain, value]
     ["edge", t_ns]                           the window may begin or end here
     ["stop", t_ns]                           last, when the sampler was told to stop
+
+A reading is [index, t_ns, power_w, energy_j, utilisation, clock_mhz, temperature_c, error], less
+the nulls at its end. In version 1 an "r" line held one reading, not in a list of its own.
 """
 
 from __future__ import annotations
@@ -17,18 +20,18 @@ import contextlib
 import fcntl
 import json
 import os
-import threading
 import zlib
-from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 NAME = "trace.log"
 _MOST_WAITING = 64 << 20  # bytes kept in memory while the disk takes none
+_LENGTH = 8  # of a whole reading
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(record: list[Any]) -> bytes:
-    text = json.dumps(record, separators=(",", ":")).encode()
+    text = _to_json(record).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
@@ -44,48 +47,58 @@ def decode(line: bytes) -> list[Any] | None:
     return record if isinstance(record, list) and record else None
 
 
-class Writer:
-    """Appends records; what the disk does not take waits in memory and `error` says why."""
+def readings(record: list[Any]) -> list[list[Any]]:
+    """The readings of an "r" record of any version, each at its full length."""
+    several = record[1:] if isinstance(record[1], list) else [record[1:]]
+    return [[*reading, *[None] * (_LENGTH - len(reading))] for reading in several]
 
-    def __init__(self, path: Path) -> None:
+
+class Writer:
+    """Appends records; what the disk does not take waits in memory and `error` says why.
+
+    One thread writes. A write that never comes back holds up that thread alone, and keeps no more
+    than what it was to write.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.error: str | None = None
-        self._lock = threading.Lock()
+        self.full = False  # the memory is full too: records were lost
         self._waiting = bytearray()
         self._fd: int | None = None
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # says that it is being written
         except OSError as error:
-            self.error = f"{path.name}: {error.strerror}"
+            self.error = f"{NAME}: {error.strerror}"
 
     def add(self, record: list[Any]) -> None:
-        line = encode(record)
-        with self._lock:
-            if len(self._waiting) < _MOST_WAITING:
-                self._waiting += line
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting += encode(record)
+        else:
+            self.full = True
 
     def flush(self, sync: bool = False) -> None:
         if self._fd is None:
             return
-        with self._lock:
-            try:
-                while self._waiting:
-                    del self._waiting[: os.write(self._fd, self._waiting)]
-                if sync:
-                    os.fsync(self._fd)
-                self.error = None
-            except OSError as error:  # a full disk may have room again later
-                self.error = f"{NAME}: {error.strerror}"
+        data, self._waiting = self._waiting, bytearray()
+        try:
+            while data:
+                del data[: os.write(self._fd, data)]
+            if sync:
+                os.fsync(self._fd)
+            self.error = None
+        except OSError as error:  # a full disk may have room again later
+            self.error = f"{NAME}: {error.strerror}"
+            self._waiting = data + self._waiting
 
     def rest(self) -> bytes:
         """What could not be written."""
-        with self._lock:
-            return bytes(self._waiting)
+        return bytes(self._waiting)
 
 
-def being_written(path: Path) -> bool:
+def being_written(path: str | os.PathLike[str]) -> bool:
     """Whether a sampler still writes this log."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -7,24 +7,22 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import registry
 from bench.errors import BenchError, UsageError
 from bench.power import log, probes
-from bench.power.probes import Domain
+from bench.power.probes import Domain, Found
 
 if TYPE_CHECKING:
     from bench.power.trace import Trace
 
 _SETTLE_S = 0.35  # after the last edge, so that every counter has moved once more
 _STOP_S = 3.0
-# Not `-m`, which compiles the module anew each time: a third of the time to start.
-_SAMPLER = "import sys; from bench.power import sampler; sampler.main(sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -90,15 +88,15 @@ class Meter:
         A probe that hangs is refused and the others go on. Loading a GPU's driver can take
         seconds where nothing keeps it loaded.
         """
-        names = probes.names() if self._probes is None else list(self._probes)
+        found, refused = _find(probes.names() if self._probes is None else self._probes)
         self._live_fd = os.memfd_create("bench-live")
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        command = [sys.executable, "-P", "-c", _SAMPLER, str(self.folder),
-                   str(self._rate_hz), str(max(0.1, timeout_s - 1)), str(self._live_fd),
-                   str(os.getpid()), *names]  # fmt: skip
+        self._stderr = open(os.memfd_create("bench-stderr"), "rb")  # noqa: SIM115
+        call = (str(self.folder), self._rate_hz, max(0.1, timeout_s - 1), self._live_fd,
+                os.getpid(), [tuple(f) for f in found])  # fmt: skip
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
-            pass_fds=[self._live_fd], env=_environment(), start_new_session=True,
+            _command(call, own=all(registry.is_own(f.module) for f in found)),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+            pass_fds=[self._live_fd], start_new_session=True,
         )  # fmt: skip
         line = self._read_line(time.monotonic() + timeout_s)
         if not line:
@@ -110,7 +108,7 @@ class Meter:
         return Started(
             domains=[d for found in by_probe.values() for d in found],
             by_probe=by_probe,
-            refusals=[Refused(**r) for r in answer["refusals"]],
+            refusals=[*refused, *(Refused(**r) for r in answer["refusals"])],
             log_error=answer["log_error"],
         )
 
@@ -236,8 +234,24 @@ class Meter:
         os.close(self._live_fd)
 
 
-def _environment() -> dict[str, Any]:
-    """The sampler finds the very package that started it."""
-    root = str(Path(__file__).parents[2])
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+def _find(names: Sequence[str]) -> tuple[list[Found], list[Refused]]:
+    """The probes that there are, and a refusal for each that there isn't."""
+    found, refused = [], []
+    for name in names:
+        try:
+            found.append(probes.find(name))
+        except UsageError as error:
+            refused.append(Refused(name, error.message, error.hint, []))
+    return found, refused
+
+
+def _command(call: tuple[object, ...], own: bool) -> list[str]:
+    """Python without `site`, a third of its start: what that finds is in our path already.
+
+    The standard library stays first in the path; then comes the very package that starts it. A
+    probe that isn't `own` may need what `site` runs. Not `-m`, which compiles the module anew.
+    """
+    path = [str(Path(__file__).parents[2]), *sys.path]
+    site = "" if own else "import site; site.main(); "
+    code = f"import sys; sys.path += {path}; {site}from bench.power import sampler; "
+    return [sys.executable, "-P", "-S", "-c", f"{code}sampler.main{call}"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from pathlib import Path
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _SCAN_S = 1.0  # how often new descendants are looked for: a scan reads every process of the node
@@ -14,22 +13,23 @@ _SCAN_S = 1.0  # how often new descendants are looked for: a scan reads every pr
 class Tree:
     """A process and all its descendants; empty until `follow` names the root. Threads share it."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._proc = str(proc)
+    def __init__(self, proc: str = "/proc") -> None:
+        self._proc = proc
         self._lock = threading.RLock()
         self._members: dict[int, int] = {}  # pid -> start time, which tells a reused pid
         self._known: set[int] = set()
         self._scanned_s = 0.0
         self._lost_ticks = 0  # of members that are gone and whose parent did not inherit the time
-        self._last_ticks = 0
+        self._last_ticks = self._before_ticks = 0
 
     def follow(self, pid: int) -> None:
         stat = self._stat(pid)
         with self._lock:
             self._members = {} if stat is None else {pid: stat[1]}
             self._known = set(self._members)
-            self._scanned_s = 0.0
-            self._lost_ticks = self._last_ticks = 0
+            self._scan()
+            self._lost_ticks = 0
+            self._last_ticks = self._before_ticks = self._ticks()
 
     def __contains__(self, pid: int) -> bool:
         """Whether a process is or was one of the tree: a driver may name it when it has ended."""
@@ -46,7 +46,7 @@ class Tree:
         return bool(self._members)
 
     def cpu_time_s(self) -> float:
-        """Processor time of the tree so far, children that have ended included; never falls.
+        """Processor time of the tree since `follow`, children that ended included; never falls.
 
         A child that ended and was waited for is in its parent's `cutime`. When the sum falls all
         the same (nobody waited, or the root is gone), what is missing was spent and stays counted.
@@ -54,10 +54,13 @@ class Tree:
         with self._lock:
             if time.monotonic() - self._scanned_s > _SCAN_S:
                 self._scan()
-            ticks = sum(self._member_ticks(pid) for pid in list(self._members))
+            ticks = self._ticks()
             self._lost_ticks += max(0, self._last_ticks - ticks)
             self._last_ticks = ticks
-            return (ticks + self._lost_ticks) * _TICK_S
+            return (ticks + self._lost_ticks - self._before_ticks) * _TICK_S
+
+    def _ticks(self) -> int:
+        return sum(self._member_ticks(pid) for pid in list(self._members))
 
     def _member_ticks(self, pid: int) -> int:
         stat = self._stat(pid)

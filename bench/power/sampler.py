@@ -3,7 +3,8 @@
 It belongs to `bench.power.meter`, which starts it, talks to it over its standard input (`follow
 PID`, `edge`, `stop`) and reads one line from its standard output once the probes have answered. It
 ends with its parent. Each probe has a thread of its own, so that a driver that hangs stops nothing
-else. Imports are few on purpose: the window can't start before this process has.
+else, and so has what writes to the disk. Imports are few on purpose: the window can't start before
+this process has.
 """
 
 from __future__ import annotations
@@ -16,75 +17,53 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+from bench.errors import BenchError
 from bench.power import log, probes
-from bench.power.probes import Domain, Mark, ProbeLike, Reading, Refusal
+from bench.power.probes import Domain, Found, Mark, ProbeLike, Refusal
 from bench.power.processes import Tree
+from bench.power.recorder import Look, Recorder
 
 BURST_S = 0.35  # after an edge: three ticks of a counter that moves every 100 ms
 BURST_HZ = 200.0
 _FIRST_BURST_S = 0.5  # shows the counter's tick
-_FLUSH_S, _SYNC_S, _LIVE_S = 0.5, 3.0, 0.05
-_SLOW_S, _HUNG_S, _LAST_S = 0.1, 2.0, 1.5
+_CLOCK_S = 1.0
+_SLOW_S, _HUNG_S, _LAST_S, _END_S = 0.1, 2.0, 1.5, 0.5
 
 
 class Sampler:
-    def __init__(self, writer: log.Writer, rate_hz: float, live_fd: int) -> None:
-        self.writer = writer
+    """What the threads share."""
+
+    def __init__(self, recorder: Recorder, rate_hz: float) -> None:
+        self.recorder = recorder
         self.period_s = 1 / rate_hz
-        self.stopping = threading.Event()
-        self.woken = threading.Condition()
-        self.burst_until_s = 0.0
-        self.edge_s = 0.0
-        self.indices: dict[str, int] = {}
-        self.live = _Live(live_fd)
+        self.burst_until_s = self.edge_s = 0.0
+        self.stopping = False
         self.tree = Tree()
-
-    def adopt(self, domains: list[Domain]) -> None:
-        for domain in domains:
-            self.indices[domain.name] = len(self.indices)
-            self.writer.add(["domain", self.indices[domain.name], domain._asdict()])
-
-    def take(self, item: Reading | Mark) -> None:
-        if isinstance(item, Mark):
-            self.writer.add(["mark", *item])
-        elif item.domain in self.indices:
-            self.live.add(item)
-            end = 8 if item.error is not None else 7
-            self.writer.add(["r", self.indices[item.domain], *item[1:end]])
+        self.threads: list[ProbeThread] = []
 
     def burst(self, duration_s: float) -> None:
-        with self.woken:
-            self.burst_until_s = max(self.burst_until_s, time.monotonic() + duration_s)
-            self.woken.notify_all()
-
-    def wait(self, due_s: float) -> float:
-        """Sleep until the next reading is due, `due_s` outside a burst; when it was due."""
-        with self.woken:
-            while not self.stopping.is_set():
-                now_s = time.monotonic()
-                if now_s < self.burst_until_s:
-                    self.woken.wait(1 / BURST_HZ)
-                    return time.monotonic()
-                if now_s >= due_s:
-                    return due_s
-                self.woken.wait(due_s - now_s)
-        return due_s
+        self.burst_until_s = max(self.burst_until_s, time.monotonic() + duration_s)
+        self._wake()
 
     def stop(self) -> None:
-        self.stopping.set()
-        with self.woken:
-            self.woken.notify_all()
+        self.stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
+        for thread in self.threads:
+            thread.wake()
 
 
 class ProbeThread(threading.Thread):
     """Starts one probe and then reads it until the sampler stops."""
 
-    def __init__(self, sampler: Sampler, text: str) -> None:
-        super().__init__(name=text, daemon=True)
+    def __init__(self, sampler: Sampler, found: Found) -> None:
+        super().__init__(name=found.text, daemon=True)
         self.sampler = sampler
+        self.found = found
         self.answered = threading.Event()
         self.go = threading.Event()
         self.refusal: Refusal | None = None
@@ -92,35 +71,61 @@ class ProbeThread(threading.Thread):
         self.domains: list[Domain] = []
         self.reading_since_s: float | None = None
         self.read_at_s = 0.0  # when the last reading that came through was begun
+        self._alarm = threading.Lock()  # a lock's timeout is the cheapest sleep that can be ended
+        self._alarm.acquire()
 
     def run(self) -> None:
-        probe = probes.build(self.name, self.sampler.tree)
-        self.kinds = probe.kinds
-        self.refusal = probe.why_not()
-        if self.refusal is None:
-            self.domains = probe.domains()
+        probe = self._start()
         self.answered.set()
-        if self.refusal is None:
+        if probe is not None:
             self.go.wait()
             self._read(probe)
             probe.close()
 
+    def _start(self) -> ProbeLike | None:
+        try:
+            probe = probes.build(self.found, self.sampler.tree)
+        except BenchError as error:
+            self.refusal = Refusal(error.message, error.hint)
+            return None
+        self.kinds = tuple(probe.kinds)
+        self.refusal = probe.why_not()
+        if self.refusal is not None:
+            return None
+        self.domains = probe.domains()
+        return probe
+
     def _read(self, probe: ProbeLike) -> None:
         sampler = self.sampler
         due_s = time.monotonic()
-        while self.domains and not sampler.stopping.is_set():
+        while self.domains and not sampler.stopping:
             self.reading_since_s = before_s = time.monotonic()
-            for item in probe.read():
-                sampler.take(item)
+            items = list(probe.read())
             self.reading_since_s, self.read_at_s = None, before_s
+            sampler.recorder.seen.append(Look(self.name, self.domains, items))
             now_s = time.monotonic()
             if now_s - before_s > _SLOW_S:
                 self.mark("slow", f"took {now_s - before_s:.2f} s to answer", now_s - before_s)
-            sampler.live.publish()
             due_s += sampler.period_s
             if due_s < now_s - sampler.period_s:  # late: skip, don't catch up
                 due_s = now_s
-            due_s = sampler.wait(due_s)
+            due_s = self._wait(due_s)
+
+    def _wait(self, due_s: float) -> float:
+        """Sleep until the next reading is due, `due_s` outside a burst; when it was due."""
+        while not self.sampler.stopping:
+            now_s = time.monotonic()
+            if now_s < self.sampler.burst_until_s:
+                self._alarm.acquire(timeout=1 / BURST_HZ)
+                return time.monotonic()
+            if now_s >= due_s:
+                break
+            self._alarm.acquire(timeout=due_s - now_s)
+        return due_s
+
+    def wake(self) -> None:
+        if self._alarm.locked():
+            self._alarm.release()
 
     def owes(self, edge_s: float) -> bool:
         """Whether a reading from after the last edge is still to come, and may come."""
@@ -134,67 +139,24 @@ class ProbeThread(threading.Thread):
         waited_s = 0.0 if since_s is None else time.monotonic() - since_s
         return waited_s if waited_s > _HUNG_S else 0.0
 
+    def look_after(self) -> None:
+        """Mark it when it hangs."""
+        hung_s = self.hung_s()
+        if hung_s:
+            self.mark("hung", f"has not answered for {hung_s:.1f} s", hung_s)
+
     def mark(self, id: str, what: str, value: float | None = None) -> None:
         """Mark each domain of this probe."""
         t_ns = time.monotonic_ns()
-        names: list[str | None] = [d.name for d in self.domains]
-        for name in names or [None]:
-            self.sampler.take(Mark(t_ns, id, f"{self.name} {what}", name, value))
+        for domain in self.domains:
+            mark = Mark(t_ns, id, f"{self.name} {what}", domain.name, value)
+            self.sampler.recorder.seen.append(["mark", *mark])
 
 
-class _Live:
-    """The newest watts and the joules so far, for the parent to look at without asking."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._lock = threading.Lock()
-        self._last: dict[str, Reading] = {}
-        self._power_w: dict[str, float] = {}
-        self._energy_j: dict[str, float] = {}
-        self._published_s = 0.0
-
-    def add(self, reading: Reading) -> None:
-        name = reading.domain
-        if reading.power_w is None and reading.energy_j is None:
-            self._power_w.pop(name, None)
-            return
-        with self._lock:
-            last = self._last.get(name)
-            if last is None:
-                self._last[name], self._energy_j[name] = reading, 0.0
-                if reading.power_w is not None:
-                    self._power_w[name] = reading.power_w
-                return
-            span_s = (reading.t_ns - last.t_ns) / 1e9
-            if reading.energy_j is not None and last.energy_j is not None:
-                if span_s < _LIVE_S and reading.power_w is None:
-                    return  # too short for watts from a counter
-                joules = max(0.0, reading.energy_j - last.energy_j)
-                derived_w: float | None = joules / span_s if span_s > 0 else None
-            else:
-                mean_w = ((last.power_w or 0.0) + (reading.power_w or 0.0)) / 2
-                joules, derived_w = mean_w * span_s, None
-            self._energy_j[name] += joules
-            power_w = derived_w if reading.power_w is None else reading.power_w
-            if power_w is not None:
-                self._power_w[name] = power_w
-            self._last[name] = reading
-
-    def publish(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._published_s < _LIVE_S:
-            return
-        self._published_s = now_s
-        with self._lock:
-            newest_ns = max((r.t_ns for r in self._last.values()), default=0)
-            line = log.encode(["live", newest_ns, self._power_w, self._energy_j])
-        os.pwrite(self._fd, line, 0)
-
-
-def start(sampler: Sampler, names: list[str], patience_s: float) -> list[ProbeThread]:
+def start(sampler: Sampler, several: Sequence[Found], patience_s: float) -> None:
     """Start every probe, wait for them to answer, and tell the parent what there is."""
-    threads = [ProbeThread(sampler, name) for name in names]
-    threading.excepthook = lambda hook: _failed(sampler, hook)
+    sampler.threads = threads = [ProbeThread(sampler, found) for found in several]
+    threading.excepthook = _failed
     for thread in threads:
         thread.start()
     deadline_s = time.monotonic() + patience_s
@@ -210,53 +172,49 @@ def start(sampler: Sampler, names: list[str], patience_s: float) -> list[ProbeTh
     measured = {d.kind for t in working for d in t.domains if d.level != "M0"}
     for thread in working:  # an estimate never stands beside a measurement of its kind
         thread.domains = [d for d in thread.domains if d.level != "M0" or d.kind not in measured]
-        sampler.adopt(thread.domains)
+        sampler.recorder.adopt(thread.domains)
     answer = {"domains": {t.name: [d._asdict() for d in t.domains] for t in working},
-              "refusals": refusals, "log_error": sampler.writer.error}  # fmt: skip
+              "refusals": refusals, "log_error": sampler.recorder.writer.error}  # fmt: skip
     os.write(1, json.dumps(answer).encode() + b"\n")
     sampler.burst(_FIRST_BURST_S)
     for thread in working:
         thread.go.set()
-    return working
 
 
-def _failed(sampler: Sampler, hook: threading.ExceptHookArgs) -> None:
+def _failed(hook: threading.ExceptHookArgs) -> None:
     """A probe raised: refuse it when it was starting, mark the trace when it was reading."""
     text = f"failed: {hook.exc_type.__name__}: {hook.exc_value}"
     thread = hook.thread
-    if isinstance(thread, ProbeThread):
+    if not isinstance(thread, ProbeThread):
+        sys.__excepthook__(hook.exc_type, hook.exc_value or hook.exc_type(), hook.exc_traceback)
+    elif thread.answered.is_set():
         thread.reading_since_s = None
-        if not thread.answered.is_set():
-            thread.refusal = Refusal(text)
-            thread.answered.set()
         thread.mark("probe-failed", text)
-    sys.__excepthook__(hook.exc_type, hook.exc_value or hook.exc_type(), hook.exc_traceback)
+    else:
+        thread.refusal = Refusal(text)
+        thread.answered.set()
 
 
-def supervise(sampler: Sampler, threads: list[ProbeThread], parent: int) -> bool:
-    """Obey the parent and write the log until told to stop (True) or the parent is gone."""
-    clock_s = sync_s = 0.0
+def supervise(sampler: Sampler, parent: int) -> bool:
+    """Obey the parent until it says stop (True) or is gone; keep an eye on clocks and probes."""
+    clock_s = 0.0
     commands = b""
-    while True:
-        readable, _, _ = select.select([0], [], [], _FLUSH_S)
+    while os.getppid() == parent:
         now_s = time.monotonic()
+        if now_s >= clock_s:
+            clock_s = now_s + _CLOCK_S
+            sampler.recorder.seen.append(_clock())
+            for thread in sampler.threads:
+                thread.look_after()
+        readable, _, _ = select.select([0], [], [], clock_s - now_s)
         if readable:
             data = os.read(0, 4096)
             if not data:
-                return False
+                break
             *lines, commands = (commands + data).split(b"\n")
             if not all(_obey(sampler, line.decode()) for line in lines):
                 return True
-        if os.getppid() != parent:
-            return False
-        if now_s - clock_s >= 1:
-            clock_s = now_s
-            sampler.writer.add(_clock())
-            for thread in threads:
-                _look_at(thread)
-        sync = now_s - sync_s >= _SYNC_S
-        sync_s = now_s if sync else sync_s
-        sampler.writer.flush(sync)
+    return False
 
 
 def _obey(sampler: Sampler, command: str) -> bool:
@@ -266,14 +224,8 @@ def _obey(sampler: Sampler, command: str) -> bool:
     elif command == "edge":
         sampler.edge_s = time.monotonic()
         sampler.burst(BURST_S)
-        sampler.writer.add(["edge", time.monotonic_ns()])
+        sampler.recorder.seen.append(["edge", time.monotonic_ns()])
     return command != "stop"
-
-
-def _look_at(thread: ProbeThread) -> None:
-    hung_s = thread.hung_s()
-    if hung_s:
-        thread.mark("hung", f"has not answered for {hung_s:.1f} s", hung_s)
 
 
 def _clock() -> list[Any]:
@@ -282,41 +234,40 @@ def _clock() -> list[Any]:
             time.clock_gettime_ns(time.CLOCK_BOOTTIME)]  # fmt: skip
 
 
-def finish(sampler: Sampler, threads: list[ProbeThread], told: bool) -> None:
+def finish(sampler: Sampler, told: bool) -> None:
     """End the probes, as far as they answer, and put the rest of the log on disk."""
     deadline_s = time.monotonic() + _LAST_S
-    while any(t.owes(sampler.edge_s) for t in threads) and time.monotonic() < deadline_s:
+    while any(t.owes(sampler.edge_s) for t in sampler.threads) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     sampler.stop()
-    deadline_s = time.monotonic() + 0.5
-    for thread in threads:
+    deadline_s = time.monotonic() + _END_S
+    for thread in sampler.threads:
         thread.join(max(0.0, deadline_s - time.monotonic()))
         if thread.is_alive():
-            _look_at(thread)
-    sampler.writer.add(_clock())
-    if sampler.writer.error:
-        text = f"{sampler.writer.error}: the rest of the trace was kept in memory"
-        sampler.take(Mark(time.monotonic_ns(), "log-failed", text))
+            thread.look_after()
+    sampler.recorder.seen.append(_clock())
     if told:
-        sampler.writer.add(["stop", time.monotonic_ns()])
-    sampler.writer.flush(sync=True)
+        sampler.recorder.seen.append(["stop", time.monotonic_ns()])
+    rest = sampler.recorder.end(_END_S)
     with contextlib.suppress(BrokenPipeError):
-        rest = sampler.writer.rest()
         while told and rest:
             rest = rest[os.write(1, rest) :]
 
 
-def main(arguments: list[str]) -> None:
-    folder, rate_hz, patience_s, live_fd, parent, *names = arguments
+def main(
+    folder: str, rate_hz: float, patience_s: float, live_fd: int, parent: int,
+    several: Sequence[tuple[str, str]],
+) -> None:  # fmt: skip
+    """Called by the process that `bench.power.meter` starts."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent's business; this process ends with it
-    writer = log.Writer(Path(folder) / log.NAME)
-    facts = {"pid": os.getpid(), "rate_hz": float(rate_hz), "probes": names,
+    recorder = Recorder(log.Writer(f"{folder}/{log.NAME}"), live_fd)
+    facts = {"pid": os.getpid(), "rate_hz": rate_hz, "probes": [text for text, _ in several],
              "started_ns": time.monotonic_ns(), "started_unix_ns": time.time_ns()}  # fmt: skip
-    writer.add(["head", log.VERSION, facts])
-    writer.add(_clock())
-    sampler = Sampler(writer, float(rate_hz), int(live_fd))
-    threads = start(sampler, names, float(patience_s))
-    told = supervise(sampler, threads, int(parent))
-    finish(sampler, threads, told)
+    recorder.seen += [["head", log.VERSION, facts], _clock()]
+    recorder.start()
+    sampler = Sampler(recorder, rate_hz)
+    start(sampler, [Found(*found) for found in several], patience_s)
+    told = supervise(sampler, parent)
+    finish(sampler, told)
     os._exit(0)  # a thread that hangs in a driver must not keep the process

@@ -216,7 +216,8 @@ def _from_lines(lines: list[bytes]) -> Trace:
             continue
         match record[0]:
             case "r":
-                rows.setdefault(record[1], []).append(record[2:])
+                for index, *row in log.readings(record):
+                    rows.setdefault(index, []).append(row)
             case "domain":
                 domains[record[1]] = Domain(**record[2])
             case "mark":

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bench import registry
+from bench.errors import UsageError
 from bench.power.processes import Tree
 
 PACKAGE, GROUP = "bench.power.probes", "bench.probes"
 Answer = TypeVar("Answer")
-NEEDS_ARGUMENT = {"replay"}  # not used unless asked for
+# Not used unless asked for.
+NEEDS_ARGUMENT = {"replay", "command", "ipmitool", "prometheus", "shelly"}
 
 
 class Refusal(NamedTuple):
@@ -100,14 +102,32 @@ class Timed:
         return answer, before_ns + took_ns // 2
 
 
+class Found(NamedTuple):
+    """A probe as it was asked for, and where its module is."""
+
+    text: str  # name, name:argument, ./file.py or ./file.py:argument
+    module: str  # or the full path of a file
+
+    @property
+    def argument(self) -> str:
+        return self.text.partition(":")[2]
+
+
 def names() -> list[str]:
     """The probes that are tried when none is asked for by name."""
     return [n for n in registry.names(PACKAGE, GROUP) if n not in NEEDS_ARGUMENT]
 
 
-def build(text: str, tree: Tree) -> ProbeLike:
-    """The probe called `name` or `name:argument`; UsageError with near names if there is none."""
-    name, _, argument = text.partition(":")
-    module = registry.load(PACKAGE, GROUP, name, "probe", "bench doctor")
-    probe: ProbeLike = module.Probe(tree, argument)
+def find(text: str) -> Found:
+    """Where the probe is; UsageError with near names if there is none. Nothing is imported."""
+    name = text.partition(":")[0]
+    return Found(text, registry.find(PACKAGE, GROUP, name, "probe", "bench doctor"))
+
+
+def build(found: Found, tree: Tree) -> ProbeLike:
+    """The probe; UsageError when its module can't be imported or holds none."""
+    module = registry.open_module(found.module)
+    if not hasattr(module, "Probe"):
+        raise UsageError(f"{found.module} has no class called Probe")
+    probe: ProbeLike = module.Probe(tree, found.argument)
     return probe

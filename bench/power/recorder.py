@@ -1,0 +1,143 @@
+"""Records what the probes' threads saw: on disk, and in a page of memory for the parent to look at.
+
+A thread of its own, some times a second: no reading and no command waits for a disk, and writing
+many readings at once costs a fraction of writing each.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from bench.power import log
+from bench.power.probes import Domain, Mark, Reading
+
+_PERIOD_S, _SYNC_S = 0.5, 3.0
+_SHORT_S = 0.05  # no watts from a counter over less
+
+
+_Point = tuple[int, float | None, float | None]  # t_ns, power_w, energy_j
+
+
+class Look(NamedTuple):
+    """What one look at a probe gave."""
+
+    probe: str
+    domains: list[Domain]
+    items: list[Reading | Mark]
+
+
+class Recorder(threading.Thread):
+    """Any thread appends to `seen`; records are lists as in the log."""
+
+    def __init__(self, writer: log.Writer, live_fd: int) -> None:
+        super().__init__(name="recorder", daemon=True)
+        self.writer = writer
+        self.seen: deque[Look | list[Any]] = deque()
+        self._indices: dict[str, int] = {}
+        self._live = _Live(live_fd)
+        self._ended = threading.Event()
+
+    def adopt(self, domains: list[Domain]) -> None:
+        """Record these domains: readings of others are left out."""
+        for domain in domains:
+            index = self._indices[domain.name] = len(self._indices)
+            self.seen.append(["domain", index, domain._asdict()])
+
+    def run(self) -> None:
+        sync_s = 0.0
+        while not self._ended.wait(_PERIOD_S):
+            self.record()
+            self._live.publish()
+            sync = time.monotonic() >= sync_s
+            sync_s = time.monotonic() + _SYNC_S if sync else sync_s
+            self.writer.flush(sync)
+
+    def end(self, timeout_s: float) -> bytes:
+        """Record what is left; what could not be written. A thread that its disk holds up stays."""
+        self._ended.set()
+        self.join(timeout_s)
+        self.record()
+        if not self.is_alive():
+            self.writer.flush()
+        if self.is_alive() or self.writer.error:
+            why = self.writer.error or f"{log.NAME}: the disk does not answer"
+            kept = "was kept in memory" + " until that was full" * self.writer.full
+            text = f"{why}: the rest of the trace {kept}"
+            self.writer.add(["mark", *Mark(time.monotonic_ns(), "log-failed", text)])
+        return self.writer.rest()
+
+    def record(self) -> None:
+        """Hand all that was seen to the writer."""
+        while self.seen:
+            seen = self.seen.popleft()
+            if isinstance(seen, Look):
+                self._record(seen)
+            else:
+                self.writer.add(seen)
+
+    def _record(self, look: Look) -> None:
+        marks = [item for item in look.items if isinstance(item, Mark)]
+        try:
+            rows = [
+                self._row(item)
+                for item in look.items
+                if not isinstance(item, Mark) and item.domain in self._indices
+            ]
+            if rows:
+                self.writer.add(["r", *rows])
+        except (TypeError, ValueError, AttributeError) as error:  # of somebody else's making
+            text = f"{look.probe} gave what is no reading: {error}"
+            marks += [Mark(time.monotonic_ns(), "probe-failed", text, d.name) for d in look.domains]
+        for mark in marks:
+            self.writer.add(["mark", *mark])
+
+    def _row(self, reading: Reading) -> list[Any]:
+        """The reading as it stands in the log, with Python's own numbers."""
+        name, t_ns, *values, error = reading
+        numbers = [None if v is None or v != v else float(v) for v in values]
+        self._live.newest[name] = t_ns, numbers[0], numbers[1]
+        row = [self._indices[name], int(t_ns), *numbers, error]
+        while row[-1] is None:
+            row.pop()
+        return row
+
+
+class _Live:
+    """The newest watts and the joules so far, by domain."""
+
+    def __init__(self, fd: int) -> None:
+        self.newest: dict[str, _Point] = {}  # since it was published last
+        self._fd = fd
+        self._last: dict[str, _Point] = {}
+        self._power_w: dict[str, float] = {}
+        self._energy_j: dict[str, float] = {}
+
+    def publish(self) -> None:
+        for name, point in self.newest.items():
+            self._add(name, *point)
+        self.newest.clear()
+        newest_ns = max((last[0] for last in self._last.values()), default=0)
+        os.pwrite(self._fd, log.encode(["live", newest_ns, self._power_w, self._energy_j]), 0)
+
+    def _add(self, name: str, t_ns: int, power_w: float | None, energy_j: float | None) -> None:
+        if power_w is None and energy_j is None:
+            self._power_w.pop(name, None)
+            return
+        last_ns, last_w, last_j = self._last.get(name, (t_ns, power_w, energy_j))
+        span_s = (t_ns - last_ns) / 1e9
+        if energy_j is not None and last_j is not None:
+            if power_w is None and 0 < span_s < _SHORT_S:
+                return
+            joules = max(0.0, energy_j - last_j)
+            watts = joules / span_s if power_w is None and span_s > 0 else power_w
+        else:
+            joules = ((last_w or 0.0) + (power_w or 0.0)) / 2 * span_s
+            watts = power_w
+        self._last[name] = t_ns, power_w, energy_j
+        self._energy_j[name] = self._energy_j.get(name, 0.0) + joules
+        if watts is not None:
+            self._power_w[name] = watts
