@@ -1,0 +1,346 @@
+"""Programs as meters, through scripts that stand in for them; no real BMC has been met."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.power.meter import Meter
+from bench.power.probes import Refusal, command, ipmitool
+from bench.power.probes._slow import Unread, quantities
+from bench.power.processes import Tree
+from tests.power.stand_ins import program, take, until
+
+Made = list[command.Probe | ipmitool.Probe]
+
+
+@pytest.fixture
+def made() -> Iterator[Made]:
+    """Probes that are closed after the test."""
+    probes: Made = []
+    yield probes
+    for probe in probes:
+        probe.close()
+
+
+def working(made: Made, text: str) -> command.Probe:
+    probe = command.Probe(Tree(), text)
+    made.append(probe)
+    assert probe.why_not() is None
+    return probe
+
+
+def refusal(text: str, kind: type = command.Probe) -> Refusal:
+    found = kind(Tree(), text).why_not()
+    assert found is not None
+    return found
+
+
+def is_gone(pid: int, within_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        if " Z " in Path(f"/proc/{pid}/stat").read_text():
+            return True
+        time.sleep(0.02)
+    return not Path(f"/proc/{pid}").exists()
+
+
+# --- what a line may say
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("123.4", {"power_w": 123.4}),
+        ("  120 W\n", {"power_w": 120}),
+        ("0.25 kW", {"power_w": 250}),
+        ("98500mW", {"power_w": 98.5}),
+        ("220 Watts", {"power_w": 220}),
+        ("1e3 J", {"energy_j": 1000}),
+        ("1.5 kWh", {"energy_j": 5.4e6}),
+        ("2 Wh", {"energy_j": 7200}),
+        ("123.4 W, 2 Wh", {"power_w": 123.4, "energy_j": 7200}),
+        ("5000 J 12", {"power_w": 12, "energy_j": 5000}),
+        ("0", {"power_w": 0}),
+    ],
+)
+def test_numbers_with_units(line: str, found: dict[str, float]) -> None:
+    assert quantities(line) == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "n/a", "-5", "nan", "inf", "1e999", "12 A", "12,5", "12 W 13 W", "1 2 3", "12 W of 90",
+     "W", "1 wh", "12w", "0x10"],
+)  # fmt: skip
+def test_anything_else_is_no_reading(line: str) -> None:
+    with pytest.raises(Unread):
+        quantities(line)
+
+
+# --- started for every reading
+
+
+def test_each_call_is_a_reading_at_its_middle(tmp_path: Path, made: Made) -> None:
+    script = program(tmp_path / "watts", "sleep 0.2; echo 'power now:'; echo 123.5 W")
+    before_ns = time.monotonic_ns()
+    probe = working(made, f"every=0.1 {script}")
+    after_ns = time.monotonic_ns()
+    first, second, third = take(probe, 3)
+    assert {r.power_w for r in (first, second, third)} == {123.5}
+    middle_ns = (before_ns + after_ns) / 2
+    assert first.t_ns == pytest.approx(middle_ns, abs=(after_ns - before_ns) / 4)
+    assert 0.2 < (third.t_ns - second.t_ns) / 1e9 < 2  # a call does not begin before the last ended
+    (domain,) = probe.domains()
+    assert (domain.name, domain.kind, domain.level) == ("node:command", "node", "M2")
+    assert domain.facts["period_s"] >= 0.2  # as long as a call takes, and not what was asked for
+
+
+def test_quotes_are_a_shells(tmp_path: Path, made: Made) -> None:
+    script = program(tmp_path / "a meter", 'test "$1" = "two words" && echo "$2"')
+    probe = working(made, f"'{script}' \"two words\" '7 W'")
+    assert take(probe, 1)[0].power_w == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it needs to be told more"),
+        ("no-such-program-here", "no-such-program-here can't be started: No such file"),
+        ("/etc/passwd", "passwd can't be started: Permission denied"),
+        ("sh -c 'echo", "the command can't be read: No closing quotation"),
+        ("true", "said '', which is not a number of watts or joules"),
+        ("echo about 12 W", "said 'about 12 W', which is not a number"),
+        ("sh -c 'echo 12; echo no bus >&2; exit 3'", "sh ended with exit code 3: no bus"),
+        ("sh -c 'kill -9 $$'", "sh ended with signal 9: it said nothing"),
+        ("timeout=0.2 sleep 30", "sleep gave no answer within 0.2 s"),
+        ("timeout=0.2 sh -c 'echo 12; sleep 30'", "sh gave no answer within 0.2 s"),
+        ("yes", "yes does not stop printing"),
+        ("evry=3 ./watts", "no option is called 'evry'"),
+        ("every=0 ./watts", "every=0 can't be used"),
+        ("every=nan ./watts", "every=nan can't be used"),
+        ("kind=house ./watts", "kind=house can't be used"),
+    ],
+)
+def test_what_can_not_be_a_meter_is_refused(text: str, reason: str) -> None:
+    assert refusal(text).reason.startswith(reason)
+
+
+def test_a_refusal_says_what_to_do() -> None:
+    assert refusal("").fix == "--probe 'command:PROGRAM ARGUMENTS'"
+    assert refusal("evry=3 x").fix == "did you mean every?"
+    assert "lines=SECONDS" in (refusal("timeout=0.1 sleep 9").fix or "")
+
+
+def test_a_call_that_fails_later_is_a_missing_reading(tmp_path: Path, made: Made) -> None:
+    script = program(
+        tmp_path / "watts", f"test -f {tmp_path}/off && echo broken >&2 && exit 1; echo 50"
+    )
+    probe = working(made, f"every=0.05 {script}")
+    take(probe, 1)
+    (tmp_path / "off").touch()
+    failed = until(probe, lambda r: r.error is not None)
+    assert (failed.power_w, failed.error) == (None, "watts ended with exit code 1: broken")
+    (tmp_path / "off").unlink()
+    until(probe, lambda r: r.power_w == 50)
+
+
+def test_a_call_that_hangs_is_ended_with_what_it_started(tmp_path: Path, made: Made) -> None:
+    script = program(tmp_path / "watts", f"sleep 99 & echo $! > {tmp_path}/pid; wait")
+    assert "no answer" in refusal(f"timeout=0.3 {script}").reason
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_closing_ends_a_call_that_goes_on(tmp_path: Path) -> None:
+    hanging = program(
+        tmp_path / "watts",
+        f"test -f {tmp_path}/pid || {{ touch {tmp_path}/pid; echo 5; exit; }}\n"
+        f"echo $$ > {tmp_path}/pid; exec sleep 99",
+    )
+    probe = command.Probe(Tree(), f"every=0.01 timeout=60 {hanging}")
+    assert probe.why_not() is None
+    while not (tmp_path / "pid").read_text():
+        time.sleep(0.01)
+    before = time.monotonic()
+    probe.close()
+    assert time.monotonic() - before < 1
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_kind_name_and_gain_are_options(made: Made) -> None:
+    (domain,) = working(made, "kind=gpu name=GPU-1234 gain=0.01 echo 300").domains()
+    assert (domain.name, domain.kind, domain.gain) == ("gpu:GPU-1234", "gpu", 0.01)
+    assert domain.uuid == "GPU-1234"
+
+
+def test_arguments_are_not_kept_for_they_may_hold_a_password(made: Made) -> None:
+    (domain,) = working(made, "sh -c 'echo 12' --password=hunter2").domains()
+    assert "hunter2" not in repr(domain)
+    assert domain.device == "what sh prints"
+    assert "hunter2" not in refusal("sh -c 'exit 1' --password=hunter2").reason
+
+
+# --- kept running
+
+
+STREAM = """
+import sys, time
+for i in range(200):
+    print(100 + i, "W", flush=True)
+    time.sleep(0.05)
+"""
+
+
+def test_every_line_is_a_reading_when_it_comes(tmp_path: Path, made: Made) -> None:
+    (tmp_path / "stream.py").write_text(STREAM)
+    probe = working(made, f"lines=0.05 {sys.executable} {tmp_path}/stream.py")
+    taken = take(probe, 8)
+    watts = [r.power_w for r in taken]
+    assert watts == sorted(watts)  # one process, in order
+    assert watts[0] == 100
+    span_s = (taken[-1].t_ns - taken[0].t_ns) / 1e9
+    assert span_s > 0.3
+    assert probe.domains()[0].facts["period_s"] >= 0.05
+
+
+def test_of_lines_that_come_at_once_only_the_last_has_a_time(tmp_path: Path, made: Made) -> None:
+    script = program(
+        tmp_path / "watts", "echo 1; sleep 0.3; printf '2\\n3\\n4\\n'; sleep 0.3; echo 5; sleep 9"
+    )
+    probe = working(made, f"lines=0.3 {script}")
+    assert [r.power_w for r in take(probe, 3)] == [1, 4, 5]
+
+
+def test_a_program_that_ends_is_missing_and_started_again(tmp_path: Path, made: Made) -> None:
+    script = program(tmp_path / "watts", "echo 60; sleep 0.1; exit 2")
+    probe = working(made, f"lines=0.1 {script}")
+    taken = take(probe, 4)
+    assert [r.power_w for r in taken] == [60, None, 60, None]
+    assert taken[1].error == "watts ended with exit code 2"
+
+
+def test_a_program_that_keeps_its_lines_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "stream.py").write_text(STREAM.replace(", flush=True", ""))
+    python = f"env -u PYTHONUNBUFFERED {sys.executable}"
+    found = refusal(f"lines=0.05 timeout=0.4 {python} {tmp_path}/stream.py")
+    assert found.reason.endswith("printed no line within 0.4 s")
+    assert "stdbuf -oL" in (found.fix or "")
+
+
+# --- through a sampler
+
+
+def test_a_slow_meters_energy_is_honest(tmp_path: Path) -> None:
+    """Five readings a second, each of a call that takes a tenth of one: the node's total."""
+    script = program(tmp_path / "watts", "sleep 0.1; echo 200 W")
+    meter = Meter(tmp_path, probes=[f"command:every=0.2 {script}"])
+    started = meter.start()
+    assert [d.name for d in started.domains] == ["node:command"]
+    start_ns = meter.edge()
+    time.sleep(1.5)
+    stop_ns = meter.edge()
+    trace = meter.stop()
+    (energy,) = trace.energy(start_ns, stop_ns)
+    assert energy.energy_j == pytest.approx(200 * (stop_ns - start_ns) / 1e9, rel=0.001)
+    assert (energy.method, energy.level, energy.charged) == ("integral", "M2", True)
+    assert energy.uncertainty_j == pytest.approx(0.1 * energy.energy_j, rel=0.1)
+
+
+def test_no_program_outlives_a_sampler_that_is_killed(tmp_path: Path) -> None:
+    script = program(tmp_path / "watts", f"echo $$ > {tmp_path}/pid; echo 5; exec sleep 99")
+    meter = Meter(tmp_path, probes=[f"command:lines=1 {script}"])
+    meter.start()
+    pid = int((tmp_path / "pid").read_text())
+    assert not is_gone(pid, 0.1)
+    assert meter._process is not None
+    meter._process.kill()
+    assert is_gone(pid)
+    meter.stop()
+
+
+# --- ipmitool
+
+
+SAID = """
+    Instantaneous power reading:                   220 Watts
+    Minimum during sampling period:                 18 Watts
+    Maximum during sampling period:                420 Watts
+    Average power reading over sample period:      219 Watts
+    IPMI timestamp:                           Thu Nov 26 10:01:02 2026
+    Sampling period:                          00000005 Seconds.
+    Power reading state is:                   activated
+"""
+
+
+@pytest.fixture
+def fake_ipmitool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script in place of ipmitool that prints `said` and keeps its arguments in `asked`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program(folder / "ipmitool", f'echo "$@" > {tmp_path}/asked; cat {tmp_path}/said')
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "said").write_text(SAID)
+    return tmp_path
+
+
+def test_ipmitool_gives_the_instantaneous_power(fake_ipmitool: Path, made: Made) -> None:
+    probe = ipmitool.Probe(Tree(), "every=0.1 -I lanplus -H bmc -U me -E")
+    made.append(probe)
+    assert probe.why_not() is None
+    assert [r.power_w for r in take(probe, 2)] == [220, 220]
+    assert (fake_ipmitool / "asked").read_text() == (
+        "-I lanplus -H bmc -U me -E dcmi power reading\n"
+    )
+    (domain,) = probe.domains()
+    assert (domain.name, domain.level) == ("node:ipmitool", "M2")
+    assert "trays of GPUs" in domain.facts["may_omit"]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (SAID.replace(" 220 ", " 0 "), "the controller says 0 W"),
+        (SAID.replace("activated", "deactivated"), "the controller's power reading is deactivated"),
+        ("", "the controller gives no power reading"),
+    ],
+)
+def test_a_controller_that_does_not_meter_is_refused(
+    fake_ipmitool: Path, said: str, reason: str
+) -> None:
+    (fake_ipmitool / "said").write_text(said)
+    assert refusal("", ipmitool.Probe).reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "fix"),
+    [
+        ("Could not open device at /dev/ipmi0: No such file or directory",
+         "sudo modprobe -a ipmi_si ipmi_devintf"),
+        ("Could not open device at /dev/ipmi0: Permission denied",
+         "sudo chmod a+rw /dev/ipmi0"),
+    ],
+)  # fmt: skip
+def test_ipmitools_complaints_name_the_command(
+    fake_ipmitool: Path, complaint: str, fix: str
+) -> None:
+    program(fake_ipmitool / "bin" / "ipmitool", f"echo '{complaint}' >&2; exit 1")
+    assert refusal("", ipmitool.Probe).fix == fix
+
+
+def test_without_ipmitool_the_command_that_installs_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert refusal("", ipmitool.Probe).fix == "sudo apt install ipmitool"
+
+
+@pytest.mark.parametrize("text", ["-U me -P hunter2", "-U me -Phunter2"])
+def test_a_password_among_the_arguments_is_refused(text: str) -> None:
+    found = refusal(text, ipmitool.Probe)
+    assert "hunter2" not in f"{found.reason} {found.fix}"
+    assert "IPMI_PASSWORD" in (found.fix or "")
