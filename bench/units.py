@@ -32,9 +32,10 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{max(places, 0)}f}"
 
 
-def show_energy(energy_j: float) -> str:
-    """Energy for people: kWh from a tenth of a kWh up, Wh below, J below a tenth of a Wh."""
-    unit, in_j = _energy_unit(energy_j)
+def show_energy(energy_j: float, like_j: float | None = None) -> str:
+    """Energy for people: kWh from a tenth of a kWh up, Wh below, J below a tenth of a Wh; or in
+    the unit that suits `like_j`, so that parts read like their sum."""
+    unit, in_j = _energy_unit(energy_j if like_j is None else like_j)
     return f"{significant(energy_j / in_j)} {unit}"
 
 

@@ -29,17 +29,20 @@ TABLE: dict[str, set[str]] = {
     "run": FOUNDATION | {"power", "learn", "recipes", "child", "account", "measure", "workfolder"},
     "workfolder": FOUNDATION | {"learn"},
     "program": FOUNDATION | {"power", "learn", "child", "account", "measure", "run", "workfolder"},
+    "plot": FOUNDATION | {"account", "power"},
     "live": {"units", "child"},
     "show": FOUNDATION | {"power", "learn", "recipes", "rank", "run"},
     "cli": FOUNDATION
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
-    | {"live", "show"},
+    | {"live", "show", "plot"},
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
     "__init__": {"metering"},
 }
 WITHOUT_TORCH = {"torch", "transformers", "datasets", "tokenizers", "safetensors"}
-HEAVY = WITHOUT_TORCH | {"pandas", "scipy", "scipy.stats", "pyarrow", "rich", "sklearn"}
+HEAVY = WITHOUT_TORCH | {
+    "pandas", "scipy", "scipy.stats", "pyarrow", "rich", "sklearn", "altair", "vl_convert"
+}  # fmt: skip
 
 
 def part_of(path: Path, package: Path) -> str:

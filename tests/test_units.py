@@ -48,6 +48,7 @@ def test_at_most_three_significant_digits() -> None:
 def test_energy_and_emissions_choose_their_unit() -> None:
     assert show_energy(7.2e6) == "2.00 kWh"
     assert show_energy(7200) == "2.00 Wh"
+    assert show_energy(36, like_j=7200) == "0.0100 Wh", "a part reads like its sum"
     assert show_energy(42) == "42.0 J"
     assert show_energy_band(367, 221, 513) == "0.102 Wh (0.0614 to 0.142 Wh)"
     assert show_emissions(1500) == "1.50 kg CO2e"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from bench.cli.options import Json, console
+from bench.cli.options import RUNS, Json, Out, Results, console, find, recover
 
 app = typer.Typer(help="Look at power.", no_args_is_help=True)
 
@@ -23,3 +26,34 @@ def doctor(as_json: Json = False) -> None:
         console().print(showing.doctor(report))
     if not as_json and not any(r.works and r.measures for r in report):
         print("no power meter works here: runs are estimates (M0), in tables of their own")
+
+
+@app.command()
+def plot(
+    run: Annotated[str, typer.Argument(help="A run's folder, or the head of its id.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="A .svg, .png, .pdf or .html to write."
+        ),
+    ] = None,
+    results: Results = None,
+    out: Out = RUNS,
+) -> None:
+    """Draw the power of a run, with its phases."""
+    from bench import record as records
+    from bench.plot import figure, terminal
+    from bench.plot import picture as pictures
+
+    recover(out)
+    folder = find(run, results, out)
+    record = records.read_any(folder)
+    if picture:
+        pictures.save(figure.figure(folder, record, pictures.points(picture)), picture)
+        print(f"wrote {picture}")
+        return
+    width, height = shutil.get_terminal_size()
+    drawn = figure.figure(folder, record, terminal.points(width))
+    screen = console()
+    for line in terminal.draw(drawn, width, height):
+        screen.print(line)

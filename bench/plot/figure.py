@@ -1,0 +1,385 @@
+"""What a plot of a run shows: its trace in lines of bounded length, its phases, what qualifies it.
+
+Nothing is smoothed: where readings are denser than what can be drawn, each pixel has the mean of
+its readings, the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import account
+from bench.errors import BenchError
+from bench.record import DomainEnergy, Idle, Measurement, Metered, Record
+from bench.units import NS_PER_S, show_duration, show_energy, significant
+
+if TYPE_CHECKING:
+    from bench.power.energy import Series
+    from bench.power.probes import Domain, Mark
+    from bench.power.trace import Trace
+
+_GAP_S, _GAP_PERIODS = 1.0, 5  # longer without a reading is a gap, and drawn as one
+_MOST_MARKS = 6
+
+Floats = NDArray[np.float64]
+
+
+# --- what a plot shows ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Readings without a gap: at most one point a pixel. Seconds from the window's start."""
+
+    t_s: Floats
+    mean_w: Floats
+    low_w: Floats
+    high_w: Floats
+
+    @property
+    def dense(self) -> bool:
+        """Whether a point stands for several readings."""
+        return self.low_w is not self.high_w
+
+
+@dataclass(frozen=True)
+class Line:
+    """The power of one domain; `gaps` are where nothing was read, from and to."""
+
+    name: str  # GPU 0
+    label: str  # GPU 0, 312 W: the mean over the window
+    charged: bool
+    stretches: list[Stretch]
+    gaps: list[tuple[float, float]]
+
+    @property
+    def peak_w(self) -> float:
+        return max((float(s.high_w.max()) for s in self.stretches), default=0.0)
+
+    @property
+    def last_w(self) -> float:
+        return float(self.stretches[-1].mean_w[-1]) if self.stretches else 0.0
+
+    @property
+    def dense(self) -> bool:
+        return any(s.dense for s in self.stretches)
+
+    def around(self, gap: tuple[float, float]) -> list[tuple[float, float]]:
+        """The last point before a gap and the first after it, as far as there are such."""
+        before = [s for s in self.stretches if s.t_s[0] < gap[1] and s.t_s[-1] <= gap[0] + 1e-9]
+        after = [s for s in self.stretches if s.t_s[0] >= gap[1] - 1e-9]
+        ends = [(s.t_s[-1], s.mean_w[-1]) for s in before[-1:]]
+        ends += [(s.t_s[0], s.mean_w[0]) for s in after[:1]]
+        return [(float(t), float(w)) for t, w in ends]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase; `energy_j` is of the charged domains."""
+
+    name: str
+    start_s: float
+    stop_s: float
+    energy_j: float
+
+    @property
+    def middle_s(self) -> float:
+        return (self.start_s + self.stop_s) / 2
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Where something happened; several of one kind in one domain have one number."""
+
+    number: int
+    t_s: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    title: str
+    measured: list[str]  # the energy, how sure it is, and how it was measured
+    doubts: list[str]  # why the energy can't be relied on, the run not ranked
+    caption: list[str]
+    lines: list[Line]
+    phases: list[Span]
+    flags: list[Flag]
+    start_s: float  # of the trace: the window is from 0 to `window_s`
+    stop_s: float
+    window_s: float
+
+    @property
+    def time_unit(self) -> tuple[str, float]:
+        """The unit that suits the time axis, and its seconds."""
+        span_s = self.stop_s - self.start_s
+        return ("s", 1.0) if span_s <= 300 else ("min", 60.0) if span_s <= 7200 else ("h", 3600.0)
+
+    @property
+    def top_w(self) -> float:
+        """Where the axis ends: room for the names of phases above the highest reading."""
+        return 1.25 * max((line.peak_w for line in self.lines), default=0.0) or 1.0
+
+
+def figure(folder: Path, record: Metered, points: int) -> Figure:
+    """What a plot of a run shows, with at most `points` points a line, twice that where readings
+    are sparse. BenchError when the run has no trace, or nothing was read."""
+    from bench.power.trace import Trace
+
+    path = folder / "trace.parquet"
+    if not path.is_file():
+        raise BenchError(f"{folder} has no trace", "a run that failed early may have none")
+    trace = Trace.read_parquet(path)
+    if not trace.stop_ns:
+        raise BenchError(f"the trace of {folder} holds no readings")
+    window = account.window_of(account.read_events(folder / "events.jsonl"), trace)
+    view = _View(trace, window.start_ns)
+    names = dict(_named(trace.domains))
+    lines = [view.line(d, names[d.name], record, points) for d in trace.domains]
+    flags, flagged = view.flags()
+    return Figure(
+        title=_title(record),
+        measured=_measured(record),
+        doubts=_doubts(record, names),
+        caption=[*_energies(record), *_gaps(lines), *flagged],
+        lines=[line for line in lines if line.stretches],
+        phases=_phases(record),
+        flags=flags,
+        start_s=view.start_s,
+        stop_s=view.stop_s,
+        window_s=record.duration_s,
+    )
+
+
+class _View:
+    """A trace in seconds from the start of its window."""
+
+    def __init__(self, trace: Trace, origin_ns: int) -> None:
+        self._trace, self._origin_ns = trace, origin_ns
+        self._period_s = 1 / float(trace.facts.get("rate_hz", 10.0))
+        self.start_s, self.stop_s = self._seconds(np.array([trace.start_ns, trace.stop_ns]))
+
+    def _seconds(self, t_ns: NDArray[np.int64]) -> Floats:
+        return (t_ns - self._origin_ns) / NS_PER_S
+
+    def line(self, domain: Domain, name: str, record: Metered, points: int) -> Line:
+        t_s, power_w = self._power(self._trace.series[domain.name])
+        gaps = self._gaps(t_s)
+        edges = np.searchsorted(t_s, [(a + b) / 2 for a, b in gaps])
+        bins = np.linspace(self.start_s, self.stop_s, points + 1)
+        stretches = [
+            thin(t, w, bins)
+            for t, w in zip(np.split(t_s, edges), np.split(power_w, edges), strict=True)
+            if len(t)
+        ]
+        known = next((d for d in record.domains if d.domain == domain.name), None)
+        mean = "not read"
+        if known and known.energy_j is not None and record.duration_s:
+            mean = f"{significant(known.energy_j / record.duration_s)} W"
+        charged = bool(known and known.charged)
+        label = f"{name}, {mean}" if charged else f"({name}, {mean})"
+        return Line(name, label, charged, stretches, gaps)
+
+    def _power(self, series: Series) -> tuple[Floats, Floats]:
+        """Watts as they were read; where only a counter was, its slope from reading to reading."""
+        read = np.isfinite(series.power_w)
+        t_s = self._seconds(series.t_ns)
+        if read.any():
+            return t_s[read], series.power_w[read]
+        read = np.isfinite(series.energy_j)
+        return slope(t_s[read], series.energy_j[read], max(self._period_s, 0.1))
+
+    def _gaps(self, t_s: Floats) -> list[tuple[float, float]]:
+        if not len(t_s):
+            return [(self.start_s, self.stop_s)]
+        t = np.concatenate([[self.start_s], t_s, [self.stop_s]])
+        long = np.flatnonzero(np.diff(t) > max(_GAP_S, _GAP_PERIODS * self._period_s))
+        return [(float(t[i]), float(t[i + 1])) for i in long]
+
+    def flags(self) -> tuple[list[Flag], list[str]]:
+        """Where the trace is marked, and what each number means."""
+        names = dict(_named(self._trace.domains))
+        kinds: dict[str, list[Mark]] = {}
+        for mark in self._trace.marks:
+            kinds.setdefault(re.sub(r"[0-9.]+", "#", mark.message), []).append(mark)
+        flags, said = [], []
+        for number, marks in enumerate(list(kinds.values())[:_MOST_MARKS], 1):
+            at = self._seconds(np.array([m.t_ns for m in marks]))
+            flags += [Flag(number, float(t)) for t in at if self.start_s <= t <= self.stop_s]
+            often = f", {len(marks)} times" if len(marks) > 1 else ""
+            who = ", ".join(dict.fromkeys(names.get(m.domain, m.domain) for m in marks if m.domain))
+            text = f"{who}: {marks[0].message}" if who else marks[0].message
+            said.append(f"▼{number} {text} (at {at[0]:.1f} s{often})")
+        if len(kinds) > _MOST_MARKS:
+            said.append(f"and {len(kinds) - _MOST_MARKS} more kinds of marks")
+        return flags, said
+
+
+def thin(t_s: Floats, power_w: Floats, bins: Floats) -> Stretch:
+    """One point a bin: the mean of its readings, the lowest and the highest. Readings that are
+    sparse stay as they are. An empty bin has no point."""
+    first = np.searchsorted(t_s, bins[:-1])
+    first = np.unique(first[first < len(t_s)])
+    if len(t_s) <= 2 * max(1, len(first)):
+        return Stretch(t_s, power_w, power_w, power_w)
+    if first[0] > 0:
+        first = np.concatenate([[0], first])
+    count = np.diff(np.append(first, len(t_s)))
+    return Stretch(
+        np.add.reduceat(t_s, first) / count,
+        np.add.reduceat(power_w, first) / count,
+        np.minimum.reduceat(power_w, first),
+        np.maximum.reduceat(power_w, first),
+    )
+
+
+def slope(t_s: Floats, energy_j: Floats, step_s: float) -> tuple[Floats, Floats]:
+    """Mean watts of each step of a counter; a step in which it was not read, or fell, has none."""
+    if len(t_s) < 2:
+        return np.empty(0), np.empty(0)
+    grid = np.arange(t_s[0], t_s[-1], step_s)
+    if len(grid) < 2:
+        grid = t_s[[0, -1]]
+    power_w = np.diff(np.interp(grid, t_s, energy_j)) / np.diff(grid)
+    middle_s = (grid[1:] + grid[:-1]) / 2
+    near = np.clip(np.searchsorted(t_s, middle_s), 1, len(t_s) - 1)
+    good = (t_s[near] - t_s[near - 1] <= max(_GAP_S, _GAP_PERIODS * step_s)) & (power_w >= 0)
+    return middle_s[good], power_w[good]
+
+
+def _named(domains: Sequence[Domain]) -> Iterator[tuple[str, str]]:
+    """Each domain's name, and a short one: GPU 0, CPU package-0, DRAM (estimate)."""
+    gpus = [d.name for d in domains if d.kind == "gpu"]
+    for d in domains:
+        kind, part = d.kind.upper(), d.name.partition(":")[2]
+        if d.level == "M0":
+            yield d.name, f"{kind} (estimate)"
+        elif d.kind == "gpu":
+            yield d.name, f"GPU {gpus.index(d.name)}" if len(gpus) > 1 else "GPU"
+        else:
+            yield d.name, f"{kind} {part}".strip() if d.kind != "node" else f"Node {part}".strip()
+
+
+def _phases(record: Metered) -> list[Span]:
+    return [
+        Span(p.name, p.start_s, p.start_s + p.duration_s, sum(p.energy_j.values()))
+        for p in record.phases
+    ]
+
+
+# --- what it says --------------------------------------------------------------------------------
+
+_METHODS = {"counter": "energy counter", "integral": "integral of power", "modelled": "estimate"}
+
+
+def _title(record: Metered) -> str:
+    if isinstance(record, Record):
+        s = record.spec
+        return f"Power of a training run: {s.task}, {s.model}, {s.recipe}, seed {s.seed}"
+    words = record.command if isinstance(record, Measurement) else []
+    named = " ".join(Path(w).name if "/" in w else w for w in words) or "a part of a program"
+    return f"Power of {textwrap.shorten(named, 80, placeholder=' …')}"
+
+
+def _measured(record: Metered) -> list[str]:
+    """The energy with its uncertainty, on what; and how each kind was measured."""
+    hardware = record.spec.hardware if isinstance(record, Record) else _hardware(record)
+    time = show_duration(record.duration_s)
+    first = f"{_energy(record)} in {time}; {hardware}; {record.started_at[:10]}"
+    kinds: dict[str, list[DomainEnergy]] = {}
+    for d in record.domains:
+        kinds.setdefault(d.kind.upper(), []).append(d)
+    ways: dict[str, list[str]] = {}
+    for kind, domains in kinds.items():
+        ways.setdefault(_way(domains), []).append(kind)
+    return [first, "; ".join(f"{', '.join(found)}: {way}" for way, found in ways.items())]
+
+
+def _energy(record: Metered) -> str:
+    energy_j, unsure_j = record.energy_j, record.uncertainty_j
+    if energy_j is None:
+        return "Energy unknown, a meter that counts could not be read,"
+    said = show_energy(energy_j)
+    if unsure_j is not None and energy_j > 0:
+        share = significant(100 * unsure_j / energy_j, 2)
+        said += f" ± {show_energy(unsure_j, energy_j)} (k = 2, {share} %)"
+    return f"About {said}, estimated, not measured," if record.level == "M0" else said
+
+
+def _hardware(record: Metered) -> str:
+    names = [d.device for d in record.charged if d.kind == "gpu"]
+    several = [f"{names.count(n)} x {n}" for n in dict.fromkeys(names)]
+    return " + ".join(several) or f"CPU {record.machine.get('cpu', 'unknown')}"
+
+
+def _way(domains: Sequence[DomainEnergy]) -> str:
+    """How the domains of one kind were measured, with the longest tick of their counters."""
+    ways = dict.fromkeys(
+        "missing" if d.method == "missing" else
+        f"{_METHODS[d.method]} ({d.level}{'' if d.charged else ', not counted'})"
+        for d in domains
+    )  # fmt: skip
+    ticks = [d.counter_tick_s for d in domains if d.counter_tick_s and d.method == "counter"]
+    said = " and ".join(ways)
+    return f"{said}, ticks of {significant(1000 * max(ticks), 1)} ms" if ticks else said
+
+
+def _doubts(record: Metered, names: Mapping[str, str]) -> list[str]:
+    """Why the energy can't be relied on, with short names for the domains."""
+    said = []
+    for warn in record.warnings:
+        if not warn.rankable:
+            text = warn.message
+            for name, short in names.items():
+                text = text.replace(name, short)
+            said.append(f"{'Not rankable' if isinstance(record, Record) else 'Doubtful'}: {text}")
+    return said
+
+
+def _energies(record: Metered) -> list[str]:
+    """Energy by phase, and idle power, which is never taken off."""
+    parts: dict[str, float] = {}
+    for p in record.phases:
+        parts[p.name] = parts.get(p.name, 0.0) + sum(p.energy_j.values())
+    parts["other"] = parts.pop("other", 0.0)  # last: it lies between the others
+    total_j = record.energy_j
+    said = []
+    if total_j and len(record.phases) > 1:
+        split = [
+            f"{name} {show_energy(j, total_j)} ({_percent(j / total_j)})"
+            for name, j in parts.items()
+        ]
+        said.append(f"Energy by phase: {', '.join(split)}.")
+    idle = [
+        f"{significant(_counted_w(record, idle))} W {when} ({show_duration(idle.duration_s)})"
+        for when, idle in (("before", record.idle_before), ("after", record.idle_after))
+        if idle and idle.power_w
+    ]
+    if idle:
+        said.append(f"Idle power: {', '.join(idle)}; not subtracted.")
+    return said
+
+
+def _percent(share: float) -> str:
+    return "< 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
+
+
+def _counted_w(record: Metered, idle: Idle) -> float:
+    counted = {d.domain for d in record.charged}
+    return sum(w for domain, w in idle.power_w.items() if domain in counted)
+
+
+def _gaps(lines: Sequence[Line]) -> list[str]:
+    said = [
+        f"{line.name} from {start:.1f} to {stop:.1f} s"
+        for line in lines
+        for start, stop in line.gaps
+    ]
+    return [f"No reading: {', '.join(said)}."] if said else []
