@@ -241,7 +241,7 @@ def _find(names: Sequence[str]) -> tuple[list[Found], list[Refused]]:
         try:
             found.append(probes.find(name))
         except UsageError as error:
-            refused.append(Refused(name, error.message, error.hint, []))
+            refused.append(Refused(probes.shown(name), error.message, error.hint, []))
     return found, refused
 
 

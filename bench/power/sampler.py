@@ -14,7 +14,6 @@ import json
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -61,7 +60,7 @@ class ProbeThread(threading.Thread):
     """Starts one probe and then reads it until the sampler stops."""
 
     def __init__(self, sampler: Sampler, found: Found) -> None:
-        super().__init__(name=found.text, daemon=True)
+        super().__init__(name=found.shown, daemon=True)
         self.sampler = sampler
         self.found = found
         self.answered = threading.Event()
@@ -163,6 +162,7 @@ def start(sampler: Sampler, several: Sequence[Found], patience_s: float) -> None
     for thread in threads:
         if not thread.answered.wait(max(0.0, deadline_s - time.monotonic())):
             thread.refusal = Refusal(f"did not answer within {patience_s:.3g} s")
+    _refuse_doubles(threads)
     refusals = [
         {"probe": t.name, "reason": t.refusal.reason, "fix": t.refusal.fix,
          "kinds": t.kinds if t.refusal.kinds is None else t.refusal.kinds}
@@ -181,13 +181,24 @@ def start(sampler: Sampler, several: Sequence[Found], patience_s: float) -> None
         thread.go.set()
 
 
+def _refuse_doubles(threads: Sequence[ProbeThread]) -> None:
+    """Two domains of one name would become one: the later probe is refused."""
+    taken: set[str] = set()
+    for thread in (t for t in threads if t.refusal is None):
+        names = {d.name for d in thread.domains}
+        if both := sorted(names & taken):
+            text = f"another probe reads {', '.join(both)} too"
+            thread.refusal = Refusal(text, "two meters of a kind are told apart by name=…")
+        taken |= names
+
+
 def _failed(hook: threading.ExceptHookArgs) -> None:
     """A probe raised: refuse it when it was starting, mark the trace when it was reading."""
     text = f"failed: {hook.exc_type.__name__}: {hook.exc_value}"
     thread = hook.thread
-    if not isinstance(thread, ProbeThread):
-        sys.__excepthook__(hook.exc_type, hook.exc_value or hook.exc_type(), hook.exc_traceback)
-    elif thread.answered.is_set():
+    if not isinstance(thread, ProbeThread):  # the recorder: what is not recorded is not measured
+        os._exit(1)
+    if thread.answered.is_set():
         thread.reading_since_s = None
         thread.mark("probe-failed", text)
     else:
@@ -262,7 +273,8 @@ def main(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent's business; this process ends with it
     recorder = Recorder(log.Writer(f"{folder}/{log.NAME}"), live_fd)
-    facts = {"pid": os.getpid(), "rate_hz": rate_hz, "probes": [text for text, _ in several],
+    facts = {"pid": os.getpid(), "rate_hz": rate_hz,
+             "probes": [probes.shown(text) for text, _ in several],
              "started_ns": time.monotonic_ns(), "started_unix_ns": time.time_ns()}  # fmt: skip
     recorder.seen += [["head", log.VERSION, facts], _clock()]
     recorder.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.power import log, probes
 from bench.power.meter import Meter
 from bench.power.probes import Refusal, command, ipmitool
 from bench.power.probes._slow import Unread, quantities
@@ -22,9 +23,9 @@ Made = list[command.Probe | ipmitool.Probe]
 @pytest.fixture
 def made() -> Iterator[Made]:
     """Probes that are closed after the test."""
-    probes: Made = []
-    yield probes
-    for probe in probes:
+    several: Made = []
+    yield several
+    for probe in several:
         probe.close()
 
 
@@ -183,6 +184,40 @@ def test_arguments_are_not_kept_for_they_may_hold_a_password(made: Made) -> None
     assert "hunter2" not in repr(domain)
     assert domain.device == "what sh prints"
     assert "hunter2" not in refusal("sh -c 'exit 1' --password=hunter2").reason
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nvml", "nvml"),
+        ("replay:a b.log", "replay:a b.log"),
+        ("command:./watts", "command:./watts"),
+        ("command:every=2 curl -u me:hunter2 http://pdu", "command:every=2 curl …"),
+        ("prometheus:http://me:hunter2@host:9090?query=a", "prometheus:http://…@host:9090?query=a"),
+        ("./mine.py:https://me:hunter2@host/x", "./mine.py:https://…@host/x"),
+    ],
+)
+def test_a_probe_is_stored_without_what_may_be_a_password(text: str, shown: str) -> None:
+    assert probes.shown(text) == shown
+
+
+def test_no_password_gets_into_the_log(tmp_path: Path) -> None:
+    meter = Meter(tmp_path, probes=["command:sh -c 'echo 5' hunter2", "command:false hunter2"])
+    started = meter.start()
+    meter.stop()
+    assert [r.probe for r in started.refusals] == ["command:false …"]
+    assert b"hunter2" not in (tmp_path / log.NAME).read_bytes()
+    assert "hunter2" not in repr(started)
+
+
+def test_two_meters_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
+    alike = ["command:sh -c 'echo 5'", "command:echo 6", "command:name=psu2 echo 7"]
+    meter = Meter(tmp_path, probes=alike)
+    started = meter.start()
+    meter.stop()
+    assert [d.name for d in started.domains] == ["node:command", "node:psu2"]
+    (refused,) = started.refusals
+    assert refused.reason == "another probe reads node:command too"
 
 
 # --- kept running

@@ -9,6 +9,7 @@ sampler, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -111,6 +112,17 @@ class Found(NamedTuple):
     @property
     def argument(self) -> str:
         return self.text.partition(":")[2]
+
+    @property
+    def shown(self) -> str:
+        return shown(self.text)
+
+
+def shown(text: str) -> str:
+    """A probe as it may be stored: without logins in addresses and a program's arguments."""
+    text = re.sub(r"//[^/@\s]*@", "//…@", text)
+    program = re.match(r"command:(?:[a-z]+=\S+\s+)*\S+", text)
+    return f"{program[0]} …" if program and program[0] != text else text
 
 
 def names() -> list[str]:

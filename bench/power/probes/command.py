@@ -62,7 +62,7 @@ def words(text: str) -> list[str]:
 class Program:
     """A program that is run again and again, or kept running and read line by line.
 
-    One thread runs it; any may kill it.
+    One thread runs it; any may `kill` it, for good.
     """
 
     def __init__(self, command: list[str]) -> None:
@@ -70,6 +70,7 @@ class Program:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._rest = b""
+        self._over = False
         self._complaint = os.memfd_create("stderr")
 
     def output(self, timeout_s: float) -> tuple[str, int]:
@@ -128,6 +129,8 @@ class Program:
         except OSError as error:
             raise Unread(f"{self.name} can't be started: {error.strerror}") from None
         self._rest = b""
+        if self._over:  # killed while it was being started
+            _kill(self._process)
         return self._process
 
     def _how_it_ended(self, process: subprocess.Popen[bytes]) -> str:
@@ -139,18 +142,24 @@ class Program:
         return said[-1][:100] if said else "it said nothing"
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        self.kill()
+        _kill(process)
         process.wait()
         self._process = None
         if process.stdout is not None:
             process.stdout.close()
 
     def kill(self) -> None:
-        """Kill it, if it runs, with all that it started."""
+        self._over = True
         process = self._process
-        if process is not None and process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        if process is not None:
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill it, if it runs, with all that it started."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 _libc = ctypes.CDLL(None)
