@@ -12,7 +12,11 @@ import typer
 from bench.cli import app
 from tests.conftest import REPOSITORY
 
-PAGES = [p for p in REPOSITORY.rglob("*.md") if not {".venv", ".venv-speed"} & set(p.parts)]
+PAGES = [
+    p
+    for p in REPOSITORY.rglob("*.md")
+    if not p.relative_to(REPOSITORY).parts[0].startswith(".venv")
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
