@@ -27,7 +27,7 @@ VERSION = 2
 NAME = "trace.log"
 _MOST_WAITING = 64 << 20  # bytes kept in memory while the disk takes none
 _LENGTH = 8  # of a whole reading
-_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode(record: list[Any]) -> bytes:
@@ -62,7 +62,7 @@ class Writer:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.error: str | None = None
-        self.full = False  # the memory is full too: records were lost
+        self.full = False  # the memory is full too: readings were lost
         self._waiting = bytearray()
         self._fd: int | None = None
         try:
@@ -72,10 +72,10 @@ class Writer:
             self.error = f"{NAME}: {error.strerror}"
 
     def add(self, record: list[Any]) -> None:
-        if len(self._waiting) < _MOST_WAITING:
-            self._waiting += encode(record)
-        else:
+        if len(self._waiting) > _MOST_WAITING and record[0] == "r":
             self.full = True
+        else:
+            self._waiting += encode(record)
 
     def flush(self, sync: bool = False) -> None:
         if self._fd is None:

@@ -96,10 +96,10 @@ class Recorder(threading.Thread):
             self.writer.add(["mark", *mark])
 
     def _row(self, reading: Reading) -> list[Any]:
-        """The reading as it stands in the log, with Python's own numbers."""
+        """The reading as it stands in the log: Python's own numbers, and finite ones."""
         name, t_ns, *values, error = reading
-        numbers = [None if v is None or v != v else float(v) for v in values]
-        self._live.newest[name] = t_ns, numbers[0], numbers[1]
+        numbers = [None if v is None or v - v != 0 else float(v) for v in values]
+        self._live.take(name, (t_ns, numbers[0], numbers[1]))
         row = [self._indices[name], int(t_ns), *numbers, error]
         while row[-1] is None:
             row.pop()
@@ -110,16 +110,20 @@ class _Live:
     """The newest watts and the joules so far, by domain."""
 
     def __init__(self, fd: int) -> None:
-        self.newest: dict[str, _Point] = {}  # since it was published last
         self._fd = fd
         self._last: dict[str, _Point] = {}
+        self._newest: dict[str, _Point] = {}  # since it was published last
         self._power_w: dict[str, float] = {}
         self._energy_j: dict[str, float] = {}
 
+    def take(self, name: str, point: _Point) -> None:
+        self._last.setdefault(name, point)
+        self._newest[name] = point
+
     def publish(self) -> None:
-        for name, point in self.newest.items():
+        for name, point in self._newest.items():
             self._add(name, *point)
-        self.newest.clear()
+        self._newest.clear()
         newest_ns = max((last[0] for last in self._last.values()), default=0)
         os.pwrite(self._fd, log.encode(["live", newest_ns, self._power_w, self._energy_j]), 0)
 
@@ -127,7 +131,7 @@ class _Live:
         if power_w is None and energy_j is None:
             self._power_w.pop(name, None)
             return
-        last_ns, last_w, last_j = self._last.get(name, (t_ns, power_w, energy_j))
+        last_ns, last_w, last_j = self._last[name]
         span_s = (t_ns - last_ns) / 1e9
         if energy_j is not None and last_j is not None:
             if power_w is None and 0 < span_s < _SHORT_S:

@@ -77,7 +77,7 @@ def test_the_energy_of_a_window_is_the_injected_one(make_gpus: MakeGpus, tmp_pat
         SimulatedGpu(Constant(400)),
         SimulatedGpu(Square(100, 400, 0.73)),
         SimulatedGpu(Ramp(80, 700, 3.1), tick_s=0.02),
-        SimulatedGpu(Square(100, 400, 2.1), fields=False),
+        SimulatedGpu.of("v100", Square(100, 400, 2.1)),
     )
     meter = Meter(tmp_path, probes=["nvml"])
     started = meter.start()
@@ -102,9 +102,9 @@ def test_live_watts_and_joules(make_gpus: MakeGpus, tmp_path: Path) -> None:
     assert time.perf_counter() - before_s < 0.05
     meter.stop()
     assert live.power_w == {gpus.domain(0): pytest.approx(250)}
-    assert live.energy_j[gpus.domain(0)] == pytest.approx(300, rel=0.2)
     assert live.age_s is not None
-    assert live.age_s < 0.5
+    assert live.age_s < 0.9  # it is renewed twice a second
+    assert live.energy_j[gpus.domain(0)] == pytest.approx(250 * (1.2 - live.age_s), abs=50)
 
 
 # --- faults: each is seen, and none passes for a number
@@ -445,7 +445,7 @@ def test_an_unknown_probe_is_refused_with_near_names(tmp_path: Path) -> None:
 
 
 def test_the_sampler_costs_little(make_gpus: MakeGpus, tmp_path: Path) -> None:
-    """Eight boards at 10 Hz: the aim is 0.5 % of a core; a loaded test machine gets thrice that."""
+    """Eight boards at 10 Hz: the aim is 0.5 % of a core; a loaded machine's caches are cold."""
     make_gpus(*[SimulatedGpu(Square(100, 400, 0.73)) for _ in range(8)])
     meter = Meter(tmp_path, probes=["nvml"])
     meter.start()
@@ -454,7 +454,7 @@ def test_the_sampler_costs_little(make_gpus: MakeGpus, tmp_path: Path) -> None:
     before_s, began_s = cpu_s(pid), time.monotonic()
     time.sleep(4.0)
     spent_s = cpu_s(pid) - before_s
-    assert spent_s / (time.monotonic() - began_s) < 0.015
+    assert spent_s / (time.monotonic() - began_s) < 0.0085
     meter.stop()
 
 
