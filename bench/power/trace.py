@@ -141,6 +141,7 @@ class Trace:
         """Reasons to doubt the energy of the window, with their numbers."""
         measured = self._measured(start_ns, stop_ns, charged, expected)
         found = [w for energy, warns in measured if energy.charged for w in warns]
+        found += _node_warnings([energy for energy, _ in measured])
         return found + self._general_warnings(start_ns, stop_ns)
 
     def phase_energy_j(self, start_ns: int, stop_ns: int) -> dict[str, float]:
@@ -264,6 +265,28 @@ def _unseen(name: str) -> tuple[DomainEnergy, list[Warn]]:
         energy_j=None, uncertainty_j=None, reason=reason,
     )  # fmt: skip
     return energy, [Warn(id="missing", message=f"{name}: {reason}", rankable=False)]
+
+
+def _node_warnings(energies: list[DomainEnergy]) -> list[Warn]:
+    """A node meter reads all that its parts do; several may be one and the same."""
+    from bench.record import Warn
+
+    read = [e for e in energies if e.energy_j is not None and e.level != "M0"]
+    nodes = [e for e in read if e.kind == "node" and e.charged]
+    parts = [e for e in read if e.kind != "node"]
+    names = ", ".join(e.domain for e in nodes)
+    node_j, parts_j = (sum(e.energy_j or 0.0 for e in some) for some in (nodes, parts))
+    unsure_j = sum(e.expanded_j or 0.0 for e in (*nodes, *parts))
+    found = []
+    if nodes and parts_j - node_j > unsure_j:
+        text = (
+            f"{names}: {node_j:.4g} J is less than its parts, {parts_j:.4g} J: it leaves some out"
+        )
+        found.append(Warn(id="node-omits", message=text, rankable=False))
+    if len(nodes) > 1:
+        text = f"{names} are added up, as the supplies of one machine; two meters of one are not"
+        found.append(Warn(id="several-nodes", message=text))
+    return found
 
 
 def _clock_warnings(clocks: list[tuple[int, int, int]]) -> list[Warn]:
