@@ -298,6 +298,16 @@ def test_no_program_outlives_a_sampler_that_is_killed(tmp_path: Path) -> None:
     meter.stop()
 
 
+def test_what_is_not_understood_is_raised_where_it_is_seen(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampler marks a probe that raises; a thread that dies would be a silence."""
+    probe = working(made, "every=0.01 echo 5")
+    monkeypatch.setattr(probe, "ask", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        take(probe, 1000)
+
+
 # --- ipmitool
 
 

@@ -146,6 +146,7 @@ class SlowMeter:
         self._closing = threading.Event()
         self._took_s = 0.0
         self._opened = False
+        self._broken: Exception | None = None
 
     def open(self, what: str) -> None:
         """Look at what follows the options; Unread when it can't be used."""
@@ -192,6 +193,8 @@ class SlowMeter:
         return [Domain(asked.domain, asked.kind, self.about, "M2", asked.gain, uuid, facts=facts)]
 
     def read(self) -> list[Reading]:
+        if self._broken is not None:
+            raise self._broken
         return [self._said.popleft() for _ in range(len(self._said))]
 
     def close(self) -> None:
@@ -210,6 +213,9 @@ class SlowMeter:
                 self._keep(self.ask())
             except Unread as error:
                 self._keep(Reading(self.options.domain, time.monotonic_ns(), error=error.reason))
+            except Exception as error:  # not understood: `read` raises it where it is seen
+                self._broken = error
+                return
             due_s = max(due_s + self.pause_s(), time.monotonic())
 
     def _keep(self, reading: Reading | None) -> None:

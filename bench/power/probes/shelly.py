@@ -50,6 +50,9 @@ class Probe(SlowMeter):
             )
         return self.reading(t_ns, **quantities_of(answer.json(self.server)))
 
+    def facts(self) -> dict[str, Any]:
+        return {"counter_period_s": 60.0}  # how long its counter may stand
+
     def _get(self, authorization: str | None) -> Answer:
         query = {"id": str(self.options.id)}
         return get(self.server, _PATH, query, self.options.timeout_s, authorization)
