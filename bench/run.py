@@ -262,15 +262,18 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
     )  # fmt: skip
 
 
+_ONLY_SHOWN = ("carbon", "doctor", "watch", "naming")  # files of power/ that change no number
+
+
 def code_sha256(others: Iterable[Path] = ()) -> str:
     """SHA-256 over what can change a number: metering, learning, recipes, and the `others`; not
-    grid factors and the doctor, which only show."""
+    what only shows."""
     package = Path(__file__).parent
     alone = ("run", "program", "workfolder", "measure", "child", "account", "metrics")
     files = [package / f"{name}.py" for name in alone]
     for side in ("power", "learn", "recipes"):
         found = [p for p in (package / side).rglob("*.*") if p.suffix in (".py", ".toml")]
-        files += [p for p in found if p.stem not in ("carbon", "doctor")]
+        files += [p for p in found if p.stem not in _ONLY_SHOWN]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.options import RUNS, Json, Out, Results, console, find, recover
+from bench.cli.options import RUNS, Json, Out, Probes, Rate, Results, console, find, recover
+from bench.errors import UsageError
+from bench.units import parse_budget
 
 app = typer.Typer(help="Look at power.", no_args_is_help=True)
 
@@ -26,6 +29,33 @@ def doctor(as_json: Json = False) -> None:
         console().print(showing.doctor(report))
     if not as_json and not any(r.works and r.measures for r in report):
         print("no power meter works here: runs are estimates (M0), in tables of their own")
+
+
+@app.command()
+def watch(
+    probe: Probes = None,
+    rate: Rate = 10.0,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="End by itself: 10s, 5min.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line a second.")] = False,
+) -> None:
+    """Show watts live, by domain."""
+    from bench.power import watch as watching
+    from bench.run import with_found
+
+    for_s = _seconds(for_) if for_ else None
+    view: watching.View = watching.JsonLines() if as_json else watching.Plain()
+    if not as_json and sys.stdout.isatty():
+        view = watching.Screen()
+    watching.watch(view, with_found(probe or []), rate, for_s)
+
+
+def _seconds(text: str) -> float:
+    duration_s = parse_budget(text).duration_s
+    if duration_s is None:
+        raise UsageError(f"'{text}' is not a time", "10s, 5min, 2h")
+    return duration_s
 
 
 @app.command()

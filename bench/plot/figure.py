@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench import account
 from bench.errors import BenchError
+from bench.power.naming import short_names
 from bench.record import DomainEnergy, Idle, Measurement, Metered, Record
 from bench.units import NS_PER_S, show_duration, show_energy, significant
 
@@ -141,7 +142,7 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
         raise BenchError(f"the trace of {folder} holds no readings")
     window = account.window_of(account.read_events(folder / "events.jsonl"), trace)
     view = _View(trace, window.start_ns)
-    names = dict(_named(trace.domains))
+    names = short_names(trace.domains)
     lines = [view.line(d, names[d.name], record, points) for d in trace.domains]
     flags, flagged = view.flags()
     return Figure(
@@ -205,7 +206,7 @@ class _View:
 
     def flags(self) -> tuple[list[Flag], list[str]]:
         """Where the trace is marked, and what each number means."""
-        names = dict(_named(self._trace.domains))
+        names = short_names(self._trace.domains)
         kinds: dict[str, list[Mark]] = {}
         for mark in self._trace.marks:
             kinds.setdefault(re.sub(r"[0-9.]+", "#", mark.message), []).append(mark)
@@ -252,19 +253,6 @@ def slope(t_s: Floats, energy_j: Floats, step_s: float) -> tuple[Floats, Floats]
     near = np.clip(np.searchsorted(t_s, middle_s), 1, len(t_s) - 1)
     good = (t_s[near] - t_s[near - 1] <= max(_GAP_S, _GAP_PERIODS * step_s)) & (power_w >= 0)
     return middle_s[good], power_w[good]
-
-
-def _named(domains: Sequence[Domain]) -> Iterator[tuple[str, str]]:
-    """Each domain's name, and a short one: GPU 0, CPU package-0, DRAM (estimate)."""
-    gpus = [d.name for d in domains if d.kind == "gpu"]
-    for d in domains:
-        kind, part = d.kind.upper(), d.name.partition(":")[2]
-        if d.level == "M0":
-            yield d.name, f"{kind} (estimate)"
-        elif d.kind == "gpu":
-            yield d.name, f"GPU {gpus.index(d.name)}" if len(gpus) > 1 else "GPU"
-        else:
-            yield d.name, f"{kind} {part}".strip() if d.kind != "node" else f"Node {part}".strip()
 
 
 def _phases(record: Metered) -> list[Span]:
