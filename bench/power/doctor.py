@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.power.meter import Meter
+from bench import registry
+from bench.errors import BenchError
+from bench.power import machine, probes
+from bench.power.meter import Meter, Started
+
+if TYPE_CHECKING:
+    from bench.power.probes import Domain
+    from bench.power.trace import Trace
+
+LOOK_HZ = 100.0  # the fastest that there is: shows what is reached
+_SETTLE_S, _LOOK_S = 0.6, 1.0  # past the first burst
+_KINDS = ("gpu", "cpu", "dram")
+
+
+@dataclass(frozen=True)
+class Reads:
+    """A domain, as it was read while the doctor looked."""
+
+    domain: str
+    kind: str
+    device: str
+    level: str
+    gain: float  # relative expanded uncertainty (k = 2) of the meter itself
+    rate_hz: float | None = None  # readings that came in a second, when 100 were asked for
+    tick_s: float | None = None  # between two steps of its energy counter
+    power_w: float | None = None
+    calibration: dict[str, Any] | None = None
+    not_read: str | None = None  # why there was no reading
 
 
 @dataclass(frozen=True)
@@ -20,27 +49,157 @@ class Status:
     measures: bool  # False: it only estimates
     what: str  # the domains it reads, with the level of each
     reason: str | None  # why it does not work
-    fix: str | None  # the command that mends it
+    fix: str | None  # the command that mends it, or that asks for it
+    asked: bool = True  # False: it was not tried, since it has to be asked for
+    reads: list[Reads] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def report(probes: Sequence[str] | None = None, timeout_s: float = 15.0) -> list[Status]:
-    """Try every probe (or those named) in a sampler, and say of each what came of it.
+@dataclass(frozen=True)
+class Report:
+    """All that decides what a run is metered with."""
 
-    It takes no longer than `timeout_s`, whatever a driver does.
+    meters: list[Status]  # those that measure first
+    uncovered: dict[str, str]  # kind that nothing measures -> why
+    gpus: list[dict[str, str]] | None  # that a child started from here sees: uuid, name
+    gpus_unknown: str | None  # why that can't be told
+    machine: dict[str, Any]  # cpu, processors, virtual, container, ...
+    notes: list[str]  # what the surroundings hide
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def measures(self) -> bool:
+        return any(m.works and m.measures for m in self.meters)
+
+
+def examine(
+    asked: Sequence[str] | None = None,
+    *,
+    timeout_s: float = 15.0,
+    look_s: float = _LOOK_S,
+    environ: Mapping[str, str] = os.environ,
+) -> Report:
+    """Try every probe (or those asked for) in a sampler, and say what came of it.
+
+    Starting takes no longer than `timeout_s`, whatever a driver does; what works is then looked at
+    for `look_s` as fast as there is.
     """
     with tempfile.TemporaryDirectory(prefix="bench-doctor-") as folder:
-        meter = Meter(Path(folder), probes=probes)
+        meter = Meter(Path(folder), rate_hz=LOOK_HZ, probes=asked)
         started = meter.start(timeout_s)
-        meter.stop()
+        measured = any(d.level != "M0" for d in started.domains)
+        if measured and look_s:
+            time.sleep(_SETTLE_S)
+        start_ns = time.monotonic_ns()
+        if measured:
+            time.sleep(look_s)
+        stop_ns = time.monotonic_ns()
+        trace = meter.stop()
+    meters = _statuses(started, trace, start_ns, stop_ns)
+    if asked is None:
+        meters += [_at_hand(name) for name in sorted(probes.NEEDS_ARGUMENT)]
+    gpus, unknown = _visible(environ)
+    facts = machine.facts()
+    return Report(meters, _uncovered(started), gpus, unknown, facts, _notes(facts, started))
+
+
+def report(asked: Sequence[str] | None = None, timeout_s: float = 15.0) -> list[Status]:
+    """The probes alone, without a look at what they read."""
+    return examine(asked, timeout_s=timeout_s, look_s=0.0).meters
+
+
+def _statuses(started: Started, trace: Trace, start_ns: int, stop_ns: int) -> list[Status]:
     found = [Status(r.probe, False, False, "", r.reason, r.fix) for r in started.refusals]
     for probe, domains in started.by_probe.items():
         what = ", ".join(f"{d.device} ({d.name}, {d.level})" for d in domains)
-        if domains:
-            measures = any(d.level != "M0" for d in domains)
-            found.append(Status(probe, True, measures, what, None, None))
-        else:
-            found.append(Status(probe, True, False, "stands back: a meter covers it", None, None))
+        what = what or "stands back: a meter covers it"
+        measures = any(d.level != "M0" for d in domains)
+        reads = [_reads(d, trace, start_ns, stop_ns) for d in domains]
+        found.append(Status(probe, True, measures, what, None, None, reads=reads))
     return sorted(found, key=lambda s: (not s.measures, not s.works, s.name))
+
+
+def _reads(domain: Domain, trace: Trace, start_ns: int, stop_ns: int) -> Reads:
+    about = Reads(
+        domain.name, domain.kind, domain.device, domain.level, domain.gain,
+        calibration=domain.facts.get("calibration"),
+    )  # fmt: skip
+    if stop_ns - start_ns < 1e8 or domain.level == "M0":
+        return about
+    energy = next(e for e in trace.energy(start_ns, stop_ns) if e.domain == domain.name)
+    span_s = (stop_ns - start_ns) / 1e9
+    t_ns = trace.series[domain.name].t_ns
+    count = int(((t_ns >= start_ns) & (t_ns <= stop_ns)).sum())
+    return Reads(
+        **{
+            **asdict(about),
+            "rate_hz": round(count / span_s, 1),
+            "tick_s": energy.counter_tick_s,
+            "power_w": None if energy.energy_j is None else energy.energy_j / span_s,
+            "not_read": energy.reason if energy.energy_j is None else None,
+        }
+    )
+
+
+def _at_hand(name: str) -> Status:
+    """A probe that is not tried unless it is asked for, and how that is typed."""
+    found = probes.find(name)
+    probe = registry.open_module(found.module).Probe
+    text = "not tried unless it is asked for"
+    return Status(name, False, True, probe.about, text, f"--probe '{probe.usage}'", asked=False)
+
+
+def _uncovered(started: Started) -> dict[str, str]:
+    """Kind -> why nothing measures it; a node meter covers all."""
+    measured = {d.kind for d in started.domains if d.level != "M0"}
+    if "node" in measured:
+        return {}
+    reasons = {k: r.reason for r in reversed(started.refusals) for k in r.kinds}
+    no_zone = "no meter here reads it apart"
+    return {k: reasons.get(k, no_zone) for k in _KINDS if k not in measured and _is_here(k)}
+
+
+def _is_here(kind: str) -> bool:
+    """Whether there is such a thing: a machine without a GPU lacks no GPU's meter."""
+    if kind != "gpu":
+        return True
+    try:
+        return bool(machine.gpus())
+    except BenchError:
+        return True
+
+
+def _visible(environ: Mapping[str, str]) -> tuple[list[dict[str, str]] | None, str | None]:
+    """The GPUs that a child sees, or None and why that can't be told."""
+    try:
+        names = {g.uuid: g.name for g in machine.gpus()}
+        return [{"uuid": u, "name": names[u]} for u in machine.visible_gpus(environ)], None
+    except BenchError as error:
+        return None, error.message
+
+
+def _notes(facts: dict[str, Any], started: Started) -> list[str]:
+    """What a virtual machine or a container hides from meters."""
+    kinds = {d.kind for d in started.domains if d.level != "M0"}
+    virtual, container = facts.get("virtual"), facts.get("container")
+    found = []
+    if virtual and "cpu" not in kinds:
+        found.append(
+            f"a virtual machine ({virtual}): its processor's counters are the host's; a meter of "
+            "the host or the wall can stand in: --probe command:… or prometheus:…"
+        )
+    if container and "gpu" in kinds:
+        found.append(
+            f"a container ({container}): other processes on a GPU may be hidden from it; "
+            "docker run --pid=host … shows them"
+        )
+    if container and "cpu" not in kinds and not virtual:
+        found.append(
+            f"a container ({container}): RAPL is masked in it; docker run "
+            "-v /sys/devices/virtual/powercap:/powercap:ro -e BENCH_POWERCAP_ROOT=/powercap …"
+        )
+    return found

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 class Probe:
+    usage = "replay:trace.parquet"
+    about = "a recorded trace, as if it were live"
     kinds = ("gpu", "cpu", "dram", "node")
 
     def __init__(self, tree: Tree, argument: str = "") -> None:
