@@ -55,6 +55,12 @@ def test_packages_and_memory_count_once(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_amds_package_and_core_count_once(tmp_path: Path) -> None:
+    zones: dict[str, Curve] = {"package-0": Constant(100), "package-0/core": Constant(60)}
+    rapl = SimulatedRapl(tmp_path / "powercap", zones)
+    assert [d.name for d in working(rapl.root).domains()] == ["cpu:package-0"]
+
+
 def test_mirrored_packages_count_once(tmp_path: Path) -> None:
     with SimulatedRapl(
         tmp_path / "powercap",
@@ -421,3 +427,33 @@ def test_a_metered_tree_gives_the_injected_energy_across_wraps(
     )
     assert (package.method, package.level) == ("counter", "M1")
     assert trace.warnings(start_ns, stop_ns) == []
+
+
+def test_zones_that_go_away_while_they_are_metered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One stays, one is away for half a second, one is gone for good: no number is wrong."""
+    zones: dict[str, Curve] = {f"package-{i}": Constant(50 * (i + 1)) for i in range(3)}
+    with SimulatedRapl(tmp_path / "powercap", zones) as rapl:
+        monkeypatch.setenv("BENCH_POWERCAP_ROOT", str(rapl.root))
+        meter = Meter(tmp_path, probes=["rapl"])
+        meter.start()
+        start_ns = meter.edge(lead_s=0.25)
+        time.sleep(0.8)
+        for zone in ("package-1", "package-2"):
+            rapl.paths[zone].rename(tmp_path / zone)
+        time.sleep(0.5)
+        (tmp_path / "package-1").rename(rapl.paths["package-1"])
+        time.sleep(1.2)
+        stop_ns = meter.edge()
+        trace = meter.stop()
+    stayed, came_back, gone = trace.energy(start_ns, stop_ns)
+    for energy, zone in ((stayed, "package-0"), (came_back, "package-1")):
+        wanted = rapl.energy_j(zone, start_ns, stop_ns)
+        assert energy.energy_j == pytest.approx(wanted, rel=0.02)
+    assert (gone.energy_j, gone.method) == (None, "missing")
+    assert gone.reason is not None
+    assert "No such file" in gone.reason
+    warnings = {w.id: w for w in trace.warnings(start_ns, stop_ns)}
+    assert "package-1" in warnings["unreadable"].message
+    assert not warnings["missing"].rankable
