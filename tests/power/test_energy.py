@@ -122,7 +122,7 @@ def test_a_tick_before_a_burst_is_found_by_counting_back() -> None:
     assert energy.energy_j is not None
     assert energy.uncertainty_j is not None
     edges_j = math.sqrt(energy.uncertainty_j**2 - (0.1 * energy.energy_j) ** 2)
-    assert abs(energy.energy_j - truth(curve, start, stop)) <= edges_j < 400 * 0.01
+    assert abs(energy.energy_j - truth(curve, start, stop)) <= edges_j < 400 * 0.025
 
 
 def test_without_a_counter_power_is_integrated() -> None:
