@@ -6,15 +6,16 @@ import contextlib
 import math
 import os
 import platform
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
-    from bench.power.probes.nvml import Gpu
+    from bench.power.gpus import Gpu
 
 _SOFTWARE = (
     "torch", "transformers", "tokenizers", "datasets", "safetensors", "numpy", "nvidia-ml-py",
@@ -33,8 +34,16 @@ def facts() -> dict[str, Any]:
         "architecture": platform.machine(),
         "virtual": _virtual(),
         "container": _container(),
-        "gpus": [{"uuid": g.uuid, "name": g.name, **g.facts} for g in gpus()],
+        **_gpu_facts(),
     }
+
+
+def _gpu_facts() -> dict[str, Any]:
+    """`gpus`, each with what describes it; where they can't be told, None and why."""
+    try:
+        return {"gpus": [{"uuid": g.uuid, "name": g.name, **g.facts} for g in gpus()]}
+    except BenchError as error:
+        return {"gpus": None, "gpus_unknown": error.message}
 
 
 def software() -> dict[str, str]:
@@ -57,10 +66,13 @@ def hardware_class(visible: Sequence[str]) -> str:
 
 
 def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs that can be seen here, in the order of their PCI addresses."""
-    from bench.power.probes import nvml
+    """The NVIDIA GPUs that can be seen here, in the order of their PCI addresses.
 
-    return nvml.gpus()
+    BenchError when the driver does not answer.
+    """
+    from bench.power.gpus import listed
+
+    return listed()
 
 
 # --- processors and memory
@@ -139,39 +151,93 @@ def _read(path: str) -> str:
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
     """UUIDs of the GPUs that a CUDA program with this environment can see, in its order.
 
-    As CUDA reads `CUDA_VISIBLE_DEVICES`: ordinals, or UUIDs that may be cut short; the first entry
-    that is no device ends the list; an empty one means none. UsageError where it can't be told.
+    As CUDA reads `CUDA_VISIBLE_DEVICES`: ordinals, or UUIDs of GPUs or of MIG devices, which may be
+    cut short; the first entry that is no device ends the list; an empty one means none. A MIG
+    device stands for its board, which is what can be metered. UsageError where it can't be told
+    which are meant. `ROCR_VISIBLE_DEVICES` and `HIP_VISIBLE_DEVICES` say nothing about NVIDIA GPUs.
     """
-    found = gpus()
     text = environ.get("CUDA_VISIBLE_DEVICES")
+    if text is not None and not text.strip():
+        return []  # whatever the driver does
+    found = gpus()
     if text is None or not found:
         return [g.uuid for g in found]
-    visible: list[str] = []
-    for entry in text.split(","):
-        uuid = _device(entry.strip(), found, environ)
-        if uuid is None:
+    named: list[_Named] = []
+    for entry in map(str.strip, text.split(",")):
+        device = _device(entry, text, found, environ)
+        if device is None:
             break
-        if uuid in visible and not entry.strip().startswith("MIG-"):
-            raise _unclear(text, f"{entry.strip()} names a GPU twice")
-        visible.append(uuid)
-    return list(dict.fromkeys(visible))
+        if device in named:
+            raise _unclear(text, f"{entry} names a device twice")
+        if named and device.form != named[0].form:
+            raise _unclear(text, "it mixes forms, and CUDA then takes some of them")
+        named.append(device)
+    return list(dict.fromkeys(d.board for d in named))
 
 
-def _device(entry: str, found: list[Gpu], environ: Mapping[str, str]) -> str | None:
-    """The UUID of the board that one entry names; None if it names none."""
-    if entry.startswith("MIG-"):
-        return next((g.uuid for g in found if entry in g.mig or g.uuid in entry), None)
-    if entry.startswith("GPU-"):
-        matches = [g.uuid for g in found if g.uuid.startswith(entry)]
-        if len(matches) > 1:
-            raise _unclear(entry, f"{len(matches)} GPUs have a UUID that begins so")
-        return matches[0] if matches else None
-    if not entry.isdigit() or int(entry) >= len(found):
-        return None
+class _Named(NamedTuple):
+    """A device that an entry names."""
+
+    form: str  # ordinal, GPU-, MIG-
+    uuid: str
+    board: str  # the UUID of its board
+
+
+def _device(
+    entry: str, text: str, found: Sequence[Gpu], environ: Mapping[str, str]
+) -> _Named | None:
+    """What one entry names; None if it is no device."""
+    form = entry[:4].upper()
+    if form in ("GPU-", "MIG-"):
+        return _by_uuid(
+            entry, text, form, _gpu_names(found) if form == "GPU-" else _mig_names(found)
+        )
+    if re.fullmatch(r"0|[1-9][0-9]*", entry):
+        return _by_ordinal(int(entry), text, found, environ)
+    if re.match(r"[+-]?[0-9]", entry) and not re.fullmatch(r"-[1-9][0-9]*", entry):
+        raise _unclear(text, f"{entry} is no plain number")
+    return None
+
+
+def _by_ordinal(
+    ordinal: int, text: str, found: Sequence[Gpu], environ: Mapping[str, str]
+) -> _Named | None:
     by_address = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if any(g.facts.get("unopened") for g in found):
+        raise _unclear(text, "some GPUs can't be opened, and it is open whether CUDA counts them")
+    if ordinal >= len(found):
+        return None
+    if len(found) > 1 and any(g.facts.get("mig_mode") for g in found):
+        raise _unclear(text, "CUDA numbers GPUs and MIG devices by rules of its own")
     if not by_address and len({g.name for g in found}) > 1:
-        raise _unclear(entry, "the GPUs differ, and CUDA then numbers them by speed")
-    return found[int(entry)].uuid
+        raise _unclear(text, "the GPUs differ, and CUDA then numbers them by speed")
+    return _Named("ordinal", found[ordinal].uuid, found[ordinal].uuid)
+
+
+def _gpu_names(found: Sequence[Gpu]) -> dict[str, tuple[str, str]]:
+    """Name -> (UUID of the device, UUID of its board)."""
+    return {g.uuid: (g.uuid, g.uuid) for g in found}
+
+
+def _mig_names(found: Sequence[Gpu]) -> dict[str, tuple[str, str]]:
+    """The same for MIG devices, each by its UUID and as drivers before 470 name it."""
+    names = {m.uuid: (m.uuid, g.uuid) for g in found for m in g.mig}
+    for g in found:
+        for m in g.mig:
+            old = f"MIG-{g.uuid}/{m.gpu_instance}/{m.compute_instance}"
+            names[old] = (m.uuid, g.uuid)
+    return names
+
+
+def _by_uuid(entry: str, text: str, form: str, names: dict[str, tuple[str, str]]) -> _Named | None:
+    if entry in names:
+        return _Named(form, *names[entry])
+    matches = {device for name, device in names.items() if name.startswith(entry)}
+    if len(matches) > 1 or (matches and entry == form):
+        raise _unclear(text, f"{len(matches)} device(s) have a UUID that begins with {entry}")
+    if not matches and any(name.lower().startswith(entry.lower()) for name in names):
+        raise _unclear(text, f"{entry} is a UUID only if upper and lower case are the same")
+    return _Named(form, *matches.pop()) if matches else None
 
 
 def _unclear(text: str, why: str) -> UsageError:

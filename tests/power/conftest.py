@@ -23,7 +23,8 @@ def make_gpus(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Makes simulated boards that every process started from now on sees."""
 
     def make(*gpus: SimulatedGpu, **options: Any) -> SimulatedGpus:
-        simulated = SimulatedGpus(tmp_path / "nvml.conf", nvml_library, gpus, **options)
+        library = options.pop("library", nvml_library)
+        simulated = SimulatedGpus(tmp_path / "nvml.conf", library, gpus, **options)
         for name, value in simulated.environment().items():
             monkeypatch.setenv(name, value)
         return simulated

@@ -23,12 +23,14 @@
  *   I start J                    what the counter read at `boot`
  *   I fields 0|1                 whether fields 185, 186 and 191 exist
  *
- *   I name TEXT | I uuid TEXT | I pci TEXT | I arch N | I memory BYTES
+ *   I name TEXT | I uuid TEXT | I pci TEXT | I chip PCI_DEVICE_ID | I arch N | I memory BYTES
+ *   I slices N                   the MIG devices that it can be divided into
+ *   I virtual N | I display 0|1  NVML's virtualisation mode; whether a display is on
  *   I limit ENFORCED [DEFAULT LEAST MOST]                             W
  *   I clocks SM MEMORY MOST_SM MOST_MEMORY                            MHz
  *   I temperature C | I utilisation GPU MEMORY | I reasons MASK
  *   I ecc -1|0|1 | I persistence -1|0|1 | I mig -1|0|1                -1: not supported
- *   I part UUID GI CI            a MIG device on it
+ *   I part UUID GI CI [SLICES]   a MIG device on it
  *   I process PID FROM TO        a compute process between two times
  *   I present FROM TO            enumerated by an nvmlInit in this time alone; lost outside it
  *
@@ -36,11 +38,12 @@
  *       code      calls answer VALUE
  *       once      one call answers VALUE, once in each process
  *       slow      calls take VALUE seconds
- *       hang      calls take for ever
+ *       hang      calls take until TO
  *       power     power alone answers VALUE (a code)
  *       energy    the counter alone answers VALUE (a code)
  *       nofield   field VALUE is not supported
- *       stuck     field VALUE reads 0
+ *       stuck     field VALUE reads 0 (VALUE 0: the functions PowerUsage and TotalEnergyConsumption)
+ *       strange   the value of field VALUE has a type that NVML's header does not know
  *       zero      power reads 0
  *       frozen    the counter stands still
  *       back      the counter starts again from 0 at FROM
@@ -48,7 +51,7 @@
  *       reload    calls answer 1 (uninitialised); the counter starts again from 0 at TO
  *       gain      power reads VALUE times what it would, the counter does not
  *       crowd     the list of processes says that it needs less room than it does
- *       limit, clock, temperature, reasons, mig    have this VALUE meanwhile
+ *       limit, clock, application, temperature, reasons, mig    have this VALUE meanwhile
  *
  * A symbol is left out by renaming it: cc -DnvmlDeviceGetFieldValues=absent …
  */
@@ -81,7 +84,7 @@ struct Device {
     double limit[4], clocks[4], temperature, utilisation[2], present[2];
     unsigned long long memory, reasons;
     int fields, counter, arch, ecc, persistence, mig, faults, processes, parts;
-    unsigned gi, ci;
+    unsigned gi, ci, chip, slices, virtual, display;
     Fault fault[MOST_FAULTS];
     Process process[MOST_PROCESSES];
     Device *part[MOST_PARTS], *parent;
@@ -251,12 +254,16 @@ static void set(Device *d, const char *key, const char *rest) {
     Fault f = {"", "", 0, 0, 0, 0};
     Process p = {0, 0, 0};
     char uuid[96];
-    unsigned gi, ci;
+    unsigned gi, ci, slices = 1;
 #define IS(text) (!strcmp(key, text))
     if IS("name") snprintf(d->name, sizeof d->name, "%s", rest);
     else if IS("uuid") snprintf(d->uuid, sizeof d->uuid, "%s", rest);
     else if IS("pci") snprintf(d->pci, sizeof d->pci, "%s", rest);
     else if IS("arch") d->arch = atoi(rest);
+    else if IS("chip") d->chip = (unsigned)strtoul(rest, NULL, 16);
+    else if IS("slices") d->slices = (unsigned)atoi(rest);
+    else if IS("virtual") d->virtual = (unsigned)atoi(rest);
+    else if IS("display") d->display = (unsigned)atoi(rest);
     else if IS("memory") d->memory = strtoull(rest, NULL, 10);
     else if IS("refresh") sscanf(rest, "%lf %lf", &d->refresh, &d->refresh_phase);
     else if IS("window") d->window = atof(rest);
@@ -279,9 +286,9 @@ static void set(Device *d, const char *key, const char *rest) {
     else if IS("mig") d->mig = atoi(rest);
     else if IS("present") sscanf(rest, "%lf %lf", d->present, d->present + 1);
     else if IS("part") {
-        if (d->parts < MOST_PARTS && sscanf(rest, "%95s %u %u", uuid, &gi, &ci) == 3) {
+        if (d->parts < MOST_PARTS && sscanf(rest, "%95s %u %u %u", uuid, &gi, &ci, &slices) >= 3) {
             Device *part = d->part[d->parts++] = calloc(1, sizeof *part);
-            part->parent = d, part->gi = gi, part->ci = ci, part->period = 1;
+            *part = (Device){.parent = d, .gi = gi, .ci = ci, .slices = slices, .period = 1};
             snprintf(part->uuid, sizeof part->uuid, "%s", uuid);
         }
     } else if IS("process") {
@@ -310,7 +317,7 @@ static void load(void) {
                       .limit = {700, 700, 200, 700}, .clocks = {1410, 2619, 1980, 2619},
                       .temperature = 55, .utilisation = {50, 25}, .present = {-1e18, 1e18},
                       .memory = 85520809984ULL, .fields = 1, .counter = 1, .arch = 9, .ecc = 1,
-                      .persistence = 1};
+                      .persistence = 1, .chip = 0x2330, .slices = 7};
         snprintf(d->name, sizeof d->name, "Simulated GPU");
         snprintf(d->uuid, sizeof d->uuid, "GPU-00000000-0000-0000-0000-%012u", i);
         snprintf(d->pci, sizeof d->pci, "00000000:%02X:00.0", i + 1);
@@ -339,7 +346,7 @@ static int enter(Device *d, const char *function) {
     Device *board = d->parent ? d->parent : d;
     Fault *f;
     if (!shown) return UNINITIALISED;
-    while (fault_of(board, "hang", function, -1, now())) pause();
+    while (fault_of(board, "hang", function, -1, now())) usleep(10000);
     if ((f = fault_of(board, "slow", function, -1, now()))) {
         struct timespec t = {(time_t)f->value, (long)(fmod(f->value, 1) * 1e9)};
         nanosleep(&t, NULL);
@@ -458,7 +465,7 @@ typedef struct {
 } PciInfo;
 int nvmlDeviceGetPciInfo_v3(Device *d, PciInfo *out) {
     BOARD(d);
-    *out = (PciInfo){.id = 0x233010de, .subsystem = 0x16c110de};
+    *out = (PciInfo){.id = d->chip << 16 | 0x10de, .subsystem = 0x16c110de};
     sscanf(d->pci, "%x:%x:%x", &out->domain, &out->bus, &out->device);
     snprintf(out->bus_id, sizeof out->bus_id, "%s", d->pci);
     snprintf(out->legacy, sizeof out->legacy, "%04X:%02X:%02X.0", out->domain & 0xffff,
@@ -480,7 +487,26 @@ int nvmlDeviceIsMigDeviceHandle(Device *d, unsigned *out) {
 }
 int nvmlDeviceGetMaxMigDeviceCount(Device *d, unsigned *out) {
     BOARD(d);
-    *out = d->mig > 0 ? 7 : 0;
+    *out = d->mig > 0 ? d->slices : 0;
+    return SUCCESS;
+}
+typedef struct { unsigned multiprocessors, engines[5], gpu_slices, compute_slices;
+                 unsigned long long memory_mb; } Attributes;
+int nvmlDeviceGetAttributes_v2(Device *d, Attributes *out) {
+    ENTER(d);
+    if (!d->parent) return NOT_SUPPORTED;
+    *out = (Attributes){.multiprocessors = 16 * d->slices, .gpu_slices = d->slices,
+                        .compute_slices = d->slices, .memory_mb = 9728 * d->slices};
+    return SUCCESS;
+}
+int nvmlDeviceGetVirtualizationMode(Device *d, unsigned *out) {
+    BOARD(d);
+    *out = d->virtual;
+    return SUCCESS;
+}
+int nvmlDeviceGetDisplayActive(Device *d, unsigned *out) {
+    BOARD(d);
+    *out = d->display;
     return SUCCESS;
 }
 int nvmlDeviceGetMigDeviceHandleByIndex(Device *d, unsigned index, Device **out) {
@@ -532,8 +558,9 @@ static int one_field(Device *d, FieldValue *v) {
     v->time = t.tv_sec * 1000000LL + t.tv_nsec / 1000;
     v->latency = 0;
     if (!known || v->scope) return NOT_SUPPORTED;
-    v->type = v->id == 83 || v->id == 191 ? 3 : 1;
-    return v->type == 3 ? energy_mj(d, v->id, &v->value.ull) : power_mw(d, v->id, &v->value.u);
+    int energy = v->id == 83 || v->id == 191;
+    v->type = fault_of(d, "strange", NULL, v->id, now()) ? 99 : energy ? 3 : 1;
+    return energy ? energy_mj(d, v->id, &v->value.ull) : power_mw(d, v->id, &v->value.u);
 }
 
 int nvmlDeviceGetFieldValues(Device *d, int n, FieldValue *v) {
@@ -626,7 +653,9 @@ int nvmlDeviceGetMaxClockInfo(Device *d, unsigned kind, unsigned *out) {
 }
 int nvmlDeviceGetApplicationsClock(Device *d, unsigned kind, unsigned *out) {
     BOARD(d);
-    return clock_mhz(d, kind, 1, out);
+    if (kind == 2) return clock_mhz(d, kind, 1, out);
+    *out = (unsigned)at_present(d, "application", d->clocks[2]);
+    return kind > 3 ? INVALID : SUCCESS;
 }
 int nvmlDeviceGetClock(Device *d, unsigned kind, unsigned which, unsigned *out) {
     BOARD(d);
@@ -662,18 +691,34 @@ int nvmlDeviceGetTemperatureV(Device *d, Temperature *out) {
 }
 
 typedef struct { unsigned pid; unsigned long long memory; unsigned gi, ci; } ProcessInfo;
-int nvmlDeviceGetComputeRunningProcesses_v3(Device *d, unsigned *n, ProcessInfo *out) {
+typedef struct { unsigned pid; unsigned long long memory; } OldProcessInfo;
+
+/* Into one of the two, whichever is given. */
+static int list_processes(Device *d, unsigned *n, ProcessInfo *out, OldProcessInfo *old) {
     unsigned found = 0, room = *n;
     double t = now();
-    ENTER(d);
     for (int i = 0; i < d->processes; i++) {
-        if (t < d->process[i].from || t >= d->process[i].to) continue;
+        const Process *p = &d->process[i];
+        if (t < p->from || t >= p->to) continue;
         if (out && found < room)
-            out[found] = (ProcessInfo){d->process[i].pid, 1 << 20, 0xffffffff, 0xffffffff};
+            out[found] = (ProcessInfo){p->pid, 1 << 20, 0xffffffff, 0xffffffff};
+        if (old && found < room) old[found] = (OldProcessInfo){p->pid, 1 << 20};
         found++;
     }
     *n = found > room && fault(d, "crowd") ? room + 1 : found;
     return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(Device *d, unsigned *n, ProcessInfo *out) {
+    ENTER(d);
+    return list_processes(d, n, out, NULL);
+}
+int nvmlDeviceGetComputeRunningProcesses_v2(Device *d, unsigned *n, ProcessInfo *out) {
+    ENTER(d);
+    return list_processes(d, n, out, NULL);
+}
+int nvmlDeviceGetComputeRunningProcesses(Device *d, unsigned *n, OldProcessInfo *out) {
+    ENTER(d);
+    return list_processes(d, n, NULL, out);
 }
 int nvmlDeviceGetGraphicsRunningProcesses_v3(Device *d, unsigned *n, ProcessInfo *out) {
     (void)out;

@@ -195,9 +195,13 @@ class SimulatedGpu:
     reasons: int = 0  # clock event reasons, a mask
     ecc: bool | None = True
     persistence: bool | None = True
-    parts: list[tuple[str, int, int]] = field(default_factory=list)  # MIG devices: UUID, gi, ci
+    parts: list[tuple[str, int, int, int]] = field(
+        default_factory=list
+    )  # MIG: UUID, gi, ci, slices
     present: tuple[float, float] | None = None  # enumerated in this time alone, lost outside it
     pci: str = ""
+    chip: str = "2330"  # PCI device id, hex
+    more: list[str] = field(default_factory=list)  # further lines of the file
     memory_bytes: int = 85_520_809_984
 
     @classmethod
@@ -218,7 +222,8 @@ class SimulatedGpu:
             f"fields {int(self.fields)}", f"counter {int(self.counter)}",
             f"limit {self.limit_w} {default_w} {least_w} {most_w}",
             f"clocks {' '.join(map(str, self.clocks_mhz))}", f"temperature {self.temperature_c}",
-            f"reasons {self.reasons}", f"memory {self.memory_bytes}",
+            f"reasons {self.reasons}", f"memory {self.memory_bytes}", f"chip {self.chip}",
+            *self.more,
         ]  # fmt: skip
         lines += [f"{key} {-1 if on is None else int(on)}" for key, on in tristates.items()]
         lines += [f"pci {self.pci}"] if self.pci else []
@@ -233,14 +238,23 @@ class SimulatedGpu:
 # and Armour, arXiv 2312.02741; the 1 s average after NVML's header. Limits and memory as published.
 _OLD = {"fields": False, "mig": None, "refresh_s": 0.02, "window_s": 0.01}
 _GENERATIONS: dict[str, dict[str, Any]] = {
-    "p100": {**_OLD, "name": "Tesla P100-PCIE-16GB", "arch": 4, "counter": False, "limit_w": 250.0},
-    "v100": {**_OLD, "name": "Tesla V100-SXM2-16GB", "arch": 5, "limit_w": 300.0},
-    "t4": {"fields": False, "mig": None, "name": "Tesla T4", "arch": 6, "limit_w": 70.0,
-           "refresh_s": 0.1, "window_s": 0.1},
-    "a100": {"name": "NVIDIA A100-SXM4-80GB", "arch": 7, "limit_w": 400.0, "refresh_s": 0.1,
-             "window_s": 0.025},
-    "rtx3090": {"name": "NVIDIA GeForce RTX 3090", "arch": 7, "limit_w": 350.0, "mig": None,
-                "ecc": None, "refresh_s": 0.1, "window_s": 0.1, "average_s": 1.0},
+    "p100": {
+        **_OLD, "name": "Tesla P100-PCIE-16GB", "arch": 4, "chip": "15f8", "limit_w": 250.0,
+        "counter": False,
+    },
+    "v100": {**_OLD, "name": "Tesla V100-SXM2-16GB", "arch": 5, "chip": "1db1", "limit_w": 300.0},
+    "t4": {
+        "name": "Tesla T4", "arch": 6, "chip": "1eb8", "limit_w": 70.0, "fields": False,
+        "mig": None, "refresh_s": 0.1, "window_s": 0.1,
+    },
+    "a100": {
+        "name": "NVIDIA A100-SXM4-80GB", "arch": 7, "chip": "20b2", "limit_w": 400.0,
+        "refresh_s": 0.1, "window_s": 0.025,
+    },
+    "rtx3090": {
+        "name": "NVIDIA GeForce RTX 3090", "arch": 7, "chip": "2204", "limit_w": 350.0,
+        "mig": None, "ecc": None, "refresh_s": 0.1, "window_s": 0.1, "average_s": 1.0,
+    },
     "h100": {"refresh_s": 0.1, "window_s": 0.025, "average_s": 1.0},
 }  # fmt: skip
 

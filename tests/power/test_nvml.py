@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.power import nvml
 from tests.power.conftest import MakeGpus
 from tests.power.simulated import (
+    FOREVER,
     Constant,
     Curve,
     Ramp,
     Recorded,
     SimulatedGpu,
+    SimulatedGpus,
     Square,
+    build_nvml,
 )
 
 pytestmark = pytest.mark.compiler
@@ -130,3 +137,449 @@ def test_gains(make_gpus: MakeGpus) -> None:
     assert first[2] == 220_000
     seconds = (last[0] - first[0]) / 1e9
     assert (last[1] - first[1]) / 1e3 / seconds == pytest.approx(180, rel=0.02)
+
+
+# --- the probe, in a process that sees the simulated boards
+
+_PROBE = """
+import json, os, sys, time
+from bench.power import gpus, nvml
+from bench.power.probes import Mark
+from bench.power.probes import nvml as module
+from bench.power.processes import Tree
+tree = Tree()
+exec(sys.argv[2])
+probe = module.Probe(tree)
+refusal = probe.why_not()
+domains, items = [], []
+if refusal is None:
+    domains = [d._asdict() for d in probe.domains()]
+    end = time.monotonic() + float(sys.argv[1])
+    while time.monotonic() < end:
+        items += [(isinstance(i, Mark), i._asdict()) for i in probe.read()]
+        time.sleep(0.05)
+    probe.close()
+print(json.dumps([refusal, domains, items]))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+class Seen:
+    """What a probe gave, by the boards' order."""
+
+    def __init__(self, gpus: SimulatedGpus, seconds: float = 0.0, prelude: str = "") -> None:
+        command = [sys.executable, "-c", _PROBE, str(seconds), prelude]
+        run = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=30)
+        self.refusal, self.domains, items = json.loads(run.stdout)
+        names = [gpus.domain(i) for i in range(len(gpus.gpus))]
+        self.domain = [next((d for d in self.domains if d["name"] == n), None) for n in names]
+        mine = [[(mark, i) for mark, i in items if i["domain"] == name] for name in names]
+        self.readings = [[i for mark, i in several if not mark] for several in mine]
+        self.marks = [[i for mark, i in several if mark] for several in mine]
+
+    def facts(self, board: int) -> dict[str, Any]:
+        domain = self.domain[board]
+        assert domain is not None
+        facts: dict[str, Any] = domain["facts"]
+        return facts
+
+    def told(self, board: int) -> set[str]:
+        return {m["id"] for m in self.marks[board]}
+
+    def errors(self, board: int) -> set[str]:
+        return {r["error"] for r in self.readings[board] if r["error"]}
+
+
+def sources(seen: Seen, board: int) -> tuple[str | None, str | None, float]:
+    facts = seen.facts(board)
+    return facts["energy_source"], facts["power_source"], facts["power_average_s"]
+
+
+def test_layouts_are_those_of_the_header() -> None:
+    """Sizes as written down from the header; offsets as the vendor's own bindings have them."""
+    import pynvml
+
+    wanted = [
+        (nvml.FieldValue, pynvml.c_nvmlFieldValue_t, 40),
+        (nvml.ProcessInfo, pynvml.c_nvmlProcessInfo_t, 24),
+        (nvml.PciInfo, pynvml.nvmlPciInfo_t, 68),
+        (nvml.Memory, pynvml.c_nvmlMemory_t, 24),
+        (nvml.Utilization, pynvml.c_nvmlUtilization_t, 8),
+        (nvml.Attributes, pynvml.c_nvmlDeviceAttributes, 40),
+    ]
+    for ours, theirs, size in wanted:
+        assert ctypes.sizeof(ours) == ctypes.sizeof(theirs) == size
+        mine = {getattr(ours, f[0]).offset for f in ours._fields_}
+        assert mine <= {getattr(theirs, f[0]).offset for f in theirs._fields_}
+    assert ctypes.sizeof(nvml.OldProcessInfo) == 16
+    assert nvml.FieldValue.value.offset == pynvml.c_nvmlFieldValue_t.value.offset
+
+
+def test_each_code_has_a_meaning_and_a_mending() -> None:
+    import pynvml
+
+    for code in (3, 4, 9, 12, 13, 15, 16, 17, 18, 999):
+        assert nvml.explain(code).startswith(f"NVML {code}: ")
+        assert "does not know" not in nvml.explain(code)
+    for code in (4, 9, 12, 13, 15, 16, 17, 18, 999, 77):
+        assert nvml.mending(code)
+    assert "does not know" in nvml.explain(77)
+    assert pynvml.NVML_ERROR_GPU_IS_LOST == nvml.GPU_IS_LOST
+    assert pynvml.NVML_ERROR_RESET_REQUIRED == nvml.RESET_REQUIRED
+
+
+def test_each_board_is_asked_what_it_can_do(make_gpus: MakeGpus) -> None:
+    generations = ("p100", "v100", "t4", "a100", "rtx3090", "h100")
+    boards = [SimulatedGpu.of(g, Constant(100)) for g in generations]
+    boards += [SimulatedGpu.of(g, Constant(100), fields=False) for g in ("a100", "h100")]
+    ever = (-99.0, FOREVER)
+    boards += [
+        SimulatedGpu(faults=[("stuck", *ever, 186)]),
+        SimulatedGpu(faults=[("stuck", *ever, 186), ("stuck", *ever, 0)]),
+        SimulatedGpu(faults=[("strange", *ever, 186), ("strange", *ever, 191)]),
+        SimulatedGpu(start_j=9.0, faults=[("stuck", *ever, 191)]),
+        SimulatedGpu(faults=[("nofield", *ever, 191), ("nofield", *ever, 83)]),
+        SimulatedGpu(counter=False),
+        SimulatedGpu(faults=[("once", *ever, 3, "nvmlDeviceGetFieldValues")]),
+    ]
+    seen = Seen(make_gpus(*boards))
+    total = "TotalEnergyConsumption"
+    assert [sources(seen, i) for i in range(len(boards))] == [
+        (None, "PowerUsage", 0.0),  # Pascal has no counter
+        ("field 83", "PowerUsage", 0.0),
+        ("field 83", "PowerUsage", 0.0),
+        ("field 191", "field 186", 0.0),
+        ("field 191", "field 186", 0.0),
+        ("field 191", "field 186", 0.0),
+        ("field 83", "PowerUsage", 0.0),  # GA100: not an average
+        ("field 83", "PowerUsage", 1.0),
+        ("field 191", "PowerUsage", 1.0),  # a field that answers 0 is of no use
+        ("field 191", "field 185", 1.0),
+        ("field 83", "PowerUsage", 1.0),
+        ("field 83", "field 186", 0.0),
+        (total, "field 186", 0.0),
+        (None, "field 186", 0.0),
+        ("field 191", "field 186", 0.0),  # it said "not supported" once
+    ]
+
+
+def without(names: Iterable[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedGpus:
+    """A board behind a library that lacks these functions."""
+    processes = [(1, 0.0, FOREVER)] * 20
+    board = SimulatedGpu(start_j=9.0, processes=processes, reasons=0x20, tick_s=0)
+    library = build_nvml(folder / "lib", list(names))
+    gpus = SimulatedGpus(folder / "nvml.conf", library, [board])
+    for name, value in gpus.environment().items():
+        monkeypatch.setenv(name, value)
+    return gpus
+
+
+def test_a_driver_of_years_ago_is_asked_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacks = [
+        "FieldValues", "ComputeRunningProcesses_v3", "ComputeRunningProcesses_v2", "MigMode",
+        "CurrentClocksEventReasons", "Architecture", "VirtualizationMode",
+    ]  # fmt: skip
+    gpus = without([f"nvmlDeviceGet{name}" for name in lacks], tmp_path, monkeypatch)
+    seen = Seen(gpus, 2.5)
+    assert sources(seen, 0) == ("TotalEnergyConsumption", "PowerUsage", 1.0)
+    assert seen.errors(0) == set()
+    assert {"contended", "throttled"} <= seen.told(0)
+    assert seen.facts(0)["architecture"] is None
+    assert "NVML 13" in seen.facts(0)["not_given"]["architecture"]
+    assert seen.facts(0)["mig"] is False
+
+
+def test_a_library_that_has_next_to_nothing_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(__file__).with_name("nvml_sim.c").read_text()
+    needed = {
+        "nvmlInitWithFlags", "nvmlShutdown", "nvmlDeviceGetCount_v2", "nvmlDeviceGetUUID",
+        "nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetName", "nvmlDeviceGetPowerUsage",
+    }  # fmt: skip
+    everything = set(re.findall(r"^int (nvml\w+)\(", source, re.MULTILINE))
+    seen = Seen(without(everything - needed, tmp_path, monkeypatch), 0.5)
+    assert sources(seen, 0) == (None, "PowerUsage", 1.0)
+    assert {r["power_w"] for r in seen.readings[0]} == {100.0}
+    assert seen.told(0) == {"processes-hidden"}
+    assert len(seen.facts(0)["not_given"]) > 10
+
+
+def test_a_library_without_its_first_function_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen(without(["nvmlInitWithFlags"], tmp_path, monkeypatch))
+    assert seen.refusal[0].startswith("NVML 13: ")
+    assert "update" in seen.refusal[1]
+
+
+def test_a_library_that_can_not_be_loaded_is_refused(make_gpus: MakeGpus, tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
+    gpus = make_gpus(SimulatedGpu(), library=tmp_path / "libnvidia-ml.so.1")
+    seen = Seen(gpus)
+    assert "can't be loaded" in seen.refusal[0]
+    (tmp_path / "libnvidia-ml.so.1").unlink()
+    assert Seen(gpus).refusal[0] == "no NVIDIA GPU here"
+
+
+@pytest.fixture(scope="module")
+def sick(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Four seconds of boards that each have a fault of their own; name -> what was seen of it."""
+    ever = (-99.0, FOREVER)
+    after = (1.5, FOREVER)
+    kinds = {
+        "fine": SimulatedGpu(Constant(400), start_j=1e6),
+        "lost": SimulatedGpu(faults=[("code", 1.5, 1.7, 15)]),
+        "reset": SimulatedGpu(faults=[("code", 1.5, 1.7, 16)]),
+        **{
+            f"code {code}": SimulatedGpu(faults=[("code", 1.5, 2.5, code)])
+            for code in (1, 3, 4, 9, 10, 12, 13, 17, 18, 77, 999)
+        },
+        "once": SimulatedGpu(faults=[("once", *after, 3, "nvmlDeviceGetFieldValues")]),
+        "zero": SimulatedGpu(faults=[("zero", 1.5, 2.0)]),
+        "no power": SimulatedGpu(faults=[("power", *ever, 3)]),
+        "still": SimulatedGpu(faults=[("stuck", *ever, 191)], fields=True, start_j=0.0),
+        "frozen": SimulatedGpu(start_j=5.0, faults=[("frozen", *ever)]),
+        "hot": SimulatedGpu(faults=[("reasons", *after, 0x40)]),
+        "slowed": SimulatedGpu(faults=[("reasons", *after, 0x08)]),
+        "braked": SimulatedGpu(faults=[("reasons", *after, 0x88)]),
+        "capped": SimulatedGpu(faults=[("reasons", 1.0, 2.6, 0x04)]),
+        "idle": SimulatedGpu(reasons=0x01),
+        "limited": SimulatedGpu(faults=[("limit", 2.0, FOREVER, 350)]),
+        "clocked": SimulatedGpu(faults=[("application", 2.5, FOREVER, 1200)]),
+        "crowded": SimulatedGpu(
+            processes=[(1, *ever)] * 60, faults=[("crowd", *ever)]
+        ),
+        "unlisted": SimulatedGpu(
+            faults=[("code", *ever, 4, "nvmlDeviceGetComputeRunningProcesses_v3")]
+        ),
+        "silent": SimulatedGpu(Constant(400), faults=[("hang", 2.0, 4.6)]),
+        "gone": SimulatedGpu(present=(-99.0, 1.5)),
+        "late": SimulatedGpu(present=(1.5, FOREVER)),
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("sick")
+    gpus = SimulatedGpus(folder / "nvml.conf", nvml_library, list(kinds.values()))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in gpus.environment().items():
+            patch.setenv(name, value)
+        seen = Seen(gpus, 6.0)
+    return {"seen": seen, **{name: i for i, name in enumerate(kinds)}}
+
+
+def powers(sick: dict[str, Any], name: str) -> set[float | None]:
+    return {r["power_w"] for r in sick["seen"].readings[sick[name]]}
+
+
+def told(sick: dict[str, Any], name: str) -> set[str]:
+    found: set[str] = sick["seen"].told(sick[name])
+    return found
+
+
+def test_a_fine_board_among_sick_ones(sick: dict[str, Any]) -> None:
+    seen, board = sick["seen"], sick["fine"]
+    assert told(sick, "fine") == set()
+    assert seen.errors(board) == set()
+    assert powers(sick, "fine") == {400.0}
+    for what, least, most in (("utilisation", 0, 1), ("clock_mhz", 1000, 2000),
+                              ("temperature_c", 20, 90)):  # fmt: skip
+        given = [r[what] for r in seen.readings[board] if r[what] is not None]
+        assert 3 <= len(given) <= 12  # about once a second
+        assert all(least < value < most for value in given)
+    counted = [r for r in seen.readings[board] if r["energy_j"] is not None]
+    assert len(counted) > 20
+    assert counted[0]["energy_j"] > 1e6
+
+
+@pytest.mark.parametrize("name", ["lost", "reset"])
+def test_lost_is_final(sick: dict[str, Any], name: str) -> None:
+    seen, board = sick["seen"], sick[name]
+    assert told(sick, name) == {"lost"}
+    assert seen.readings[board][-1]["power_w"] is None
+    assert seen.errors(board) == {nvml.explain(15 if name == "lost" else 16)}
+
+
+@pytest.mark.parametrize("code", [1, 3, 4, 9, 10, 12, 13, 17, 18, 77, 999])
+def test_other_codes_are_missing_readings(sick: dict[str, Any], code: int) -> None:
+    seen, board = sick["seen"], sick[f"code {code}"]
+    assert seen.errors(board) == {nvml.explain(code)}
+    failed = [r for r in seen.readings[board] if r["error"]]
+    assert all(r["power_w"] is r["energy_j"] is None for r in failed)
+    assert seen.readings[board][-1]["power_w"] == 100.0
+
+
+def test_a_board_that_vanished_is_lost_and_one_that_came_late_is_not_there(
+    sick: dict[str, Any],
+) -> None:
+    assert told(sick, "gone") == {"lost"}
+    assert sick["seen"].domain[sick["late"]] is None
+
+
+def test_no_power_is_never_zero_watts(sick: dict[str, Any]) -> None:
+    assert powers(sick, "zero") == {None, 100.0}
+    assert powers(sick, "no power") == {None}
+    for name in ("zero", "no power", "once"):
+        assert sick["seen"].errors(sick[name]) <= {nvml.explain(3)}
+        assert told(sick, name) == set()
+    energies = [r["energy_j"] for r in sick["seen"].readings[sick["no power"]]]
+    assert None not in energies[5:]
+
+
+def test_a_counter_that_never_moves_is_replaced(sick: dict[str, Any]) -> None:
+    seen = sick["seen"]
+    assert {r["energy_j"] for r in seen.readings[sick["frozen"]]} == {None}
+    messages = [m["message"] for m in seen.marks[sick["frozen"]]]
+    assert len(messages) == 2  # within six seconds: field 191, then field 83
+    assert "(field 191) stands still: field 83 takes its place" in messages[0]
+    assert "field 83" in seen.facts(sick["still"])["energy_source"]
+    assert seen.readings[sick["still"]][-1]["energy_j"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        ("hot", {"throttled"}),
+        ("slowed", {"throttled"}),
+        ("braked", {"power-brake"}),
+        ("idle", set()),
+        ("limited", {"power-limit-changed"}),
+        ("clocked", {"application-clock-changed"}),
+        ("capped", {"power-capped"}),
+        ("crowded", {"contended"}),
+        ("unlisted", {"processes-hidden"}),
+    ],
+)
+def test_what_happens_to_a_board_is_marked(
+    sick: dict[str, Any], name: str, marks: set[str]
+) -> None:
+    assert told(sick, name) == marks
+
+
+def test_marks_have_their_numbers(sick: dict[str, Any]) -> None:
+    marks = {name: sick["seen"].marks[sick[name]] for name in ("limited", "crowded", "capped")}
+    assert "from 700 to 350 W" in marks["limited"][0]["message"]
+    assert marks["crowded"][0]["value"] == 60
+    assert [m["value"] for m in marks["capped"]] == [1, 0]
+    assert len(marks["crowded"]) >= 4  # about once a second
+
+
+def test_a_board_that_hangs_keeps_none_of_the_others(sick: dict[str, Any]) -> None:
+    seen = sick["seen"]
+    assert told(sick, "silent") == {"hung"}
+    assert seen.errors(sick["silent"]) == {"the driver has not answered within 1.5 s"}
+    assert seen.readings[sick["silent"]][-1]["power_w"] == 400  # it came back
+    times = [r["t_ns"] for r in seen.readings[sick["fine"]]]
+    assert max(b - a for a, b in pairwise(times)) < 2.5e9  # waited once
+
+
+@pytest.mark.parametrize(
+    ("container", "busy", "marks"),
+    [(True, 50, {"processes-hidden"}), (True, 0, set()), (False, 50, set())],
+)
+def test_a_busy_board_on_which_no_process_is_seen(
+    make_gpus: MakeGpus, container: bool, busy: int, marks: set[str]
+) -> None:
+    gpus = make_gpus(SimulatedGpu(more=[f"utilisation {busy} 0"]))
+    prelude = f"tree.follow(os.getpid()); module._in_container = lambda: {container}"
+    assert Seen(gpus, 1.6, prelude).told(0) == marks
+
+
+def test_a_board_that_can_not_be_opened_does_not_stop_the_others(make_gpus: MakeGpus) -> None:
+    ever = (-99.0, FOREVER)
+    gpus = make_gpus(
+        SimulatedGpu(faults=[("code", *ever, 4, "nvmlDeviceGetHandleByIndex_v2")]),
+        SimulatedGpu(),
+        SimulatedGpu(faults=[("code", *ever, 15)]),
+        SimulatedGpu(faults=[("hang", *ever)]),
+    )
+    seen = Seen(gpus, 0.3, "gpus._PATIENCE_S = 0.5")
+    assert [d["name"] for d in seen.domains] == [gpus.domain(1)]
+    assert [text.partition(":")[0] for text in seen.facts(1)["unopened"]] == [
+        "GPU 0", "GPU 2", "GPU 3",
+    ]  # fmt: skip
+    assert "NVML 4" in seen.facts(1)["unopened"][0]
+    assert "has not answered" in seen.facts(1)["unopened"][2]
+    assert {r["power_w"] for r in seen.readings[1]} == {100.0}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(("code", 4), "NVML 4"), (("hang", 0), "has not answered")]
+)
+def test_boards_none_of_which_can_be_opened_are_refused(
+    make_gpus: MakeGpus, fault: tuple[str, int], reason: str
+) -> None:
+    kind, value = fault
+    seen = Seen(
+        make_gpus(SimulatedGpu(faults=[(kind, -99, FOREVER, value)])), 0, "gpus._PATIENCE_S = 0.5"
+    )
+    assert reason in seen.refusal[0]
+    assert seen.refusal[1]
+
+
+def test_a_driver_without_gpus_is_refused(make_gpus: MakeGpus) -> None:
+    assert Seen(make_gpus()).refusal[0] == "the driver shows no GPU"
+
+
+def test_what_a_card_can_not_give_is_null_with_its_reason(make_gpus: MakeGpus) -> None:
+    never = [("code", -99, FOREVER, 4, "nvmlDeviceGetEnforcedPowerLimit")]
+    seen = Seen(make_gpus(
+        SimulatedGpu(limit_w=600, limits_w=(700, 200, 750)),
+        SimulatedGpu.of("rtx3090", Constant(99), persistence=None, faults=never),
+    ))  # fmt: skip
+    full, poor = seen.facts(0), seen.facts(1)
+    assert (full["power_limit_w"], full["default_power_limit_w"]) == (600, 700)
+    assert (full["least_power_limit_w"], full["most_power_limit_w"]) == (200, 750)
+    assert (full["ecc"], full["persistence"], full["mig_mode"]) == (True, True, False)
+    assert (full["pci"], full["pci_device"]) == ("00000000:01:00.0", "2330")
+    assert (full["architecture"], full["virtual"], full["display"]) == ("Hopper", "no", False)
+    assert (full["memory_gb"], full["most_clock_mhz"], full["driver"]) == (85.5, 1980, "570.86.15")
+    assert full["not_given"] == {}
+    assert poor["ecc"] is poor["persistence"] is poor["mig_mode"] is poor["power_limit_w"] is None
+    assert poor["not_given"] == {
+        "ecc": "NVML 3: Not Supported",
+        "persistence": "NVML 3: Not Supported",
+        "mig_mode": "NVML 3: Not Supported",
+        "power_limit_w": "NVML 4: Insufficient Permissions",
+    }
+    assert poor["mig"] is False
+
+
+def test_a_divided_board_is_told_from_a_whole_one(make_gpus: MakeGpus) -> None:
+    two = [("MIG-1", 1, 0, 3), ("MIG-2", 2, 0, 4)]
+    make_gpus(
+        SimulatedGpu(mig=True, parts=two),
+        SimulatedGpu(mig=True, parts=[("MIG-3", 0, 0, 7)]),  # all of it: nobody else has a part
+        SimulatedGpu(mig=True),
+        SimulatedGpu(mig=False),
+    )
+    code = (
+        "import json; from bench.power import gpus;"
+        "print(json.dumps([(g.facts['mig'], g.mig) for g in gpus.listed()]))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    found = json.loads(run.stdout)
+    assert [mig for mig, _ in found] == [True, False, True, False]
+    assert found[0][1] == [["MIG-1", 1, 0, 3], ["MIG-2", 2, 0, 4]]
+
+
+def test_gpus_are_listed_by_their_addresses(make_gpus: MakeGpus) -> None:
+    gpus = make_gpus(SimulatedGpu(pci="00000000:81:00.0"), SimulatedGpu(pci="00000000:01:00.0"))
+    code = "from bench.power import gpus; print(*(g.uuid for g in gpus.listed()))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert run.stdout.split() == [gpus.gpus[1].uuid, gpus.gpus[0].uuid]
+
+
+def test_a_driver_that_hangs_does_not_hang_who_lists_the_gpus(make_gpus: MakeGpus) -> None:
+    make_gpus(SimulatedGpu(faults=[("hang", -99, FOREVER)]))
+    code = (
+        "from bench.power import gpus; from bench.errors import BenchError\n"
+        "gpus._MOST_PATIENCE_S = 0.5\n"
+        "try: gpus.listed()\n"
+        "except BenchError as error: print(error.message)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=20
+    )
+    assert "the NVIDIA driver has not answered for 0.5 s" in run.stdout

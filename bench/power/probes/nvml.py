@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML: energy counter and instant power, by UUID. Level M1.
+"""NVIDIA GPUs through NVML: energy counter and power, by UUID. Level M1.
 
 Both come from one `nvmlDeviceGetFieldValues` where the driver has the fields (191 energy, mJ since
 the driver was loaded; 186 power now, mW; scope 0: the board). Older ones fall back to field 83 or
@@ -7,200 +7,245 @@ second on Ampere and newer except GA100. What a device can do is found by asking
 header of NVML; Yang, Adamek and Armour, arXiv 2312.02741.
 
 A reading that fails is a reading with an error. Codes 15 and 16 (lost, reset required) are final.
+A device that hangs is left behind by the thread that asks, and the others are read on.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from ctypes import byref, c_uint, c_ulonglong
 from functools import partial
 from itertools import cycle
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.power import gpus, nvml
+from bench.power.nvml import Answer, Fields, Handle, Library, Number, NvmlError
+from bench.power.patience import Patient
 from bench.power.probes import Domain, Mark, Reading, Refusal, Timed
 from bench.power.processes import Tree
 
-LIBRARY = "libnvidia-ml.so.1"
 GAIN = 0.10  # twelve boards against an external meter: -8.0 to +12.9 %, mean 4.4 %
-_ENERGY, _OLD_ENERGY, _POWER_NOW = 191, 83, 186
-_VALUE = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
+_ENERGY_FIELDS, _POWER_NOW, _POWER_AVERAGE = (191, 83), 186, 185
 _ASK_NS = 200_000_000  # one of five questions that matter less than energy and power
-_FINAL = (15, 16)
+_STILL_NS = 2_000_000_000  # a counter that has not moved for so long is none
+_PATIENCE_S = 1.5  # for one device; the others wait meanwhile
+_FINAL = (nvml.GPU_IS_LOST, nvml.RESET_REQUIRED)
 _TRIES = 3  # a device may say "not supported" once when it is asked for the first time
-_THERMAL = 0x20 | 0x40 | 0x08  # software thermal, hardware thermal, hardware slowdown
+_POWER_CAP, _BRAKE, _SLOWDOWN, _THERMAL = 0x04, 0x80, 0x08, 0x20 | 0x40  # clock event reasons
 
 
-class Gpu(NamedTuple):
-    """A GPU by UUID, with the MIG devices on it and what describes it."""
+class _Source(NamedTuple):
+    """A way to ask for energy or power."""
 
-    uuid: str
-    name: str
-    mig: list[str]
-    facts: dict[str, Any]
-
-
-Answer = tuple[float | None, int]  # a value, or NVML's code for why there is none
+    name: str | None
+    field: int | None  # its number, where it is one
+    ask: Callable[[], list[Answer]]
 
 
-class _Fields:
-    """Several fields in one call; the memory for the answer is made once."""
-
-    def __init__(self, nvml: Any, handle: Any, numbers: Sequence[int]) -> None:
-        self._handle = handle
-        self._values = (nvml.c_nvmlFieldValue_t * len(numbers))()
-        for value, number in zip(self._values, numbers, strict=True):
-            value.fieldId = number  # scope 0: the board
-        self._ask = ctypes.CDLL(LIBRARY).nvmlDeviceGetFieldValues
-
-    def __call__(self) -> list[Answer]:
-        code = self._ask(self._handle, len(self._values), self._values)
-        return [
-            (None, code or v.nvmlReturn)
-            if code or v.nvmlReturn
-            else (getattr(v.value, _VALUE[v.valueType]), 0)
-            for v in self._values
-        ]
-
-
-class _Call:
-    """A function of pynvml that gives one number."""
-
-    def __init__(self, nvml: Any, handle: Any, name: str) -> None:
-        self._error, self._ask = nvml.NVMLError, partial(getattr(nvml, name), handle)
-
-    def __call__(self) -> list[Answer]:
-        try:
-            return [(self._ask(), 0)]
-        except self._error as error:
-            return [(None, error.value)]
+_NONE = _Source(None, None, lambda: [(None, 0)])
 
 
 class _Device:
     """One GPU: its handle and where its energy and power come from."""
 
-    def __init__(self, nvml: Any, handle: Any) -> None:
-        self.nvml, self.handle = nvml, handle
-        self.gpu = _identity(nvml, handle)
+    def __init__(self, library: Library, handle: Handle) -> None:
+        self._library, self._handle = library, handle
+        self.gpu = gpus.identify(library, handle)
         self.name = f"gpu:{self.gpu.uuid}"
         self.lost: str | None = None
         self._timed = Timed()
-        self._ask_ns = 0
-        self._told = False
-        self._seen: list[float | None] = [None, None, None]  # utilisation, clock, temperature
-        self._questions = cycle(
-            (self._ask_processes, self._ask_utilisation, self._ask_clock, self._ask_temperature,
-             self._ask_throttling)
-        )  # fmt: skip
-        self._find_sources()
+        self._state = _State(self.name, library, handle)
+        self._counters = [
+            *(self._field(number) for number in _ENERGY_FIELDS),
+            self._function("nvmlDeviceGetTotalEnergyConsumption", c_ulonglong),
+        ]
+        self._energy = _first_that_works(self._counters)
+        self._power = _first_that_works([
+            self._field(_POWER_NOW), self._function("nvmlDeviceGetPowerUsage"),
+            self._field(_POWER_AVERAGE),
+        ])  # fmt: skip
+        self._asks = self._together()
+        self._first: tuple[float, int] | None = None  # what the counter read, and when
+        self._moved = False
 
-    def _find_sources(self) -> None:
-        """Ask the device what it can do, newest way first."""
-        nvml, handle = self.nvml, self.handle
-        self.energy_source, energy = _first_that_works(
-            ("field 191", _Fields(nvml, handle, [_ENERGY])),
-            ("field 83", _Fields(nvml, handle, [_OLD_ENERGY])),
-            ("TotalEnergyConsumption", _Call(nvml, handle, "nvmlDeviceGetTotalEnergyConsumption")),
-        )
-        self.power_source, power = _first_that_works(
-            ("field 186", _Fields(nvml, handle, [_POWER_NOW])),
-            ("PowerUsage", _Call(nvml, handle, "nvmlDeviceGetPowerUsage")),
-        )
-        self._sources = [energy, power]
-        if self.energy_source == "field 191" and self.power_source == "field 186":
-            self._sources = [_Fields(nvml, handle, [_ENERGY, _POWER_NOW])]
+    def _field(self, number: int) -> _Source:
+        return _Source(f"field {number}", number, Fields(self._library, self._handle, [number]))
+
+    def _function(self, name: str, kind: Any = c_uint) -> _Source:
+        ask = Number(self._library, name, self._handle, kind=kind)
+        return _Source(name.removeprefix("nvmlDeviceGet"), None, ask)
+
+    def _together(self) -> list[Callable[[], list[Answer]]]:
+        """Energy and power in one call where both are fields."""
+        if self._energy.field and self._power.field:
+            return [Fields(self._library, self._handle, [self._energy.field, self._power.field])]
+        return [self._energy.ask, self._power.ask]
 
     def domain(self) -> Domain:
         facts = {
             **self.gpu.facts,
-            "mig": bool(self.gpu.facts.get("mig")),
-            "energy_source": self.energy_source,
-            "power_source": self.power_source,
-            "power_average_s": 1.0 if self.power_source == "PowerUsage" else 0.0,
+            "energy_source": self._energy.name,
+            "power_source": self._power.name,
+            "power_average_s": self._average_s(),
         }
         return Domain(self.name, "gpu", self.gpu.name, "M1", GAIN, self.gpu.uuid, None, facts)
 
-    def read(self, tree: Tree) -> Iterable[Reading | Mark]:
+    def _average_s(self) -> float:
+        """Over how long readings of power are means, as NVML's header has it; unknown is a mean."""
+        facts = self.gpu.facts
+        old = facts["architecture"] in ("Kepler", "Maxwell", "Pascal", "Volta", "Turing")
+        ga100 = (facts["pci_device"] or "").startswith("20")
+        at_once = self._power.name == "PowerUsage" and (old or ga100)
+        return 0.0 if at_once or self._power.field == _POWER_NOW else 1.0
+
+    def read(self, tree: Tree) -> list[Reading | Mark]:
         if self.lost:
-            yield Reading(self.name, time.monotonic_ns(), error=self.lost)
-            return
-        (energy_mj, power_mw, error), t_ns = self._timed(self._energy_and_power)
-        if self.lost:
-            yield Mark(t_ns, "lost", self.lost, self.name)
+            return [Reading(self.name, time.monotonic_ns(), error=self.lost)]
+        (energy_mj, power_mw, code), t_ns = self._timed(self._energy_and_power)
+        if code in _FINAL:
+            self.lost = nvml.explain(code)
+            return [Mark(t_ns, "lost", self.lost, self.name),
+                    Reading(self.name, t_ns, error=self.lost)]  # fmt: skip
         if energy_mj is None and power_mw is None:
-            yield Reading(self.name, t_ns, error=error or "neither energy nor power was given")
-            return
+            error = nvml.explain(code) if code else "neither energy nor power was given"
+            return [Reading(self.name, t_ns, error=error)]
+        marks = [] if self._moved or energy_mj is None else self._prove(energy_mj, t_ns)
         power_w = None if power_mw is None else power_mw / 1e3
-        energy_j = None if energy_mj is None else energy_mj / 1e3
-        use, clock, heat = self._seen
-        yield Reading(self.name, t_ns, power_w, energy_j, use, clock, heat)
-        self._seen = [None, None, None]
-        if t_ns >= self._ask_ns:
-            self._ask_ns = t_ns + _ASK_NS
-            yield from next(self._questions)(tree)
+        energy_j = energy_mj / 1e3 if energy_mj is not None and self._moved else None
+        use, clock_mhz, heat_c = self._state.news()
+        reading = Reading(self.name, t_ns, power_w, energy_j, use, clock_mhz, heat_c)
+        return [reading, *marks, *self._state.ask(t_ns, tree)]
 
-    def _energy_and_power(self) -> tuple[float | None, float | None, str | None]:
-        """(mJ, mW, what went wrong); no power at all is a failed reading, not a power."""
-        (energy_mj, first), (power_mw, second) = [a for ask in self._sources for a in ask()]
-        code = first or second
-        return energy_mj, power_mw or None, self._complaint(code) if code else None
+    def _energy_and_power(self) -> tuple[float | None, float | None, int]:
+        """(mJ, mW, a code if one failed); no power at all is a failed reading, not a power."""
+        (energy_mj, first), (power_mw, second) = [a for ask in self._asks for a in ask()]
+        return energy_mj, power_mw or None, first or second
 
-    # --- what changes slowly is asked one by one, and goes with the next reading
+    def _prove(self, energy_mj: float, t_ns: int) -> list[Mark]:
+        """A counter counts once it has moved; another takes the place of one that never does."""
+        first_mj, since_ns = self._first = self._first or (energy_mj, t_ns)
+        self._moved = energy_mj != first_mj
+        if self._moved or t_ns - since_ns <= _STILL_NS:
+            return []
+        still = self._energy
+        self._counters.remove(still)
+        self._energy = _first_that_works(self._counters) if self._counters else _NONE
+        self._asks, self._first = self._together(), None
+        instead = f"{self._energy.name} takes its place" if self._energy.name else "power is all"
+        text = f"the energy counter ({still.name}) stands still: {instead}"
+        return [Mark(t_ns, "counter-still", text, self.name)]
 
-    def _ask_utilisation(self, tree: Tree) -> Iterable[Mark]:
-        rates = self._optional("nvmlDeviceGetUtilizationRates")
-        self._seen[0] = None if rates is None else rates.gpu / 100
+
+def _first_that_works(sources: Sequence[_Source]) -> _Source:
+    """The first that gives more than 0, or else 0; else one without a name, which says why."""
+    silent = None
+    for source in sources:
+        for _ in range(_TRIES):
+            number = source.ask()[0][0]
+            if number:
+                return source
+            silent = silent or (source if number is not None else None)
+    return silent or sources[-1]._replace(name=None)
+
+
+class _State:
+    """What changes slowly: asked one by one, five times a second, and told with the readings."""
+
+    def __init__(self, name: str, library: Library, handle: Handle) -> None:
+        self._name = name
+        self._processes = nvml.Processes(library, handle)
+        self._rates = library.function("nvmlDeviceGetUtilizationRates"), handle
+        self._clock = Number(library, "nvmlDeviceGetClockInfo", handle, nvml.SM)
+        self._temperature = Number(library, "nvmlDeviceGetTemperature", handle, 0)
+        self._reasons = _reasons(library, handle)
+        self._busy = self._capped = False
+        self._next_ns = 0
+        self._seen: list[float | None] = [None, None, None]  # utilisation, clock, temperature
+        self._questions = cycle((
+            self._ask_processes, self._ask_utilisation, self._ask_clock, self._ask_reasons,
+            self._ask_limit,
+        ))  # fmt: skip
+        power_limit = Number(library, "nvmlDeviceGetEnforcedPowerLimit", handle)
+        clock = Number(library, "nvmlDeviceGetApplicationsClock", handle, nvml.SM)
+        limits = (power_limit, "power limit", "W", 1e3), (clock, "application clock", "MHz", 1)
+        self._known = {what: ask.given() for ask, what, _, _ in limits}
+        self._limits = cycle(limits)
+
+    def news(self) -> list[float | None]:
+        """Utilisation, clock and temperature, where they were asked since the last time."""
+        news, self._seen = self._seen, [None, None, None]
+        return news
+
+    def ask(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
+        """One question, if it is time for one."""
+        if t_ns < self._next_ns:
+            return ()
+        self._next_ns = t_ns + _ASK_NS
+        return next(self._questions)(t_ns, tree)
+
+    def _ask_utilisation(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
+        ask, handle = self._rates
+        rates = nvml.Utilization()
+        self._seen[0] = None if ask(handle, byref(rates)) else rates.gpu / 100
+        self._busy = bool(self._seen[0])
         return ()
 
-    def _ask_clock(self, tree: Tree) -> Iterable[Mark]:
-        self._seen[1] = self._optional("nvmlDeviceGetClockInfo", 1)  # of the multiprocessors
+    def _ask_clock(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
+        self._seen[1:] = self._clock.given(), self._temperature.given()
         return ()
 
-    def _ask_temperature(self, tree: Tree) -> Iterable[Mark]:
-        self._seen[2] = self._optional("nvmlDeviceGetTemperature", 0)
-        return ()
-
-    def _ask_throttling(self, tree: Tree) -> Iterable[Mark]:
-        reasons = self._optional("nvmlDeviceGetCurrentClocksEventReasons")
-        if reasons and reasons & _THERMAL:
-            text = "the GPU slowed down because of heat"
-            yield Mark(time.monotonic_ns(), "throttled", text, self.name)
-
-    def _ask_processes(self, tree: Tree) -> Iterable[Mark]:
+    def _ask_processes(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
+        try:
+            pids = self._processes()
+        except NvmlError as error:
+            return self._hidden(t_ns, f"can't be listed ({error})")
         known = (os.getpid(), os.getppid())
-        pids = [p.pid for p in self._optional("nvmlDeviceGetComputeRunningProcesses_v3") or []]
         others = [p for p in pids if p not in known and p not in tree]
         foreign = [p for p in others if tree.exists(p)]
-        t_ns = time.monotonic_ns()
         if foreign:
             text = f"{len(foreign)} other process(es) used the GPU"
-            yield Mark(t_ns, "contended", text, self.name, float(len(foreign)))
-        hidden = len(others) > len(foreign) or (tree.followed and not pids and _in_container())
-        if hidden and not self._told:
-            self._told = True
-            text = "processes on this GPU may be hidden by a container: others can't be ruled out"
-            yield Mark(t_ns, "processes-hidden", text, self.name)
+            return [Mark(t_ns, "contended", text, self._name, float(len(foreign)))]
+        if others or (self._busy and tree.followed and not pids and _in_container()):
+            return self._hidden(t_ns, "may be hidden by a container")
+        return ()
 
-    def _optional(self, name: str, *arguments: Any) -> Any:
-        return _optional(self.nvml, partial(getattr(self.nvml, name), self.handle, *arguments))
+    def _hidden(self, t_ns: int, why: str) -> Iterable[Mark]:
+        text = f"processes on this GPU {why}: others can't be ruled out"
+        return [Mark(t_ns, "processes-hidden", text, self._name)]
 
-    def _complaint(self, code: int) -> str:
-        text = f"NVML {code}: {self.nvml.NVMLError(code)}"
-        if code in _FINAL:
-            self.lost = text
-        return text
+    def _ask_reasons(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
+        reasons = int(self._reasons.given() or 0)
+        if reasons & _THERMAL or (reasons & _SLOWDOWN and not reasons & _BRAKE):
+            text = "the GPU slowed down because of heat"
+            yield Mark(t_ns, "throttled", text, self._name)
+        if reasons & _BRAKE:
+            text = "the GPU slowed down because its power supply told it to"
+            yield Mark(t_ns, "power-brake", text, self._name)
+        if self._capped != bool(reasons & _POWER_CAP):
+            self._capped = not self._capped
+            text = f"the power limit {'began' if self._capped else 'ceased'} to slow the GPU down"
+            yield Mark(t_ns, "power-capped", text, self._name, float(self._capped))
+
+    def _ask_limit(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
+        ask, what, unit, per = next(self._limits)
+        number = ask.given()
+        if number is None:
+            return
+        before = self._known[what] or number
+        self._known[what] = number
+        if number != before:
+            text = f"the {what} changed from {before / per:g} to {number / per:g} {unit}"
+            yield Mark(t_ns, f"{what.replace(' ', '-')}-changed", text, self._name)
 
 
-def _first_that_works(
-    *sources: tuple[str, Callable[[], list[Answer]]],
-) -> tuple[str | None, Callable[[], list[Answer]]]:
-    """The first source that gives a number, and its name; else one that says why there is none."""
-    for name, ask in sources:
-        if any(ask()[0][0] is not None for _ in range(_TRIES)):
-            return name, ask
-    return None, sources[-1][1]
+def _reasons(library: Library, handle: Handle) -> Number:
+    """The question why the clocks are what they are; it had another name before driver 535."""
+    now = Number(library, "nvmlDeviceGetCurrentClocksEventReasons", handle, kind=c_ulonglong)
+    if now()[0][1] != nvml.FUNCTION_NOT_FOUND:
+        return now
+    return Number(library, "nvmlDeviceGetCurrentClocksThrottleReasons", handle, kind=c_ulonglong)
 
 
 class Probe:
@@ -209,21 +254,21 @@ class Probe:
     def __init__(self, tree: Tree, argument: str = "") -> None:
         self._tree = tree
         self._devices: list[_Device] = []
-        self._nvml: Any = None
+        self._silent: set[_Device] = set()
+        self._patient = Patient[_Device](_PATIENCE_S)
 
     def why_not(self) -> Refusal | None:
         try:
-            ctypes.CDLL(LIBRARY)
-        except OSError:
-            return _no_library()
-        import pynvml as nvml
-
-        try:
-            nvml.nvmlInit()
-            self._nvml = nvml
-            self._devices = [_Device(nvml, h) for h in _handles(nvml)]
-        except nvml.NVMLError as error:
-            return _refusal(error)
+            self._library = Library()
+            self._devices, unopened = gpus.opened(self._library, partial(_Device, self._library))
+        except OSError as error:
+            return _no_library(str(error))
+        except NvmlError as error:
+            return Refusal(str(error), nvml.mending(error.code))
+        for device in self._devices:
+            device.gpu.facts["unopened"] = unopened
+        if unopened and not self._devices:
+            return Refusal("; ".join(unopened), "if `nvidia-smi` hangs as well, reboot")
         if not self._devices:
             return Refusal("the driver shows no GPU", "in a container: docker run --gpus all …")
         return None
@@ -232,125 +277,43 @@ class Probe:
         return [d.domain() for d in self._devices]
 
     def read(self) -> Iterable[Reading | Mark]:
-        for device in self._devices:
-            yield from device.read(self._tree)
+        answers = self._patient.each(self._read, self._devices)
+        for device, items in zip(self._devices, answers, strict=True):
+            if items is None:
+                yield from self._is_silent(device)
+            else:
+                self._silent.discard(device)
+                yield from items
+
+    def _read(self, device: _Device) -> list[Reading | Mark]:
+        return device.read(self._tree)
+
+    def _is_silent(self, device: _Device) -> Iterable[Reading | Mark]:
+        t_ns = time.monotonic_ns()
+        text = f"the driver has not answered within {_PATIENCE_S:g} s"
+        if device not in self._silent:
+            self._silent.add(device)
+            yield Mark(t_ns, "hung", text, device.name, _PATIENCE_S)
+        yield Reading(device.name, t_ns, error=text)
 
     def close(self) -> None:
-        _optional(self._nvml, self._nvml.nvmlShutdown)
+        self._patient.leave()
+        if not self._silent:  # closing would wait for a call that hangs
+            self._library.close()
 
 
-def gpus() -> list[Gpu]:
-    """The GPUs that NVML shows, in the order of their PCI addresses; none without a driver."""
-    try:
-        ctypes.CDLL(LIBRARY)
-    except OSError:
-        return []
-    import pynvml as nvml
-
-    try:
-        nvml.nvmlInit()
-        found = [_identity(nvml, h) for h in _handles(nvml)]
-        nvml.nvmlShutdown()
-    except nvml.NVMLError:  # `bench doctor` says what is wrong
-        return []
-    return found
-
-
-def _handles(nvml: Any) -> list[Any]:
-    """The GPUs that this user may use: others of the node answer with an error."""
-    found, refused = [], None
-    for i in range(nvml.nvmlDeviceGetCount()):
-        try:
-            found.append(nvml.nvmlDeviceGetHandleByIndex(i))
-        except nvml.NVMLError as error:
-            refused = error
-    if refused is not None and not found:
-        raise refused
-    return found
-
-
-def _identity(nvml: Any, handle: Any) -> Gpu:
-    def ask(name: str, *arguments: Any) -> Any:
-        return _optional(nvml, lambda: getattr(nvml, name)(handle, *arguments))
-
-    def watts(milliwatts: float | None) -> float | None:
-        return None if milliwatts is None else milliwatts / 1e3
-
-    mode = ask("nvmlDeviceGetMigMode")
-    limits = ask("nvmlDeviceGetPowerManagementLimitConstraints") or (None, None)
-    memory = ask("nvmlDeviceGetMemoryInfo")
-    ecc = ask("nvmlDeviceGetEccMode")
-    facts = {
-        "driver": _optional(nvml, nvml.nvmlSystemGetDriverVersion),
-        "memory_gb": memory and round(memory.total / 1e9, 1),
-        "power_limit_w": watts(ask("nvmlDeviceGetEnforcedPowerLimit")),
-        "default_power_limit_w": watts(ask("nvmlDeviceGetPowerManagementDefaultLimit")),
-        "least_power_limit_w": watts(limits[0]),
-        "most_power_limit_w": watts(limits[1]),
-        "most_clock_mhz": ask("nvmlDeviceGetMaxClockInfo", 1),
-        "ecc": None if ecc is None else bool(ecc[0]),
-        "persistence": ask("nvmlDeviceGetPersistenceMode"),
-        "mig": None if mode is None else bool(mode[0]),
-    }
-    mig = _mig_devices(nvml, handle) if facts["mig"] else []
-    return Gpu(nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle), mig, facts)
-
-
-def _mig_devices(nvml: Any, handle: Any) -> list[str]:
-    count = _optional(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
-    found = []
-    for i in range(count):
-        part = _optional(nvml, partial(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, i))
-        if part is not None:
-            found.append(nvml.nvmlDeviceGetUUID(part))
-    return found
-
-
-def _optional(nvml: Any, ask: Callable[[], Any]) -> Any:
-    """What `ask` gives; None where this device, driver or library has no such thing."""
-    try:
-        return ask()
-    except nvml.NVMLError:
-        return None
-
-
-def _no_library() -> Refusal:
-    present = _accelerators()
+def _no_library(error: str) -> Refusal:
+    present = gpus.makers()
+    if "No such file" not in error:
+        return Refusal(f"the driver's library can't be loaded: {error}", "install the driver anew")
     if "NVIDIA" in present:
         return Refusal(
-            f"an NVIDIA GPU is here, but not its driver's library ({LIBRARY})",
-            "install the NVIDIA driver; in a container: docker run --gpus all …",
+            f"an NVIDIA GPU is here, but not its driver's library ({nvml.LIBRARY})",
+            nvml.mending(12),
         )
     if present:
         return Refusal(f"a GPU of {present[0]} is here, which bench can't read", None)
     return Refusal("no NVIDIA GPU here", None, ())
-
-
-_MENDING = {
-    4: "sudo chmod a+rw /dev/nvidia*   (or add yourself to the group that owns them)",
-    9: "sudo modprobe nvidia && nvidia-smi",
-    18: "sudo reboot   (the driver was updated and the kernel still runs the old one)",
-}
-
-
-def _refusal(error: Any) -> Refusal:
-    return Refusal(f"NVML {error.value}: {error}", _MENDING.get(error.value, "nvidia-smi -q"))
-
-
-def _accelerators(root: Path = Path("/sys/bus/pci/devices")) -> list[str]:
-    """Makers of the GPUs on the PCI bus; display adapters of other makers don't compute."""
-    found = []
-    for device in root.glob("*"):
-        try:
-            maker = (device / "vendor").read_text().strip()
-            kind = (device / "class").read_text().strip()[:6]
-        except OSError:
-            continue
-        if maker == "0x10de" and kind.startswith("0x03"):
-            found.append("NVIDIA")
-        elif maker == "0x1002" and kind in ("0x0302", "0x0380", "0x1200"):
-            found.append("AMD")
-    return found
 
 
 def _in_container() -> bool:
@@ -359,4 +322,4 @@ def _in_container() -> bool:
         own = os.readlink("/proc/self/ns/pid") != "pid:[4026531836]"  # the first one's number
     except OSError:
         own = False
-    return own or Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+    return own or any(map(os.path.exists, ("/.dockerenv", "/run/.containerenv")))
