@@ -30,10 +30,12 @@ BAND = (0.6, 1.4)  # of an estimate: published validations found errors up to 40
 MOST_GAP_S = 3.0
 LEAST_HZ, LEAST_SAMPLES = 1.0, 60  # or 10 Hz over the whole of a shorter window
 
+_MOST_POWER = 3.0  # times the power limit, for some milliseconds
 _EDGE_S = 0.5  # a window may reach this far beyond the readings
 _DOUBTFUL, _WRONG = (0.03, 2.0), (0.05, 3.0)  # disagreement: share, or times the uncertainty
 OF_THE_TRACE = {"sampler-hung": False, "sampler-died": False, "replayed": False, "log-failed": True}
 _SERIOUS = {"contended", "probe-failed"}  # marks that make the energy unfit for a rank
+_INFORMATION = {"power-capped"}  # marks that are no reason to doubt: most trainings meet the limit
 
 Instants = NDArray[np.int64]
 
@@ -62,9 +64,11 @@ class Curve:
         self._origin_ns = int(t_ns[0]) if len(t_ns) else 0
         t = self._seconds(t_ns)
         power_w, energy_j = series.power_w[first], series.energy_j[first]
-        has_power, has_energy = np.isfinite(power_w), np.isfinite(energy_j)
         average_s = float(domain.facts.get("power_average_s", 0.0))
         limit_w = float(domain.facts.get("power_limit_w") or math.inf)
+        has_energy = np.isfinite(energy_j)
+        has_power = np.isfinite(power_w) & (power_w >= 0) & (power_w <= _MOST_POWER * limit_w)
+        self._implausible_s = t[~has_power & ~np.isnan(power_w)]
         self.integral = Integral(t[has_power], power_w[has_power], average_s)
         self.counter = TickedCounter(t[has_energy], energy_j[has_energy], self.integral, limit_w)
         self.counter.may_stand_s = float(domain.facts.get("counter_period_s") or own_s)
@@ -97,8 +101,9 @@ class Curve:
         integral = self.integral.between(start, stop) if self.integral.usable else None
         chosen = counter if self.method == "counter" else integral
         disagreement = None
-        if counter and integral and counter.value > 0:
-            disagreement = abs(counter.value - integral.value) / counter.value
+        if counter and integral and max(counter.value, integral.value) > 0:
+            least = counter.value if counter.value > 0 else integral.value
+            disagreement = abs(counter.value - integral.value) / least
         energy_j = unsure_j = None
         if chosen and not reason:
             energy_j, unsure_j = chosen.value, self._uncertainty_j(chosen, start, stop)
@@ -147,7 +152,7 @@ class Curve:
         """Why there is no energy of this window at all; None when there is."""
         start, stop = self._seconds(np.array([start_ns, stop_ns], np.int64))
         cover = self._cover(start, stop)
-        if self.method == "missing" and self.counter.usable and self.counter.distrust:
+        if self.method == "missing" and self.counter.distrust:
             return f"{self.counter.distrust}, and there are no power readings to integrate"
         if self.method == "missing" or not cover.samples:
             seen = Cover.of(self.counter.t, start, stop).samples
@@ -192,7 +197,7 @@ class Curve:
         if energy.energy_j is None:
             return [Warn(id="missing", message=f"{name}: {energy.reason}", rankable=False)]
         doubts = self._mark_doubts(start, stop)
-        if self.counter.usable and self.counter.distrust:
+        if self.counter.distrust:
             text = f"{name}: {self.counter.distrust}; energy is the integral of power"
             doubts.append(Warn(id="counter", message=text, rankable=False))
         elif counter and integral and energy.disagreement is not None:
@@ -201,6 +206,7 @@ class Curve:
             text = f"{name}: no reading for {energy.largest_gap_s:.1f} s"
             doubts.append(Warn(id="gap", message=text, rankable=False))
         doubts += self._sampling_doubts(energy.samples, stop - start)
+        doubts += self._power_doubts(start, stop)
         if self.domain.facts.get("mig"):
             text = f"{name}: the board is divided (MIG); its readings are the whole board's"
             doubts.append(Warn(id="mig", message=text, rankable=False))
@@ -215,6 +221,28 @@ class Curve:
         text = f"{self.domain.name}: {samples} readings in {duration_s:.1f} s are too few"
         return [Warn(id="too-few-samples", message=text, rankable=False)]
 
+    def _power_doubts(self, start: float, stop: float) -> list[Warn]:
+        """Readings of power that can't be, and a register that may hide what power did."""
+        from bench.record import Warn
+
+        found = []
+        bad = int(np.sum((self._implausible_s >= start - 1) & (self._implausible_s <= stop + 1)))
+        if bad:
+            text = (
+                f"{self.domain.name}: {bad} readings of power are left out: negative, infinite, or "
+                f"over {_MOST_POWER:g} times the power limit"
+            )
+            rankable = self.method == "counter"
+            found.append(Warn(id="implausible-power", message=text, rankable=rankable))
+        held_s = self.integral.held_s
+        if self.method == "integral" and self.domain.kind == "gpu" and held_s:
+            text = (
+                f"{self.domain.name}: no energy counter, and power may be renewed only every "
+                f"{held_s * 1e3:.0f} ms: a load that repeats in time with that can hide from it"
+            )
+            found.append(Warn(id="no-counter", message=text))
+        return found
+
     def _mark_doubts(self, start: float, stop: float) -> list[Warn]:
         """One doubt for each kind of mark in the window, with how often and the worst value."""
         from bench.record import Warn
@@ -222,7 +250,7 @@ class Curve:
         inside = [m for m in self.marks if start - 1 <= self._mark_s(m) <= stop + 1]
         doubts = []
         for id, count in Counter(m.id for m in inside).items():
-            if id in OF_THE_TRACE:
+            if id in OF_THE_TRACE or id in _INFORMATION:
                 continue
             worst = max((m for m in inside if m.id == id), key=lambda m: m.value or 0.0)
             often = f" ({count} times)" if count > 1 else ""
@@ -234,7 +262,9 @@ class Curve:
 def _disagreement(name: str, share: float, counter: Sure, integral: Sure) -> list[Warn]:
     from bench.record import Warn
 
-    unsure = math.hypot(counter.uncertainty, integral.uncertainty) / counter.value
+    unsure = math.hypot(counter.uncertainty, integral.uncertainty) / max(
+        counter.value, 1e-3 * integral.value
+    )
     if share <= max(_DOUBTFUL[0], _DOUBTFUL[1] * unsure):
         return []
     text = (
