@@ -94,7 +94,7 @@ static Device devices[MOST_DEVICES], *enumerated[MOST_DEVICES];
 static unsigned count, shown;
 static double boot;
 static char driver[81] = "570.86.15", nvml[81] = "12.570.86.15";
-static int init_code, loaded;
+static int init_code, loaded, users;
 static unsigned long long seed = 1;
 
 static double now(void) {
@@ -345,7 +345,7 @@ static int is_present(const Device *d) { return now() >= d->present[0] && now() 
 static int enter(Device *d, const char *function) {
     Device *board = d->parent ? d->parent : d;
     Fault *f;
-    if (!shown) return UNINITIALISED;
+    if (!users) return UNINITIALISED;
     while (fault_of(board, "hang", function, -1, now())) usleep(10000);
     if ((f = fault_of(board, "slow", function, -1, now()))) {
         struct timespec t = {(time_t)f->value, (long)(fmod(f->value, 1) * 1e9)};
@@ -365,14 +365,18 @@ int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     load();
     if (init_code) return init_code;
-    if (!shown)
+    if (!users++)
         for (unsigned i = 0; i < count; i++)
             if (is_present(&devices[i])) enumerated[shown++] = &devices[i];
     return SUCCESS;
 }
 int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 int nvmlInit(void) { return nvmlInitWithFlags(0); }
-int nvmlShutdown(void) { shown = 0; return SUCCESS; }
+int nvmlShutdown(void) {
+    if (!users) return UNINITIALISED;
+    if (!--users) shown = 0;
+    return SUCCESS;
+}
 
 static int text(char *out, unsigned size, const char *value) {
     if (strlen(value) >= size) return INSUFFICIENT_SIZE;

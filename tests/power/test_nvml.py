@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from bench.power import nvml
+from bench.power.meter import Meter
 from tests.power.conftest import MakeGpus
 from tests.power.simulated import (
     FOREVER,
@@ -583,3 +585,33 @@ def test_a_driver_that_hangs_does_not_hang_who_lists_the_gpus(make_gpus: MakeGpu
         [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=20
     )
     assert "the NVIDIA driver has not answered for 0.5 s" in run.stdout
+
+
+# --- the meter over it
+
+
+def test_the_energy_beside_a_board_that_hangs(make_gpus: MakeGpus, tmp_path: Path) -> None:
+    """And what is no reason to doubt: a power limit that is met, a board whose one part is all."""
+    gpus = make_gpus(
+        SimulatedGpu(Constant(400), faults=[("hang", 2.5, FOREVER)]),
+        SimulatedGpu.of("h100", Square(100, 400, 1.3)),
+        SimulatedGpu(Constant(400), faults=[("reasons", 2.0, 4.0, 0x04)]),
+        SimulatedGpu(Constant(400), mig=True, parts=[("MIG-1", 0, 0, 7)]),
+        SimulatedGpu(Constant(400), faults=[("limit", 2.5, FOREVER, 300)]),
+        SimulatedGpu(Constant(400), faults=[("stuck", -99, FOREVER, 191)]),
+    )
+    meter = Meter(tmp_path, probes=["nvml"])
+    meter.start()
+    start_ns = meter.edge(lead_s=0.25)
+    time.sleep(5)
+    stop_ns = meter.edge()
+    trace = meter.stop()
+    silent, *others = trace.energy(start_ns, stop_ns)
+    assert silent.energy_j is None
+    assert "has not answered" in (silent.reason or "")
+    for i, energy in enumerate(others, 1):
+        wanted = gpus.energy_j(i, start_ns, stop_ns)
+        assert energy.energy_j == pytest.approx(wanted, rel=0.02)
+        assert energy.method == "counter"
+    found = {(w.id, w.rankable) for w in trace.warnings(start_ns, stop_ns)}
+    assert found - {("slow", True)} == {("missing", False), ("power-limit-changed", True)}
