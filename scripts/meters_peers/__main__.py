@@ -20,7 +20,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cases import PEERS, ROOT, TOOLS, Case, cases
+from cases import PEERS, QUICK, ROOT, TOOLS, Case, cases
 from stage import Stage
 from table import PAGE, report
 
@@ -29,8 +29,8 @@ from results import GROUPS, Result
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter windows, fewer of them")
-    parser.add_argument("--only", default="*", help="cases as `group/name`, with * and ?")
+    parser.add_argument("--quick", action="store_true", help="fewer cases, shorter windows")
+    parser.add_argument("--only", help="cases as `group/name`, with * and ?; else all")
     parser.add_argument("--tools", default=",".join(TOOLS), help="some of %(default)s")
     parser.add_argument("--apart", action="store_true", help="never two tools at the same time")
     parser.add_argument("--markdown", action="store_true", help="print the page of the docs")
@@ -56,7 +56,8 @@ def measure(about: dict[str, str], given: argparse.Namespace) -> Iterator[Result
     with tempfile.TemporaryDirectory() as scratch, given.to.open("w") as kept:
         stage = Stage(given.keep or Path(scratch), given.apart)
         print(json.dumps(about), file=kept, flush=True)
-        for case in chosen(cases(given.quick), given.only, given.tools.split(",")):
+        patterns = [given.only] if given.only else QUICK if given.quick else ["*"]
+        for case in chosen(cases(given.quick), patterns, given.tools.split(",")):
             print(f"{case.group}/{case.name} ...", file=sys.stderr, flush=True)
             for result in GROUPS[case.group].run(stage, case):
                 print(f"  {result.tool:14} {result.shown}", file=sys.stderr, flush=True)
@@ -64,14 +65,18 @@ def measure(about: dict[str, str], given: argparse.Namespace) -> Iterator[Result
                 yield result
 
 
-def chosen(found: Sequence[Case], pattern: str, tools: Sequence[str]) -> list[Case]:
+def chosen(found: Sequence[Case], patterns: Sequence[str], tools: Sequence[str]) -> list[Case]:
     """Those that match, and the cases that a chosen fault is compared with."""
     found = [
         replace(case, tools=some)
         for case in found
         if (some := tuple(t for t in case.tools if t.partition("-")[0] in tools))
     ]
-    named = [c for c in found if fnmatch.fnmatchcase(f"{c.group}/{c.name}", pattern)]
+    named = [
+        case
+        for case in found
+        if any(fnmatch.fnmatchcase(f"{case.group}/{case.name}", p) for p in patterns)
+    ]
     beside = {c.beside for c in named}
     return [c for c in found if c in named or (c.group == "accuracy" and c.name in beside)]
 

@@ -30,8 +30,13 @@ PEERS = ("zeus", "codecarbon", "carbontracker")
 TOOLS = ("bench", *PEERS)
 FOREVER = 1e9
 SQUARE, RAMP, FLAT = Square(100.0, 400.0, 1.3), Ramp(100.0, 400.0, 7.0), Constant(300.0)
-LENGTHS_S = {0.25: 24, 0.5: 20, 1.0: 14, 2.0: 8, 5.0: 4}  # windows of each length
-COVERED_WINDOWS, COVERED_CARDS = 13, 8  # 104 trials of each length
+LENGTHS_S = {0.25: 16, 0.5: 14, 1.0: 10, 2.0: 6, 5.0: 4}  # windows of each length
+COVERED_WINDOWS, COVERED_CARDS = 7, 16  # 112 trials of each length
+QUICK = (
+    "accuracy/square, counter", "accuracy/square, no counter", "accuracy/RAPL package",
+    "short/0.5 s", "coverage/1 s", "faults/counter reset", "faults/GPU lost",
+    "faults/RAPL wraps half-way", "cost/10 Hz, 8 GPUs", "start/start", "kill/counter",
+)  # fmt: skip
 
 
 # --- simulated hardware
@@ -158,7 +163,7 @@ class Case:
 
 
 def cases(quick: bool) -> list[Case]:
-    long_s = 6.0 if quick else 12.0
+    over_10_s, long_s = (6.0, 6.0) if quick else (10.5, 8.0)
     cpu = ("cpu", "dram")
     curves = {"constant": FLAT, "square": SQUARE, "ramp": RAMP}
     package = Square(60.0, 150.0, 1.3)
@@ -169,11 +174,11 @@ def cases(quick: bool) -> list[Case]:
     psys = (("package-0", package), ("psys", Constant(260.0)))
     mirrored = (("package-0", package), ("package-1", package))
     found = [
-        Case("accuracy", f"{name}, counter", Cards((curve,)), long_s)
+        Case("accuracy", f"{name}, counter", Cards((curve,)), over_10_s)
         for name, curve in curves.items()
     ]
     found += [
-        Case("accuracy", "two GPUs, counter", Cards((SQUARE, FLAT)), long_s),
+        Case("accuracy", "two GPUs, counter", Cards((SQUARE, FLAT)), over_10_s),
         *(
             Case("accuracy", f"{name}, no counter", Cards((curve,), counter=False), long_s)
             for name, curve in curves.items()
@@ -190,7 +195,7 @@ def cases(quick: bool) -> list[Case]:
     windows = max(2, COVERED_WINDOWS // share)
     cards = tuple(
         curve
-        for period_s in (0.21, 0.63, 1.3, 4.1)
+        for period_s in (0.21, 0.34, 0.55, 0.89, 1.3, 2.1, 4.1, 6.7)
         for curve in (Square(100.0, 400.0, period_s), Ramp(80.0, 390.0, 1.7 * period_s))
     )
     found += [
@@ -236,12 +241,12 @@ def cases(quick: bool) -> list[Case]:
     eight = (FLAT,) * 8
     found += [
         Case("cost", f"{rate or 'default rate'}, {'8 GPUs' if len(c) > 1 else '1 GPU'}", Cards(c),
-             4.0 if quick else 6.0, tools=polling if rate else TOOLS,
+             4.0, tools=polling if rate else TOOLS,
              rate_hz=float(rate.split()[0]) if rate else None)
         for rate in ("", "10 Hz", "100 Hz")
         for c in ((FLAT,), eight)
     ]  # fmt: skip
-    found.append(Case("start", "start", Cards(), 0.3, count=2 if quick else 5))
+    found.append(Case("start", "start", Cards(), 0.3, count=2 if quick else 3))
     found += [
         Case("kill", "counter", Cards(), 6.0),
         Case("kill", "no counter", Cards(counter=False), 6.0),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cases import ROOT, Case, Place, World
+from cases import ROOT, Cards, Case, Place, World
 
 from tests.power.simulated import build_nvml
 
@@ -31,6 +31,7 @@ class Run:
     end: str | None  # hung, or ended the program
     folder: Path
     world: World
+    killed_s: float = 0.0  # CLOCK_MONOTONIC
 
     @property
     def answers(self) -> list[tuple[list[int], float | None]]:
@@ -60,19 +61,23 @@ class Stage:
         smi.chmod(0o755)
         self.place = Place(build_nvml(folder / "lib"), commands)
         self.apart = apart
-        self.lead_s = 5.0
-        self.usual: dict[tuple[str, str], set[str]] = {}  # case and tool -> what it says
+        self.lead_s = 0.0
+        self.usual: dict[tuple[str, str], tuple[set[str], float]] = {}  # said, and its error
         self._number = 0
 
-    def together(self, case: Case, **options: Any) -> list[Run]:
-        """Every tool of a case on one simulated machine; once more where one loaded too long."""
+    def together(self, case: Case) -> list[Run]:
+        """Every tool of a case on one simulated machine; once more where one loaded too long.
+        Zeus has the machine to itself where it polls as fast as it can: it takes a core or more."""
         groups = [(t,) for t in case.tools] if self.apart else [case.tools]
-        return [run for tools in groups for run in self._together(case, tools, **options)]
+        if isinstance(case.world, Cards) and not case.world.counter and "zeus" in case.tools:
+            groups = [("zeus",), tuple(t for t in case.tools if t != "zeus")]
+        runs = [run for tools in groups if tools for run in self._together(case, tools)]
+        return sorted(runs, key=lambda run: case.tools.index(run.tool))
 
-    def _together(self, case: Case, tools: Sequence[str], **options: Any) -> list[Run]:
+    def _together(self, case: Case, tools: Sequence[str]) -> list[Run]:
         for _ in range(3):
-            lead_s = self.lead_s
-            runs = self.once(case, tools, lead_s, **options)
+            lead_s = max(self.lead_s, 1.0 + len(tools))
+            runs = self.once(case, tools, lead_s)
             loading_s = [
                 (run.out["set_up_ns"] - run.out["load_ns"][0]) / 1e9
                 for run in runs
@@ -82,16 +87,11 @@ class Stage:
             self.lead_s = max(self.lead_s, min(1.4 * needed_s, 40.0))
             if needed_s <= lead_s:
                 break
+            for run in runs:
+                end_all(left_behind(run.folder))
         return runs
 
-    def once(
-        self,
-        case: Case,
-        tools: Sequence[str],
-        lead_s: float,
-        kill: bool = False,
-        cost: bool = False,
-    ) -> list[Run]:
+    def once(self, case: Case, tools: Sequence[str], lead_s: float = 0.0) -> list[Run]:
         self._number += 1
         folder = self.folder / str(self._number)
         folder.mkdir()
@@ -105,29 +105,31 @@ class Stage:
                 pauses = [0.4 + 0.6 * chance.random() for _ in range(case.count)]
                 windows = [{"pause_s": p, "length_s": case.length_s} for p in pauses]
             elif case.group in ("start", "cost"):
-                windows = [{"pause_s": 0.01, "length_s": case.length_s + cost}]
+                windows = [{"pause_s": 0.01, "length_s": case.length_s}]
             else:
-                windows = [{"open_at": boot_s + lead_s, "close_at": boot_s + closes_s}]
-            processes = [self._spawn(case, t, folder / t, world, windows, cost) for t in tools]
+                on_s = 60.0 if case.group == "kill" else 0.0
+                windows = [{"open_at": boot_s + lead_s, "close_at": boot_s + closes_s + on_s}]
+            processes = [self._spawn(case, t, folder / t, world, windows) for t in tools]
             most_s = lead_s + sum(case.length_s + 4 for _ in windows) + 15
-            if kill:
+            if case.group == "kill":
                 time.sleep(max(0.0, boot_s + closes_s - time.monotonic()))
                 for process in processes:
                     process.kill()
+            killed_s = time.monotonic()
             deadline_s = boot_s + most_s
             return [
-                self._gather(case, tool, folder / tool, process, deadline_s, world, kill)
+                self._gather(case, tool, folder / tool, process, deadline_s, world, killed_s)
                 for tool, process in zip(tools, processes, strict=True)
             ]
 
     def _spawn(
-        self, case: Case, tool: str, folder: Path, world: World, windows: list[Any], cost: bool
+        self, case: Case, tool: str, folder: Path, world: World, windows: list[Any]
     ) -> subprocess.Popen[bytes]:
         folder.mkdir()
         job = {
             "tool": tool, "folder": str(folder), "kinds": case.kinds, "rate_hz": case.rate_hz,
             "windows": windows, "powercap": world.powercap, "out": str(folder / "out.json"),
-            "cost": cost, "coverage": case.group == "coverage",
+            "group": case.group,
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(job))
         environment = {
@@ -149,24 +151,20 @@ class Stage:
 
     def _gather(
         self, case: Case, tool: str, folder: Path, process: subprocess.Popen[bytes],
-        deadline_s: float, world: World, kill: bool,
+        deadline_s: float, world: World, killed_s: float,
     ) -> Run:  # fmt: skip
         end = None
         try:
             code = process.wait(max(0.1, deadline_s - time.monotonic()))
-            end = f"ended the program ({code})" if code and not kill else None
+            end = f"ended the program ({code})" if code and case.group != "kill" else None
         except subprocess.TimeoutExpired:
             end = "hung"
         path = folder / "out.json"
         out = json.loads(path.read_text()) if path.exists() else {}
-        if end == "hung" and "energies" in out:
-            end = None  # it had answered, and only then did not end
-        if not kill:
-            for pid in left_behind(folder):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        if case.group != "kill":  # there it is looked at what is left
+            end_all(left_behind(folder))
             process.wait()
-        return Run(tool, out, _said(folder / "said"), end, folder, world)
+        return Run(tool, out, _said(folder / "said"), end, folder, world, killed_s)
 
 
 def left_behind(folder: Path) -> list[int]:
@@ -178,6 +176,12 @@ def left_behind(folder: Path) -> list[int]:
             if not dead and mark in (place / "environ").read_bytes().split(b"\0"):
                 found.append(int(place.name))
     return found
+
+
+def end_all(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _said(path: Path) -> list[str]:

@@ -31,6 +31,9 @@ class Tool:
         self.kinds: list[str] = job["kinds"]  # what there is to meter: gpu, cpu, dram
         self.rate_hz: float | None = job["rate_hz"]  # None: the tool's own
         self.count = len(job["windows"])
+        self.is_killed: bool = (
+            job["group"] == "kill"
+        )  # where a tool can keep what it has, it is asked to
         self.powercap: str | None = job["powercap"]  # stands for /sys/class/powercap
 
     def load(self) -> None: ...
@@ -55,7 +58,7 @@ class Bench(Tool):
 
     def open(self) -> None:
         rate = {} if self.rate_hz is None else {"rate_hz": self.rate_hz}
-        kept = None if self.count > 1 else self.folder / "kept"
+        kept = self.folder / "kept" if self.is_killed else None
         self._block = self._meter(kept, **rate)
         self._block.__enter__()
 
@@ -247,7 +250,7 @@ def windows(tool: Tool, job: dict[str, Any], out: dict[str, Any]) -> None:
         instants.append(time.monotonic_ns())
         tell(job, out)  # a job that is killed has said when its window opened
         until = window.get("close_at") or instants[1] / 1e9 + window["length_s"]
-        if job["cost"]:
+        if job["group"] == "cost":
             out["cpu_s"], out["cpu_over_s"] = cpu_share(until)
             out["memory_after"] = tree_bytes()
         sleep_until(until)
@@ -338,7 +341,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     out: dict[str, Any] = {}
     try:
-        if job["coverage"]:
+        if job["group"] == "coverage":
             coverage(job, out)
         else:
             windows(TOOLS[job["tool"]](job), job, out)
