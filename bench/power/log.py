@@ -10,8 +10,9 @@ A line is the CRC-32 of its text in hex, a space, and one JSON array whose first
     ["edge", t_ns]                           the window may begin or end here
     ["stop", t_ns]                           last, when the sampler was told to stop
 
-A reading is [index, t_ns, power_w, energy_j, utilisation, clock_mhz, temperature_c, error], less
-the nulls at its end. In version 1 an "r" line held one reading, not in a list of its own.
+A reading is [index, t_ns, power_w, energy_j, utilisation, clock_mhz, temperature_c, error], or the
+first four of these where the others are null. In version 1 an "r" line held one reading, not in a
+list of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ VERSION = 2
 NAME = "trace.log"
 _MOST_WAITING = 64 << 20  # bytes kept in memory while the disk takes none
 _LENGTH = 8  # of a whole reading
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def encode(record: list[Any]) -> bytes:

@@ -19,6 +19,7 @@ _PERIOD_S, _SYNC_S = 0.5, 3.0
 _SHORT_S = 0.05  # no watts from a counter over less
 
 
+_NOTHING_ELSE = [None] * 3  # most readings tell energy and power alone
 _Point = tuple[int, float | None, float | None]  # t_ns, power_w, energy_j
 
 
@@ -97,13 +98,17 @@ class Recorder(threading.Thread):
 
     def _row(self, reading: Reading) -> list[Any]:
         """The reading as it stands in the log: Python's own numbers, and finite ones."""
-        name, t_ns, *values, error = reading
-        numbers = [None if v is None or v - v != 0 else float(v) for v in values]
-        self._live.take(name, (t_ns, numbers[0], numbers[1]))
-        row = [self._indices[name], int(t_ns), *numbers, error]
-        while row[-1] is None:
-            row.pop()
+        name, t_ns, power_w, energy_j, *others, error = reading
+        power_w, energy_j = _number(power_w), _number(energy_j)
+        self._live.take(name, (t_ns, power_w, energy_j))
+        row: list[Any] = [self._indices[name], int(t_ns), power_w, energy_j]
+        if error is not None or others != _NOTHING_ELSE:
+            row += [*map(_number, others), error]
         return row
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or value - value != 0 else float(value)
 
 
 class _Live:
