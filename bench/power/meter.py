@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import registry
 from bench.errors import BenchError, UsageError
-from bench.power import log, probes
+from bench.power import calibration, log, probes
 from bench.power.probes import Domain, Found
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Meter:
         self._live_fd = os.memfd_create("bench-live")
         self._stderr = open(os.memfd_create("bench-stderr"), "rb")  # noqa: SIM115
         call = (str(self.folder), self._rate_hz, max(0.1, timeout_s - 1), self._live_fd,
-                os.getpid(), [tuple(f) for f in found])  # fmt: skip
+                os.getpid(), calibration.where().exists(), [tuple(f) for f in found])  # fmt: skip
         self._process = subprocess.Popen(
             _command(call, own=all(registry.is_own(f.module) for f in found)),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,

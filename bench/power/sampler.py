@@ -152,7 +152,7 @@ class ProbeThread(threading.Thread):
             self.sampler.recorder.seen.append(["mark", *mark])
 
 
-def start(sampler: Sampler, several: Sequence[Found], patience_s: float) -> None:
+def start(sampler: Sampler, several: Sequence[Found], patience_s: float, calibrated: bool) -> None:
     """Start every probe, wait for them to answer, and tell the parent what there is."""
     sampler.threads = threads = [ProbeThread(sampler, found) for found in several]
     threading.excepthook = _failed
@@ -172,6 +172,9 @@ def start(sampler: Sampler, several: Sequence[Found], patience_s: float) -> None
     measured = {d.kind for t in working for d in t.domains if d.level != "M0"}
     for thread in working:  # an estimate never stands beside a measurement of its kind
         thread.domains = [d for d in thread.domains if d.level != "M0" or d.kind not in measured]
+    if calibrated:
+        _calibrate(working)
+    for thread in working:
         sampler.recorder.adopt(thread.domains)
     answer = {"domains": {t.name: [d._asdict() for d in t.domains] for t in working},
               "refusals": refusals, "log_error": sampler.recorder.writer.error}  # fmt: skip
@@ -190,6 +193,16 @@ def _refuse_doubles(threads: Sequence[ProbeThread]) -> None:
             text = f"another probe reads {', '.join(both)} too"
             thread.refusal = Refusal(text, "two meters of a kind are told apart by name=…")
         taken |= names
+
+
+def _calibrate(threads: Sequence[ProbeThread]) -> None:
+    """Of all domains at once: a calibration may be of their sum."""
+    from bench.power import calibration  # not at the top: it imports much, and is seldom there
+
+    domains = calibration.apply([d for thread in threads for d in thread.domains])
+    by_name = {d.name: d for d in domains}
+    for thread in threads:
+        thread.domains = [by_name[d.name] for d in thread.domains]
 
 
 def _failed(hook: threading.ExceptHookArgs) -> None:
@@ -267,7 +280,7 @@ def finish(sampler: Sampler, told: bool) -> None:
 
 def main(
     folder: str, rate_hz: float, patience_s: float, live_fd: int, parent: int,
-    several: Sequence[tuple[str, str]],
+    calibrated: bool, several: Sequence[tuple[str, str]],
 ) -> None:  # fmt: skip
     """Called by the process that `bench.power.meter` starts."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -279,7 +292,7 @@ def main(
     recorder.seen += [["head", log.VERSION, facts], _clock()]
     recorder.start()
     sampler = Sampler(recorder, rate_hz)
-    start(sampler, [Found(*found) for found in several], patience_s)
+    start(sampler, [Found(*found) for found in several], patience_s, calibrated)
     told = supervise(sampler, parent)
     finish(sampler, told)
     os._exit(0)  # a thread that hangs in a driver must not keep the process

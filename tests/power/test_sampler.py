@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bench.power import log, probes, sampler
+from bench.power.calibration import Calibration
 from bench.power.meter import Meter, Refused
 from bench.power.probes import Domain, Reading
 from bench.power.recorder import Look, Recorder
@@ -197,6 +199,23 @@ def test_the_start_imports_only_what_it_needs(make_gpus: MakeGpus) -> None:
     command = [sys.executable, "-P", "-S", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_calibration_is_applied_where_domains_are_adopted(
+    make_gpus: MakeGpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = make_gpus(SimulatedGpu(Constant(400)))
+    monkeypatch.setenv("BENCH_CALIBRATION", str(tmp_path / "calibration.json"))
+    named = {gpus.domain(0): {"device": gpus.gpus[0].name, "uuid": gpus.gpus[0].uuid}}
+    Calibration(
+        datetime.now(UTC).isoformat(), {"device": "a shunt"}, {}, {}, named, 1.05, 2.0, 0.01
+    ).write()
+    meter = Meter(tmp_path, probes=["nvml"])
+    (domain,) = meter.start().domains
+    trace = meter.stop()
+    assert trace.domains == [domain]
+    assert (domain.level, domain.gain) == ("M3", 0.01)
+    assert domain.facts["calibration"]["gain"] == 1.05
 
 
 # --- other people's probes
