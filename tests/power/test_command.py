@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,6 +175,22 @@ def test_closing_ends_a_call_that_goes_on(tmp_path: Path) -> None:
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 
+def test_a_program_that_is_killed_while_it_starts_does_not_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleeper = command.Program(["sleep", "99"])
+    start = subprocess.Popen
+
+    def start_late(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process = start(*arguments, **options)
+        sleeper.kill()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start_late)
+    with pytest.raises(Unread, match="sleep ended with signal 9"):
+        sleeper.output(timeout_s=5)
+
+
 def test_kind_name_and_gain_are_options(made: Made) -> None:
     (domain,) = working(made, "kind=gpu name=GPU-1234 gain=0.01 echo 300").domains()
     assert (domain.name, domain.kind, domain.gain) == ("gpu:GPU-1234", "gpu", 0.01)
@@ -283,7 +301,9 @@ def test_a_slow_meters_energy_is_honest(tmp_path: Path) -> None:
     (energy,) = trace.energy(start_ns, stop_ns)
     assert energy.energy_j == pytest.approx(200 * (stop_ns - start_ns) / 1e9, rel=0.001)
     assert (energy.method, energy.level, energy.charged) == ("integral", "M2", True)
-    assert energy.uncertainty_j == pytest.approx(0.1 * energy.energy_j, rel=0.1)
+    assert energy.energy_j is not None
+    assert energy.uncertainty_j is not None
+    assert 0.1 <= energy.uncertainty_j / energy.energy_j < 0.4  # the meter's, and a short window's
 
 
 def test_no_program_outlives_a_sampler_that_is_killed(tmp_path: Path) -> None:
