@@ -239,6 +239,7 @@ def test_no_half_written_number_passes_for_one(tmp_path: Path) -> None:
             value += 1000
             with path.open("wb", buffering=0) as file:
                 file.write(str(value)[:4].encode())
+                time.sleep(0.0002)
                 file.write(str(value)[4:].encode() + b"\n")
             time.sleep(0.0002)
 
