@@ -38,6 +38,12 @@ def error_of(run: Run, instants: list[int], joules: float) -> float:
     return min(errors, key=abs)
 
 
+def failure(run: Run) -> str:
+    """Why there is no number."""
+    raised = run.out.get("raised", "").partition(":")[0]
+    return run.end or (f"raised {raised}" if raised else "missing")
+
+
 def percent(share: float) -> str:
     number = 100 * share
     return f"{number:+.0f} %" if abs(number) >= 10 else f"{number:+.2f} %"
@@ -59,10 +65,8 @@ def outcome(case: Case, run: Run, usual: set[str], usual_error: float) -> Result
     """How a window came out, and what was said beyond what is usual."""
     said = [line for line in run.said if line not in usual]
     error = value = None
-    if run.end:
-        shown, score = run.end, 3.0
-    elif "raised" in run.out:
-        shown, score = f"raised {run.out['raised'].partition(':')[0]}", 2.0
+    if run.end or "raised" in run.out:
+        shown, score = failure(run), 3.0 if run.end else 2.0
     elif not run.answers or run.answers[0][1] is None:
         shown, score = "missing", 1.0
     else:
@@ -99,9 +103,7 @@ def short(stage: Stage, case: Case) -> Iterator[Result]:
             if joules is not None
         ]
         if len(errors) < case.count:
-            lost = f"{case.count - len(errors)} of {case.count} windows lost"
-            why = run.end or run.out.get("raised", lost).partition(":")[0]
-            yield Result(case.group, case.name, run.tool, why, 9.0)
+            yield Result(case.group, case.name, run.tool, failure(run), 9.0)
             continue
         rms = statistics.fmean(e**2 for e in errors) ** 0.5
         yield Result(case.group, case.name, run.tool, percent(rms)[1:], rms, rms)
@@ -116,7 +118,7 @@ def coverage(stage: Stage, case: Case) -> Iterator[Result]:
             covered.append(joules is not None and off_j <= uncertainty_j)
             worst = max(worst, off_j / uncertainty_j if uncertainty_j else float("inf"))
     share = statistics.fmean(covered) if covered else 0.0
-    shown = run.end or run.out.get("raised") or f"{sum(covered)} of {len(covered)}"
+    shown = f"{sum(covered)} of {len(covered)}" if covered else failure(run)
     yield Result(case.group, case.name, "bench", shown, 1 - share, share)
 
 
@@ -125,8 +127,7 @@ def cost(stage: Stage, case: Case) -> Iterator[Result]:
         (run,) = stage.once(case, (tool,))
         name, tool = case.name, tool.partition("-")[0]
         if "cpu_s" not in run.out:
-            text = run.end or run.out.get("raised", "no answer").partition(":")[0]
-            yield Result(case.group, name, tool, text, 9.0)
+            yield Result(case.group, name, tool, failure(run), 9.0)
             continue
         share = run.out["cpu_s"] / run.out["cpu_over_s"]
         added_mb = (run.out["memory_after"] - run.out["memory_before"]) / 1e6
@@ -141,12 +142,17 @@ def start(stage: Stage, case: Case) -> Iterator[Result]:
         spans: dict[str, list[float]] = {"import, s": [], "ready, s": [], "stop, s": []}
         for _ in range(case.count):
             (run,) = stage.once(case, (tool,))
+            if not run.answers:
+                continue
             (began, loaded), set_up = run.out["load_ns"], run.out["set_up_ns"]
             before, opened, closing, closed = run.out["windows"][0]
             spans["import, s"].append((loaded - began) / 1e9)
             spans["ready, s"].append((set_up - loaded + opened - before) / 1e9)
             spans["stop, s"].append((closed - closing) / 1e9)
         for name, several in spans.items():
+            if not several:
+                yield Result("start", name, tool, failure(run), 1e9)
+                continue
             middle = statistics.median(several)
             yield Result("start", name, tool, f"{middle:.2g}", middle, middle)
     yield from _sampler(case)
@@ -226,8 +232,9 @@ GROUPS = {
     "accuracy": Group(
         "Error of one window",
         "One window of 10.5 s with a GPU's counter, of 8 s without (6 s with --quick). Square: 100 "
-        "and 400 W, period 1.3 s. Ramp: 100 to 400 W in 7 s, again and again. Counters tick every 100 ms; the registers of power are an "
-        "H100's, without a counter a P100's. RAPL: package 60 and 150 W, memory 10 and 25 W.",
+        "and 400 W, period 1.3 s. Ramp: 100 to 400 W in 7 s, again and again. Counters tick every "
+        "100 ms; the registers of power are an H100's, without a counter a P100's. RAPL: package "
+        "60 and 150 W, memory 10 and 25 W.",
         accuracy,
     ),
     "short": Group(
