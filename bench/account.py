@@ -31,6 +31,7 @@ class Start:
     software: dict[str, str]
     visible_gpus: list[str]  # UUIDs that the child can see: they are charged
     region: str | None
+    pue: str | None = None
     spec: Spec | None = None  # None: a program is metered, and nothing is scored
     code_sha256: str = ""
     command: list[str] = field(default_factory=list)  # of the program, when there is no spec
@@ -54,6 +55,7 @@ def begin(
     visible_gpus: Sequence[str],
     region: str | None,
     *,
+    pue: str | None = None,
     spec: Spec | None = None,
     code_sha256: str = "",
     command: Sequence[str] = (),
@@ -70,6 +72,7 @@ def begin(
         software=machine.software(),
         visible_gpus=list(visible_gpus),
         region=region,
+        pue=pue,
         spec=spec,
         code_sha256=code_sha256,
         command=list(command),
@@ -132,6 +135,7 @@ def metered(start: Start, events: list[dict[str, Any]], trace: Trace) -> dict[st
         "idle_before": _idle_power(events, trace, "idle_before"),
         "idle_after": _idle_power(events, trace, "idle_after"),
         "region": start.region,
+        "pue": start.pue,
         "not_covered": _not_covered(events),
         "warnings": _warnings(start, events, trace, window),
     }

@@ -23,7 +23,7 @@ from bench.errors import UsageError
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.record import Measurement
-from bench.units import g_co2e, kwh_from_j
+from bench.units import kwh_from_j
 
 if TYPE_CHECKING:
     from bench.power.meter import Live
@@ -43,13 +43,14 @@ class Metering:
         folder: str | Path | None = None,
         *,
         region: str | None = None,
+        pue: str | None = None,
         rate_hz: float = 10.0,
         probes: Sequence[str] | None = None,
         idle_s: float = 0.0,
     ) -> None:
         self._kept = None if folder is None else Path(folder)
-        self._region_asked = region
-        self.region = carbon.region(region) if region else carbon.default()
+        self._region, self._pue = region, pue
+        self.scenario = carbon.asked(region, pue)
         self._rate_hz, self._probes, self._idle_s = rate_hz, probes, idle_s
         self._result: Measurement | None = None
 
@@ -57,7 +58,7 @@ class Metering:
         with ExitStack() as stack:
             folder = self._folder(stack)
             visible = machine.visible_gpus(os.environ)
-            self._start = account.begin(visible, self._region_asked)
+            self._start = account.begin(visible, self._region, pue=self._pue)
             if self._kept:
                 stack.enter_context(measure.opened(folder, self._start))
             self._journal = Journal(folder / "events.jsonl")
@@ -166,9 +167,9 @@ class Metering:
 
     @property
     def emissions_g(self) -> float | None:
-        """g CO2e at the region's yearly mean; None when the energy is not known."""
+        """g CO2e in the scenario of region and PUE; None when the energy is not known."""
         energy_j = self.result.energy_j
-        return None if energy_j is None else g_co2e(energy_j, self.region.g_per_kwh)
+        return None if energy_j is None else self.scenario.emissions_g(energy_j)
 
 
 class Phase:

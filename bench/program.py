@@ -33,8 +33,9 @@ Track = Literal["scratch", "finetune", "open"]
 class Options:
     """How a program is metered."""
 
-    region: carbon.Region
-    region_asked: str | None = None
+    scenario: carbon.Scenario
+    region: str | None = None  # as typed
+    pue: str | None = None
     budget: Budget | None = None
     idle_s: float = 3.0
     rate_hz: float = 10.0
@@ -42,12 +43,18 @@ class Options:
 
 
 def options(
-    region: str | None, budget: str | None, idle_s: float, rate_hz: float, probes: Sequence[str]
+    region: str | None,
+    pue: str | None,
+    budget: str | None,
+    idle_s: float,
+    rate_hz: float,
+    probes: Sequence[str],
 ) -> Options:
     """Options as they are typed; UsageError for what is none."""
-    found = carbon.region(region) if region else carbon.default()
     limit = parse_budget(budget) if budget else None
-    return Options(found, region, limit, idle_s, rate_hz, with_found(probes))
+    return Options(
+        carbon.asked(region, pue), region, pue, limit, idle_s, rate_hz, with_found(probes)
+    )
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def meter(
     command."""
     _find(command[0])
     visible = machine.visible_gpus(os.environ)
-    start = account.begin(visible, asked.region_asked, command=command)
+    start = account.begin(visible, asked.region, pue=asked.pue, command=command)
     folder = root / "measure" / start.run_id
     folder.mkdir(parents=True)
     program = Program(
@@ -124,7 +131,7 @@ def learn(
     spec = _spec(command, task, seed, asked, visible)
     files = sorted(Path(a) for a in command if Path(a).is_file())
     start = account.begin(
-        visible, asked.region_asked, spec=spec, code_sha256=code_sha256(files)
+        visible, asked.region, pue=asked.pue, spec=spec, code_sha256=code_sha256(files)
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
@@ -151,7 +158,7 @@ def _metered(
 ) -> Outcome:
     return measure.measure(
         program, folder, start, sampler, budget=asked.budget,
-        intensity_g_per_kwh=asked.region.g_per_kwh, idle_s=asked.idle_s,
+        intensity_g_per_kwh=asked.scenario.g_per_metered_kwh, idle_s=asked.idle_s,
     )  # fmt: skip
 
 

@@ -164,6 +164,7 @@ class Metered(Closed):
     idle_before: Idle | None = None
     idle_after: Idle | None = None
     region: str | None = None  # asked for with --region; a scenario, not a measurement
+    pue: str | None = None  # asked for with --pue; a scenario too
     not_covered: list[str] = []  # kinds that no meter covered, each with its reason
     warnings: list[Warn] = []
 

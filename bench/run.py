@@ -48,6 +48,7 @@ class Request:
     data: str | None = None
     device: str = "auto"
     region: str | None = None
+    pue: str | None = None
     budget: str | None = None
     task_folders: Sequence[Path] = ()
     replay: Path | None = None
@@ -92,8 +93,9 @@ class Plan:
     environment: dict[str, str]
     visible_gpus: list[str]
     hardware: str
-    region: carbon.Region
+    scenario: carbon.Scenario
     region_asked: str | None
+    pue_asked: str | None
     budget: Budget | None
     notes: list[Warn]
     replay: Path | None
@@ -126,7 +128,7 @@ def prepare(request: Request) -> Plan:
         raise UsageError(f"there is no trace {request.replay}", "a run's trace.parquet")
     settings = recipes.resolve(request.recipe, request.model, request.settings)
     budget = parse_budget(request.budget) if request.budget else None
-    region = carbon.region(request.region) if request.region else carbon.default()
+    scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
         raise MissingExtra("training")
     device, environment, visible, notes = _device(request.device)
@@ -142,8 +144,9 @@ def prepare(request: Request) -> Plan:
         environment=environment,
         visible_gpus=visible,
         hardware=machine.hardware_class(visible),
-        region=region,
+        scenario=scenario,
         region_asked=request.region,
+        pue_asked=request.pue,
         budget=budget,
         notes=notes,
         replay=request.replay,
@@ -163,7 +166,7 @@ def run(
     """One metered run in a fresh folder below `root`; its record is written whatever happens."""
     spec = plan.spec(seed)
     start = account.begin(
-        plan.visible_gpus, plan.region_asked, spec=spec, notes=plan.notes,
+        plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
         code_sha256=code_sha256(_own_files(plan.recipe)),
     )  # fmt: skip
     folder = root / spec.task / start.run_id
@@ -188,7 +191,7 @@ def _metered(
         start,
         meter,
         budget=plan.budget,
-        intensity_g_per_kwh=plan.region.g_per_kwh,
+        intensity_g_per_kwh=plan.scenario.g_per_metered_kwh,
         idle_s=plan.idle_s,
         on_progress=on_progress,
     )

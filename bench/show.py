@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cards import Card
-from bench.power.carbon import Region
+from bench.power.carbon import NO_PUE, Scenario
 from bench.rank import score
 from bench.rank.render import plain
 from bench.record import DomainEnergy, Measurement, Metered, Metric, Record
 from bench.units import (
-    g_co2e,
     show_duration,
     show_emissions,
     show_energy,
@@ -40,7 +39,7 @@ Lines = list[tuple[str, str]]
 """(label, text) of each line; a line without a label goes on with the last."""
 
 
-def record_lines(record: Record, folder: Path, region: Region) -> Lines:
+def record_lines(record: Record, folder: Path, scenario: Scenario) -> Lines:
     """One run: the result first, then how it was measured, then what makes it doubtful."""
     said = [("run", _headline(record)), ("data", _data(record))]
     if record.failure:
@@ -49,7 +48,7 @@ def record_lines(record: Record, folder: Path, region: Region) -> Lines:
         said.append(("log", str(log)))
     said += _metric(record.metric) if record.metric else [("result", "none: no predictions")]
     said += _energy(record)
-    said += _carbon(record, region)
+    said += _carbon(record, scenario)
     said.append(("time", show_duration(record.duration_s)))
     said += _score(record)
     said += _measured(record)
@@ -58,14 +57,14 @@ def record_lines(record: Record, folder: Path, region: Region) -> Lines:
     return said
 
 
-def measurement_lines(measured: Measurement, folder: Path, region: Region) -> Lines:
+def measurement_lines(measured: Measurement, folder: Path, scenario: Scenario) -> Lines:
     """A program that was metered."""
     named = shlex.join(measured.command) if measured.command else "a part of a program"
     said = [("measured", f"{measured.run_id}  {named}")]
     if measured.failure:
         said.append((measured.status, measured.failure))
     said += _energy(measured)
-    said += _carbon(measured, region)
+    said += _carbon(measured, scenario)
     said.append(("time", show_duration(measured.duration_s)))
     said += _idle(measured)
     said += _measured(measured)
@@ -153,16 +152,18 @@ def _with_doubt(record: Metered) -> str:
     return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j or 0.0)}"
 
 
-def _carbon(record: Metered, region: Region) -> Lines:
+def _carbon(record: Metered, scenario: Scenario) -> Lines:
     if record.energy_j is None:
         return []
-    grams = g_co2e(record.energy_j, region.g_per_kwh)
+    region, pue = scenario.region, scenario.pue
     assumed = "" if record.region else "; assumed, --region names yours"
+    building = "" if pue.name == NO_PUE else f"; {pue}"
     return [
         (
             "carbon",
-            f"{show_emissions(grams)} ({region.name} {region.year}, "
-            f"{significant(region.g_per_kwh)} g/kWh, {region.source}, {region.kind}{assumed})",
+            f"{show_emissions(scenario.emissions_g(record.energy_j))} ({region.name} "
+            f"{region.year}, {significant(region.g_per_kwh)} g/kWh, {region.source}, "
+            f"{region.kind}{building}{assumed})",
         )
     ]
 
@@ -230,10 +231,10 @@ def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> Lines:
         time = show_duration(times * forecast.duration_s)
         if energy_j is None:
             return f"energy unknown (a meter that counts could not be read), {time}"
-        grams = g_co2e(times * energy_j, plan.region.g_per_kwh)
+        grams, grid = plan.scenario.emissions_g(times * energy_j), plan.scenario.region
         return (
             f"{show_energy(times * energy_j)} ({about}), "
-            f"{show_emissions(grams)} ({plan.region.name} {plan.region.year}), {time}"
+            f"{show_emissions(grams)} ({grid.name} {grid.year}), {time}"
         )
 
     said = [("one run", f"{costs(1)}, {forecast.total_steps:,} steps")]
@@ -250,7 +251,7 @@ def _budget_share(forecast: Forecast, plan: Plan) -> str:
     budget = plan.budget
     assert budget is not None
     energy_j = forecast.energy_j or float("inf")
-    grams = g_co2e(energy_j, plan.region.g_per_kwh)
+    grams = plan.scenario.emissions_g(energy_j)
     share = min(
         (budget.duration_s or float("inf")) / forecast.duration_s,
         (budget.energy_j or float("inf")) / energy_j if budget.energy_j else float("inf"),

@@ -15,6 +15,8 @@ from bench.cli.options import (
     Format,
     Json,
     Out,
+    PueOption,
+    RegionOption,
     Results,
     TaskFolders,
     cards_of,
@@ -42,9 +44,8 @@ def leaderboard(
         str | None, typer.Option(metavar="DAY", help="Not before: 2026-01-31.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Not after.")] = None,
-    region: Annotated[
-        str | None, typer.Option(help="Grid region for CO2e.", envvar="BENCH_REGION")
-    ] = None,
+    region: RegionOption = None,
+    pue: PueOption = None,
     results: Results = None,
     out: Out = RUNS,
     tasks: TaskFolders = None,
@@ -60,18 +61,20 @@ def leaderboard(
         task=task, track=track, hardware=hardware, access=access, level=level, model=model,
         recipe=recipe, origin=origin, since=since, until=until,
     )  # fmt: skip
-    grid = carbon.region(region) if region else carbon.default()
+    scenario = carbon.asked(region, pue)
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
     cells = board.build(runs, cards_of(runs, tasks), filters, by)
     width = shutil.get_terminal_size().columns
-    text = render.render(cells, format.value, width=width, colour=coloured(), grid=grid)
+    text = render.render(cells, format.value, width=width, colour=coloured(), scenario=scenario)
     sys.stdout.write(text)
 
 
 def show(
     run: Annotated[str, typer.Argument(help="A run's folder, or the head of its id.")],
     as_json: Json = False,
+    region: RegionOption = None,
+    pue: PueOption = None,
     results: Results = None,
     out: Out = RUNS,
 ) -> None:
@@ -86,12 +89,12 @@ def show(
     if as_json:
         print(record.model_dump_json(indent=1))
         return
-    region = carbon.region(record.region) if record.region else carbon.default()
+    scenario = carbon.asked(region or record.region, pue or record.pue)
     lines: showing.Lines
     if isinstance(record, records.Measurement):
-        lines = showing.measurement_lines(record, folder, region)
+        lines = showing.measurement_lines(record, folder, scenario)
     else:
-        lines = showing.record_lines(record, folder, region)
+        lines = showing.record_lines(record, folder, scenario)
     console().print(showing.grid(lines))
 
 

@@ -51,7 +51,14 @@ Data = Annotated[
     typer.Option(metavar="DIR", help="Folder of the data; or hub, embedded.", envvar="BENCH_DATA"),
 ]
 RegionOption = Annotated[
-    str | None, typer.Option("--region", help="Grid region for CO2e.", envvar="BENCH_REGION")
+    str | None,
+    typer.Option("--region", help="Grid for CO2e, or strubell-2018.", envvar="BENCH_REGION"),
+]
+PueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pue", help="What the building adds: 1.2, uptime-2025; else nothing.", envvar="BENCH_PUE"
+    ),
 ]
 BudgetOption = Annotated[
     str | None, typer.Option("--budget", help="Stop there: 0.05kWh, 15min, 20gCO2e.")

@@ -14,6 +14,7 @@ from bench.cli.options import (
     Idle,
     Out,
     Probes,
+    PueOption,
     Rate,
     RegionOption,
     Runs,
@@ -41,6 +42,7 @@ def run(
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0.")] = "auto",
     region: RegionOption = None,
+    pue: PueOption = None,
     budget: BudgetOption = None,
     probe: Probes = None,
     idle: Idle = 3.0,
@@ -65,22 +67,23 @@ def run(
     recover(out)
     request = running.Request(
         task=task, model=model or models.DEFAULT, recipe=recipe or recipes.DEFAULT,
-        settings=settings(set_ or []), data=data, device=device, region=region, budget=budget,
-        task_folders=tasks or [], replay=replay_trace, probes=probe or [], idle_s=idle,
+        settings=settings(set_ or []), data=data, device=device, region=region, pue=pue,
+        budget=budget, task_folders=tasks or [], replay=replay_trace, probes=probe or [],
+        idle_s=idle,
     )  # fmt: skip
     planned = running.prepare(request)
     screen.print(show.grid(show.plan_lines(planned)))
     with work_folder(planned.card, planned.resolved, out) as work:
         if plan:
-            with live.Line(planned.region.g_per_kwh) as line:
+            with live.Line(planned.scenario.g_per_metered_kwh) as line:
                 forecast = running.forecast(planned, work, on_progress=line)
             screen.print(show.grid(show.forecast_lines(forecast, planned, runs)))
             return
         for number, drawn in enumerate(running.seeds(runs, seed), 1):
             screen.print(f"\nrun {number} of {runs}, seed {drawn.value}")
-            with live.Line(planned.region.g_per_kwh) as line:
+            with live.Line(planned.scenario.g_per_metered_kwh) as line:
                 record, folder = running.run(planned, work, out, drawn, on_progress=line)
-            screen.print(show.grid(show.record_lines(record, folder, planned.region)))
+            screen.print(show.grid(show.record_lines(record, folder, planned.scenario)))
             if record.status in ("failed", "interrupted"):
                 raise typer.Exit(130 if record.status == "interrupted" else 1)
     screen.print(show.grid(show.next_lines(record, runs, seed)))
@@ -101,6 +104,7 @@ def measure(
     seed: SeedOption = None,
     data: Data = None,
     region: RegionOption = None,
+    pue: PueOption = None,
     budget: BudgetOption = None,
     probe: Probes = None,
     idle: Idle = 3.0,
@@ -116,7 +120,7 @@ def measure(
     from bench import program, show
 
     recover(out)
-    asked = program.options(region, budget, idle, rate, probe or [])
+    asked = program.options(region, pue, budget, idle, rate, probe or [])
     screen = console(stderr=True)
     if task is None:
         _only_with_task(
@@ -124,7 +128,7 @@ def measure(
         )
         measurement, folder, code = program.meter(command, out, asked)
         if not quiet:
-            screen.print(show.grid(show.measurement_lines(measurement, folder, asked.region)))
+            screen.print(show.grid(show.measurement_lines(measurement, folder, asked.scenario)))
         raise typer.Exit(_exit_code(code, measurement.status))
     check_seed(seed, runs)
     from bench import run as running
@@ -138,7 +142,7 @@ def measure(
         for drawn in running.seeds(runs, seed):
             record, folder, code = program.learn(command, out, work, learner, drawn, asked)
             if not quiet:
-                screen.print(show.grid(show.record_lines(record, folder, asked.region)))
+                screen.print(show.grid(show.record_lines(record, folder, asked.scenario)))
             if record.status in ("failed", "interrupted"):
                 raise typer.Exit(_exit_code(code, record.status))
 

@@ -58,6 +58,11 @@ class Scenario:
     region: Region
     pue: Pue
 
+    @property
+    def g_per_metered_kwh(self) -> float:
+        """g CO2e/kWh of the machines, what the building adds included."""
+        return self.pue.value * self.region.g_per_kwh
+
     def building_j(self, energy_j: float) -> float:
         """Energy with what the building adds."""
         return energy_j * self.pue.value
@@ -131,6 +136,15 @@ def scenario(text: str) -> Scenario:
     if found := known.get(_plain(text)):
         return found
     raise _unknown("scenario", text, known, " or ".join(known))
+
+
+def asked(region_text: str | None, pue_text: str | None = None) -> Scenario:
+    """A scenario as it is typed: a region or a scenario's name, and a PUE that overrides its own;
+    the default region and no PUE where nothing is said."""
+    named = {s.name: s for s in scenarios()}.get(_plain(region_text or ""))
+    grid = named.region if named else region(region_text) if region_text else default()
+    building = pue(pue_text) if pue_text else named.pue if named else pue(NO_PUE)
+    return Scenario(named.name if named else grid.name, grid, building)
 
 
 @cache

@@ -17,7 +17,7 @@ Value = str | int | float | None
 
 
 class Grid(Protocol):
-    """Where the electricity may come from: a scenario over the measured energy; it never ranks."""
+    """A grid's mean intensity over a year."""
 
     @property
     def name(self) -> str: ...
@@ -29,6 +29,22 @@ class Grid(Protocol):
     def kind(self) -> str: ...  # life-cycle or combustion: the two don't compare
     @property
     def g_per_kwh(self) -> float: ...
+
+
+class Building(Protocol):
+    """What a building adds to its machines."""
+
+    @property
+    def value(self) -> float: ...
+
+
+class Scenario(Protocol):
+    """Where the electricity may come from: it never ranks."""
+
+    @property
+    def region(self) -> Grid: ...
+    @property
+    def pue(self) -> Building: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class Column:
     title: str
     unit: str | None
     better: Literal["higher", "lower"] | None
-    value: Callable[[Entry, Grid | None], Value]
+    value: Callable[[Entry, Scenario | None], Value]
     show: Callable[[Value], str] = lambda v: "" if v is None else str(v)
     spread: Callable[[Entry], float | None] | None = None  # ± in the unit of the value
     relative: bool = False  # whether people read ± in percent of the value
@@ -102,10 +118,11 @@ def _score_spread(entry: Entry) -> float | None:
     return (interval[1] - interval[0]) / 2 if interval else None
 
 
-def _emissions_g(entry: Entry, grid: Grid | None) -> float | None:
-    if grid is None or not entry.energies_j:
+def _emissions_g(entry: Entry, scenario: Scenario | None) -> float | None:
+    if scenario is None or not entry.energies_j:
         return None
-    return g_co2e(fmean(entry.energies_j), grid.g_per_kwh)
+    building_j = scenario.pue.value * fmean(entry.energies_j)
+    return g_co2e(building_j, scenario.region.g_per_kwh)
 
 
 def _prediction_j(record: Record) -> float | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
-from bench.rank.columns import COLUMNS, Column, Grid, named
+from bench.rank.columns import COLUMNS, Column, Scenario, named
 from bench.rank.entry import Cell, Entry, Section
 from bench.units import significant
 
@@ -44,17 +44,17 @@ def render(
     *,
     width: int = 80,
     colour: bool = False,
-    grid: Grid | None = None,
+    scenario: Scenario | None = None,
 ) -> str:
     """The board as text that ends in a newline. `width` and `colour` concern the table."""
     if format == "table":
-        return table(cells, width, colour, grid)
+        return table(cells, width, colour, scenario)
     if format == "csv":
-        return as_csv(cells, grid)
+        return as_csv(cells, scenario)
     if format == "json":
-        return as_json(cells, grid)
+        return as_json(cells, scenario)
     if format == "markdown":
-        return markdown(cells, grid)
+        return markdown(cells, scenario)
     raise UsageError(f"'{format}' is not a format", f"one of {', '.join(FORMATS)}")
 
 
@@ -68,27 +68,29 @@ def plain(text: str, longest: int = LONGEST) -> str:
 # --- JSON and CSV ------------------------------------------------------------------------------
 
 
-def as_json(cells: Iterable[Cell], grid: Grid | None = None) -> str:
+def as_json(cells: Iterable[Cell], scenario: Scenario | None = None) -> str:
     """Everything, with full numbers; null is what is not known. Not ASCII is escaped."""
     document = {
         "schema": JSON_SCHEMA,
-        "grid": grid and _grid_object(grid),
+        "grid": scenario and _grid_object(scenario),
         "columns": [
             {"key": c.key, "title": c.title, "unit": c.unit, "better": c.better} for c in COLUMNS
         ],
-        "cells": [_cell_object(c, grid) for c in cells],
+        "cells": [_cell_object(c, scenario) for c in cells],
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def _grid_object(grid: Grid) -> dict[str, Any]:
+def _grid_object(scenario: Scenario) -> dict[str, Any]:
+    grid = scenario.region
     return {
         "name": grid.name, "year": grid.year, "source": grid.source,
         "kind": grid.kind, "g_per_kwh": grid.g_per_kwh,
+        "pue": scenario.pue.value,
     }  # fmt: skip
 
 
-def _cell_object(cell: Cell, grid: Grid | None) -> dict[str, Any]:
+def _cell_object(cell: Cell, scenario: Scenario | None) -> dict[str, Any]:
     return {
         **cell.place._asdict(),
         "access": cell.place.access,
@@ -99,14 +101,14 @@ def _cell_object(cell: Cell, grid: Grid | None) -> dict[str, Any]:
             {
                 "name": s.name,
                 "threshold": s.threshold,
-                "entries": [_entry_object(e, grid) for e in s.entries],
+                "entries": [_entry_object(e, scenario) for e in s.entries],
             }
             for s in cell.sections
         ],
     }
 
 
-def _entry_object(entry: Entry, grid: Grid | None) -> dict[str, Any]:
+def _entry_object(entry: Entry, scenario: Scenario | None) -> dict[str, Any]:
     return {
         "entry": entry.key,
         "origin": entry.origin,
@@ -122,12 +124,12 @@ def _entry_object(entry: Entry, grid: Grid | None) -> dict[str, Any]:
             for r in entry.records
             for w in r.warnings
         ],
-        "values": {c.key: c.value(entry, grid) for c in COLUMNS},
+        "values": {c.key: c.value(entry, scenario) for c in COLUMNS},
         "uncertainties": {c.key: c.spread(entry) for c in COLUMNS if c.spread},
     }
 
 
-def as_csv(cells: Iterable[Cell], grid: Grid | None = None) -> str:
+def as_csv(cells: Iterable[Cell], scenario: Scenario | None = None) -> str:
     """One line an entry, every column with its unit in the header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -139,14 +141,14 @@ def as_csv(cells: Iterable[Cell], grid: Grid | None = None) -> str:
     writer.writerow([*header, "remarks"])
     for cell in cells:
         for entry in cell.entries:
-            writer.writerow([_harmless(v) for v in _csv_row(cell, entry, grid)])
+            writer.writerow([_harmless(v) for v in _csv_row(cell, entry, scenario)])
     return out.getvalue()
 
 
-def _csv_row(cell: Cell, entry: Entry, grid: Grid | None) -> list[Any]:
+def _csv_row(cell: Cell, entry: Entry, scenario: Scenario | None) -> list[Any]:
     row: list[Any] = []
     for c in COLUMNS:
-        row.append(c.value(entry, grid))
+        row.append(c.value(entry, scenario))
         if c.spread:
             row.append(c.spread(entry))
     return [*row, "; ".join((*cell.notes, *entry.reasons))]
@@ -163,10 +165,10 @@ def _harmless(value: Any) -> Any:
 # --- Markdown ----------------------------------------------------------------------------------
 
 
-def markdown(cells: Sequence[Cell], grid: Grid | None = None) -> str:
+def markdown(cells: Sequence[Cell], scenario: Scenario | None = None) -> str:
     if not cells:
         return f"{EMPTY}\n"
-    columns = _filled(_by_priority(), cells, grid)
+    columns = _filled(_by_priority(), cells, scenario)
     columns.sort(key=COLUMNS.index)
     lines: list[str] = []
     for cell in cells:
@@ -174,21 +176,21 @@ def markdown(cells: Sequence[Cell], grid: Grid | None = None) -> str:
         lines += [f"> **{_escaped(note)}**\n" for note in cell.notes]
         for section in cell.sections:
             lines += [f"### {_section_title(section, cell)}", ""]
-            lines += _markdown_table(section, cell, columns, grid)
+            lines += _markdown_table(section, cell, columns, scenario)
     lines += [f"- {line}" for line in _legend(cells)]
-    lines += [f"- {_escaped(line)}" for line in _grid_line(grid, columns)]
+    lines += [f"- {_escaped(line)}" for line in _grid_line(scenario, columns)]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_table(
-    section: Section, cell: Cell, columns: list[Column], grid: Grid | None
+    section: Section, cell: Cell, columns: list[Column], scenario: Scenario | None
 ) -> list[str]:
     lines = [
         "| " + " | ".join(_escaped(_heading(c, cell.metric)) for c in columns) + " |",
         "| " + " | ".join("---" if c.key == "entry" else "---:" for c in columns) + " |",
     ]
     for entry in section.entries:
-        texts = ["".join(_texts(c, entry, cell, grid)) for c in columns]
+        texts = ["".join(_texts(c, entry, cell, scenario)) for c in columns]
         lines.append("| " + " | ".join(_escaped(t.strip()) for t in texts) + " |")
     remarks = [f"- {_escaped(e.title)}: {_escaped(r)}" for e in section.entries for r in e.reasons]
     return [*lines, "", *remarks, *([""] if remarks else [])]
@@ -234,7 +236,7 @@ def table(
     cells: Sequence[Cell],
     width: int = 80,
     colour: bool = False,
-    grid: Grid | None = None,
+    scenario: Scenario | None = None,
 ) -> str:
     """The board for a terminal; narrower ones are shown fewer columns, never half a number."""
     from rich.console import Console
@@ -247,16 +249,16 @@ def table(
     if not cells:
         console.print(EMPTY)
         return out.getvalue()
-    layout = _fit(cells, width, grid)
+    layout = _fit(cells, width, scenario)
     for cell in cells:
-        _print_cell(console, cell, layout, grid)
+        _print_cell(console, cell, layout, scenario)
     yours = [f"* {LOCAL}"] if any(e.origin == "local" for c in cells for e in c.entries) else []
-    for line in [*yours, *_legend(cells), *_grid_line(grid, layout.columns)]:
+    for line in [*yours, *_legend(cells), *_grid_line(scenario, layout.columns)]:
         _print_wrapped(console, line, "dim")
     return out.getvalue()
 
 
-def _fit(cells: Sequence[Cell], width: int, grid: Grid | None) -> _Layout:
+def _fit(cells: Sequence[Cell], width: int, scenario: Scenario | None) -> _Layout:
     """As many columns as fit, the important ones first, all cells alike. An essential column
     that doesn't fit with its ± is shown without."""
     from rich.cells import cell_len
@@ -266,11 +268,11 @@ def _fit(cells: Sequence[Cell], width: int, grid: Grid | None) -> _Layout:
     wish = min(max(*titles, TITLE[0]), TITLE[1])
     chosen: list[Column] = []
     left = width - TITLE[0]
-    for column in _filled(_by_priority(), cells, grid):
+    for column in _filled(_by_priority(), cells, scenario):
         if column.key == "entry":
             chosen.append(column)
             continue
-        value, spread = _halves(column, cells, grid)
+        value, spread = _halves(column, cells, scenario)
         room, options = left - (wish - TITLE[0]), [(value, spread)]
         if (column.priority or 0) <= ESSENTIAL:
             bare = max(value, *(len(_heading(column, c.metric)) for c in cells))
@@ -284,8 +286,8 @@ def _fit(cells: Sequence[Cell], width: int, grid: Grid | None) -> _Layout:
     return _Layout(chosen, halves, min(wish, TITLE[0] + left))
 
 
-def _halves(column: Column, cells: Sequence[Cell], grid: Grid | None) -> tuple[int, int]:
-    texts = [_texts(column, e, c, grid) for c in cells for e in c.entries]
+def _halves(column: Column, cells: Sequence[Cell], scenario: Scenario | None) -> tuple[int, int]:
+    texts = [_texts(column, e, c, scenario) for c in cells for e in c.entries]
     value = max(len(t[0]) for t in texts)
     spread = max(len(t[1]) for t in texts)
     heading = max(len(_heading(column, c.metric)) for c in cells)
@@ -296,21 +298,23 @@ def _by_priority() -> list[Column]:
     return sorted((c for c in COLUMNS if c.priority), key=lambda c: c.priority or 0)
 
 
-def _filled(columns: list[Column], cells: Sequence[Cell], grid: Grid | None) -> list[Column]:
+def _filled(
+    columns: list[Column], cells: Sequence[Cell], scenario: Scenario | None
+) -> list[Column]:
     """The columns in which at least one entry has something to show."""
     return [
         c for c in columns
-        if any(_texts(c, e, cell, grid)[0].strip() for cell in cells for e in cell.entries)
+        if any(_texts(c, e, cell, scenario)[0].strip() for cell in cells for e in cell.entries)
     ]  # fmt: skip
 
 
-def _texts(column: Column, entry: Entry, cell: Cell, grid: Grid | None) -> tuple[str, str]:
+def _texts(column: Column, entry: Entry, cell: Cell, scenario: Scenario | None) -> tuple[str, str]:
     """What a reader sees of a value, and of its ± or mark."""
     if column.key == "entry":
         return entry.title, " (local)" if entry.origin == "local" else ""
     if column.key == "runs":
         return f"{entry.counted} of {entry.attempts}", " !" if entry.warnings else ""
-    value = column.value(entry, grid)
+    value = column.value(entry, scenario)
     text = column.shown(entry) if column.shown else column.show(value)
     if text and cell.place.estimated and column.key in _FROM_ENERGY:
         text = f"≈{text}"
@@ -339,7 +343,7 @@ def _heading(column: Column, metric: str) -> str:
     return column.short or column.title
 
 
-def _print_cell(console: Console, cell: Cell, layout: _Layout, grid: Grid | None) -> None:
+def _print_cell(console: Console, cell: Cell, layout: _Layout, scenario: Scenario | None) -> None:
     loud = "bold yellow" if cell.notes else "bold"
     _print_wrapped(console, cell.title, loud)
     _print_wrapped(console, _how(cell), "dim")
@@ -351,7 +355,7 @@ def _print_cell(console: Console, cell: Cell, layout: _Layout, grid: Grid | None
     for section in cell.sections:
         _print_rule(console, _section_title(section, cell), section.name, layout.total)
         for entry in section.entries:
-            _print_entry(console, entry, cell, layout, grid)
+            _print_entry(console, entry, cell, layout, scenario)
     console.print()
 
 
@@ -368,11 +372,11 @@ def _print_rule(console: Console, title: str, name: str, width: int) -> None:
 
 
 def _print_entry(
-    console: Console, entry: Entry, cell: Cell, layout: _Layout, grid: Grid | None
+    console: Console, entry: Entry, cell: Cell, layout: _Layout, scenario: Scenario | None
 ) -> None:
     style = "" if entry.rank else "dim"
     blank = [" " * layout.width(c) for c in layout.columns]
-    numbers = [_aligned(c, _texts(c, entry, cell, grid), layout) for c in layout.columns]
+    numbers = [_aligned(c, _texts(c, entry, cell, scenario), layout) for c in layout.columns]
     at = next(i for i, c in enumerate(layout.columns) if c.key == "entry")
     for i, part in enumerate(_wrapped_title(entry, layout.title_width)):
         row = blank if i else numbers
@@ -481,8 +485,12 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
     return said
 
 
-def _grid_line(grid: Grid | None, columns: list[Column]) -> list[str]:
-    if grid is None or named("emissions") not in columns:
+def _grid_line(scenario: Scenario | None, columns: list[Column]) -> list[str]:
+    if scenario is None or named("emissions") not in columns:
         return []
+    grid, pue = scenario.region, scenario.pue.value
     source = f"{grid.name} {grid.year}, {grid.source}, {grid.kind}"
-    return [f"CO2e: if run at {significant(grid.g_per_kwh)} g/kWh ({source}); never ranks"]
+    building = f", PUE {pue:g}" if pue != 1 else ""
+    return [
+        f"CO2e: if run at {significant(grid.g_per_kwh)} g/kWh ({source}){building}; never ranks"
+    ]

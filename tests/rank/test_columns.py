@@ -24,6 +24,17 @@ class Grid:
     g_per_kwh: float = 400.0
 
 
+@dataclass(frozen=True)
+class Building:
+    value: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    region: Grid = Grid()
+    pue: Building = Building()
+
+
 def entry_of(*runs: Run) -> Entry:
     (cell,) = build(runs, {"sst2": SST2})
     (entry,) = cell.entries
@@ -31,7 +42,7 @@ def entry_of(*runs: Run) -> Entry:
 
 
 def value(key: str, entry: Entry) -> Value:
-    return named(key).value(entry, Grid())
+    return named(key).value(entry, Scenario())
 
 
 def spread(key: str, entry: Entry) -> float | None:

@@ -20,7 +20,7 @@ from bench.rank.columns import COLUMNS
 from bench.rank.entry import Cell
 from bench.record import Warn
 from tests.rank.records import CPU, SST2, make_data, make_entry, make_metric, make_run
-from tests.rank.test_columns import Grid
+from tests.rank.test_columns import Scenario
 
 WIDTHS = (40, 60, 80, 100, 120, 160, 200)
 
@@ -51,7 +51,7 @@ def cells() -> list[Cell]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_table_never_overflows_and_keeps_what_matters(cells: list[Cell], width: int) -> None:
-    text = render.render(cells, width=width, grid=Grid())
+    text = render.render(cells, width=width, scenario=Scenario())
     assert max(cell_len(line) for line in text.splitlines()) <= width
     heading = next(line for line in text.splitlines() if line.startswith("rank"))
     assert "entry" in heading
@@ -70,7 +70,7 @@ def test_a_table_never_overflows_and_keeps_what_matters(cells: list[Cell], width
 def test_wider_tables_have_the_columns_of_narrower_ones_and_more(cells: list[Cell]) -> None:
     seen: set[str] = set()
     for width in WIDTHS:
-        text = render.render(cells, width=width, grid=Grid())
+        text = render.render(cells, width=width, scenario=Scenario())
         heading = next(line for line in text.splitlines() if line.startswith("rank"))
         columns = set(re.split(r" {2,}", heading))
         assert seen <= columns
@@ -86,7 +86,7 @@ def test_eighty_columns_hold_the_essentials(cells: list[Cell]) -> None:
 
 
 def test_a_table_says_how_sure_and_how_measured(cells: list[Cell]) -> None:
-    text = render.render(cells, width=200, grid=Grid())
+    text = render.render(cells, width=200, scenario=Scenario())
     assert "energy of gpu (M1, software counters) · official data, version 1 · edition 1.0" in text
     assert "872 scored: ±1.7 to 3.0 points" in text
     assert re.search(r"1–2 +all-minilm-l6 · bf16 · epochs=3 +92\.\d ±0\.\d +±1\.7 +0\.8\d\d", text)
@@ -132,7 +132,7 @@ def test_an_unknown_format() -> None:
 
 
 def test_csv_has_every_column_with_its_unit(cells: list[Cell]) -> None:
-    rows = list(csv.DictReader(io.StringIO(render.render(cells, "csv", grid=Grid()))))
+    rows = list(csv.DictReader(io.StringIO(render.render(cells, "csv", scenario=Scenario()))))
     assert len(rows) == sum(len(list(c.entries)) for c in cells)
     assert {c.heading for c in COLUMNS} | {"energy ± (kWh)", "remarks"} <= set(rows[0])
     first = next(cells[0].entries.__iter__())
@@ -142,7 +142,7 @@ def test_csv_has_every_column_with_its_unit(cells: list[Cell]) -> None:
 
 
 def test_json_has_full_numbers_and_a_stable_shape(cells: list[Cell]) -> None:
-    document = json.loads(render.render(cells, "json", grid=Grid()))
+    document = json.loads(render.render(cells, "json", scenario=Scenario()))
     assert list(document) == ["schema", "grid", "columns", "cells"]
     assert document["schema"] == "bench.leaderboard/1"
     assert list(document["cells"][0]) == [
@@ -169,7 +169,7 @@ def test_json_has_no_number_that_json_does_not_know(cells: list[Cell]) -> None:
 
 
 def test_markdown_tables_are_whole(cells: list[Cell]) -> None:
-    text = render.render(cells, "markdown", grid=Grid())
+    text = render.render(cells, "markdown", scenario=Scenario())
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", r)) for r in rows}) == 1
     assert "### Gold, accuracy ≥ 91.4 %" in text
