@@ -25,6 +25,8 @@ class TickedCounter:
         self.t, self.energy_j = t, energy_j
         self._integral = integral
         self._limit_w = limit_w
+        if math.isinf(limit_w) and integral.usable:
+            self._limit_w = _LEAP * float(np.max(integral.power_w))
         self.may_stand_s = 0.0  # between two ticks of a slow one
         shown = integral.usable and not integral.average_s
         self._ticks = Ticks(t, energy_j, integral.joules if shown else None)
@@ -39,13 +41,15 @@ class TickedCounter:
     @cached_property
     def distrust(self) -> str | None:
         """Why the counter can't be believed: it went back, leapt, or stood still under power."""
+        if len(self.t) < 2:
+            return None
         falls = np.flatnonzero(np.diff(self.energy_j) < 0)
         if len(falls):
             k = falls[0]
             return f"the counter went back by {self.energy_j[k] - self.energy_j[k + 1]:.4g} J"
         leap_j = self._largest_leap_j()
         if leap_j:
-            return f"the counter leapt by {leap_j:.4g} J, more than the power limit allows"
+            return f"the counter leapt by {leap_j:.4g} J, more than its power allows"
         still_s = self._longest_still_s()
         if still_s > max(FROZEN_S, 10 * (self.tick_s or 0.0), 3 * self.may_stand_s):
             return f"the counter stood still for {still_s:.1f} s"
@@ -137,8 +141,10 @@ class TickedCounter:
     def _longest_still_s(self) -> float:
         """The longest stretch in which readings went on, power flowed, and the counter stood."""
         moved = self._ticks.moved
-        seen = self.t[moved]
-        last_same = self.t[np.append(moved[1:] - 1, len(self.t) - 1)]
+        if not len(self.t):
+            return 0.0
+        seen = self.t[np.append(0, moved)]
+        last_same = self.t[np.append(moved - 1, len(self.t) - 1)]
         longest_s = 0.0
         for k in np.flatnonzero(last_same - seen > FROZEN_S):
             power = self._integral

@@ -33,7 +33,10 @@ LEAST_HZ, LEAST_SAMPLES = 1.0, 60  # or 10 Hz over the whole of a shorter window
 _MOST_POWER = 3.0  # times the power limit, for some milliseconds
 _EDGE_S = 0.5  # a window may reach this far beyond the readings
 _DOUBTFUL, _WRONG = (0.03, 2.0), (0.05, 3.0)  # disagreement: share, or times the uncertainty
-OF_THE_TRACE = {"sampler-hung": False, "sampler-died": False, "replayed": False, "log-failed": True}
+OF_THE_TRACE = {  # ids of marks that concern all of a trace, and whether it may rank all the same
+    "sampler-hung": False, "sampler-died": False, "replayed": False, "log-failed": True,
+    "same-name": False,
+}  # fmt: skip
 _SERIOUS = {"contended", "probe-failed"}  # marks that make the energy unfit for a rank
 _INFORMATION = {"power-capped"}  # marks that are no reason to doubt: most trainings meet the limit
 
@@ -68,6 +71,9 @@ class Curve:
         limit_w = float(domain.facts.get("power_limit_w") or math.inf)
         has_energy = np.isfinite(energy_j)
         has_power = np.isfinite(power_w) & (power_w >= 0) & (power_w <= _MOST_POWER * limit_w)
+        calibration = domain.facts.get("calibration") or {}
+        self._gain = float(calibration.get("gain", 1.0))
+        self._offset_w = float(calibration.get("offset_w", 0.0))
         self._implausible_s = t[~has_power & ~np.isnan(power_w)]
         self.integral = Integral(t[has_power], power_w[has_power], average_s)
         self.counter = TickedCounter(t[has_energy], energy_j[has_energy], self.integral, limit_w)
@@ -87,8 +93,10 @@ class Curve:
         """Energy between two instants by the curve's method; additive over adjoining windows."""
         start, stop = self._seconds(np.array([start_ns, stop_ns], np.int64))
         if self.method == "counter":
-            return self.counter.at(stop).value - self.counter.at(start).value
-        return self.integral.to(stop) - self.integral.to(start)
+            raw_j = self.counter.at(stop).value - self.counter.at(start).value
+        else:
+            raw_j = self.integral.joules(start, stop)
+        return self._gain * raw_j + self._offset_w * float(stop - start)
 
     def energy(self, start_ns: int, stop_ns: int) -> tuple[DomainEnergy, list[Warn]]:
         """Energy of a window with what qualifies it, and the reasons to doubt it."""
@@ -97,8 +105,8 @@ class Curve:
         start, stop = self._seconds(np.array([start_ns, stop_ns], np.int64))
         cover = self._cover(start, stop)
         reason = self.why_missing(start_ns, stop_ns)
-        counter = self.counter.between(start, stop) if self.counter.usable else None
-        integral = self.integral.between(start, stop) if self.integral.usable else None
+        counter = self._calibrated(self.counter, start, stop)
+        integral = self._calibrated(self.integral, start, stop)
         chosen = counter if self.method == "counter" else integral
         disagreement = None
         if counter and integral and max(counter.value, integral.value) > 0:
@@ -129,6 +137,16 @@ class Curve:
             band_j=(energy_j * BAND[0], energy_j * BAND[1]) if modelled and energy_j else None,
         )
         return energy, self._doubts(energy, counter, integral, start, stop)
+
+    def _calibrated(
+        self, witness: TickedCounter | Integral, start: float, stop: float
+    ) -> Sure | None:
+        """What one witness says of a window, corrected by the calibration where there is one."""
+        if not witness.usable:
+            return None
+        raw = witness.between(start, stop)
+        joules = self._gain * raw.value + self._offset_w * float(stop - start)
+        return Sure(joules, self._gain * raw.uncertainty)
 
     def _uncertainty_j(self, chosen: Sure, start: float, stop: float) -> float:
         """Of the meter itself, of the edges, and of calls that took long just there."""
@@ -207,6 +225,11 @@ class Curve:
             doubts.append(Warn(id="gap", message=text, rankable=False))
         doubts += self._sampling_doubts(energy.samples, stop - start)
         doubts += self._power_doubts(start, stop)
+        if energy.energy_j <= 0 and stop > start:
+            text = f"{name}: the meter says {energy.energy_j:.3g} J, which nothing that is on uses"
+            doubts.append(Warn(id="no-energy", message=text, rankable=False))
+        if why := self.domain.facts.get("not_calibrated"):
+            doubts.append(Warn(id="calibration", message=f"{name}: {why}"))
         if self.domain.facts.get("mig"):
             text = f"{name}: the board is divided (MIG); its readings are the whole board's"
             doubts.append(Warn(id="mig", message=text, rankable=False))

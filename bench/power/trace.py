@@ -196,7 +196,7 @@ class Trace:
             for m in self.marks
             if m.id in OF_THE_TRACE
         ]
-        found += _clock_warnings([c for c in self.clocks if start_ns <= c[0] <= stop_ns])
+        found += _clock_warnings(_around(self.clocks, start_ns, stop_ns))
         damaged = self.facts.get("damaged_lines", 0)
         if damaged:
             text = f"{damaged} line(s) of the trace's log were damaged and are left out"
@@ -230,6 +230,10 @@ def _from_lines(lines: list[bytes]) -> Trace:
             case "stop":
                 trace.facts["ended"] = True
     for index, domain in domains.items():
+        if domain.name in trace.series:  # which of them a reading is of, nobody can tell
+            text = f"two meters call what they read {domain.name}: the first is taken"
+            trace.marks.append(Mark(0, "same-name", text))
+            continue
         mine = sorted(rows.get(index, []), key=lambda row: row[0])
         trace.domains.append(domain)
         trace.series[domain.name] = _series(mine)
@@ -287,6 +291,15 @@ def _node_warnings(energies: list[DomainEnergy]) -> list[Warn]:
         text = f"{names} are added up, as the supplies of one machine; two meters of one are not"
         found.append(Warn(id="several-nodes", message=text))
     return found
+
+
+def _around(
+    clocks: list[tuple[int, int, int]], start_ns: int, stop_ns: int
+) -> list[tuple[int, int, int]]:
+    """The clocks of a window, the one before and the one after it."""
+    before = sum(c[0] < start_ns for c in clocks)
+    within = sum(start_ns <= c[0] <= stop_ns for c in clocks)
+    return clocks[max(0, before - 1) : before + within + 1]
 
 
 def _clock_warnings(clocks: list[tuple[int, int, int]]) -> list[Warn]:

@@ -352,3 +352,192 @@ def test_a_node_meter_is_the_total_and_the_rest_its_parts() -> None:
     trace.series[node.name] = trace.series["gpu:GPU-1"]
     charged = {e.domain: e.charged for e in trace.energy(at(2), at(12))}
     assert charged == {"gpu:GPU-1": False, "node:plug": True}
+
+
+# --- counters, powers and clocks that lie in smaller ways
+
+
+def half_joules(counter: Callable[[float, float], float], **options: Any) -> Trace:
+    """A constant 400 W, whose counter alone is read: no power to compare it with."""
+    return trace_of(
+        Constant(400), readings(14), power=lambda t, watts: NAN, counter=counter, **options
+    )
+
+
+def test_a_counter_that_starts_frozen_is_not_believed() -> None:
+    def late(t: float, joules: float) -> float:
+        return max(joules, 400 * 105.0)
+
+    trace = trace_of(Constant(400), readings(14), counter=late)
+    (energy,) = trace.energy(at(2), at(12))
+    assert (energy.method, energy.energy_j) == ("integral", pytest.approx(4000, rel=0.01))
+    assert "counter" in ids(trace, 2, 12, rankable=False)
+    (energy,) = half_joules(late).energy(at(2), at(12))
+    assert energy.energy_j is None
+    assert "stood still" in (energy.reason or "")
+
+
+def test_a_counter_that_never_moves_is_said_to() -> None:
+    trace = trace_of(Constant(400), readings(14), counter=lambda t, joules: 7.0)
+    (energy,) = trace.energy(at(2), at(12))
+    assert (energy.method, energy.energy_j) == ("integral", pytest.approx(4000, rel=0.01))
+    assert "counter" in ids(trace, 2, 12, rankable=False)
+    (energy,) = half_joules(lambda t, joules: 7.0).energy(at(2), at(12))
+    assert energy.energy_j is None
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3, 1 / 3600])
+def test_a_counter_in_another_unit_is_not_ranked(factor: float) -> None:
+    trace = trace_of(Constant(400), readings(14), counter=lambda t, joules: joules * factor)
+    assert ids(trace, 2, 12, rankable=False) & {"counter", "disagreement"}
+
+
+def test_a_small_leap_shows_beside_power() -> None:
+    """200 J at once are within twice the limit between two readings, and 12 % of the window."""
+    trace = trace_of(
+        Constant(400), readings(8, edges=(2, 6)), facts={"power_limit_w": 700},
+        counter=lambda t, joules: joules + 200 * (t > 4),
+    )  # fmt: skip
+    assert "disagreement" in ids(trace, 2, 6, rankable=False)
+
+
+def test_without_a_limit_power_itself_says_what_a_leap_is() -> None:
+    trace = trace_of(Constant(400), readings(64), counter=lambda t, joules: joules + 500 * (t > 30))
+    assert "counter" in ids(trace, 2, 62, rankable=False)
+
+
+def test_a_driver_that_was_loaded_again_is_seen() -> None:
+    """Its counter starts from 0, at 40 kJ before."""
+    trace = trace_of(
+        Constant(400), readings(14), counter=lambda t, joules: joules - 400 * 105 * (t > 5)
+    )
+    (energy,) = trace.energy(at(2), at(12))
+    assert (energy.method, energy.energy_j) == ("integral", pytest.approx(4000, rel=0.01))
+    assert "counter" in ids(trace, 2, 12, rankable=False)
+
+
+@pytest.mark.parametrize("watts", [-50.0, math.inf, -math.inf, 9000.0])
+def test_power_that_can_not_be_is_left_out_and_said(watts: float) -> None:
+    def wrong(t: float, true_w: float) -> float:
+        return watts if 5 < t < 5.45 else true_w
+
+    facts = {"power_limit_w": 700}
+    trace = trace_of(Constant(400), readings(14), power=wrong, facts=facts)
+    assert trace.energy(at(2), at(12))[0].energy_j == pytest.approx(4000, rel=1e-3)
+    assert ids(trace, 2, 12, rankable=True) == {"implausible-power"}
+    assert ids(trace, 7, 12, rankable=True) == set()
+    trace = trace_of(
+        Constant(400), readings(14), power=wrong, facts=facts, counter=lambda t, joules: NAN
+    )
+    assert trace.energy(at(2), at(12))[0].energy_j == pytest.approx(4000, rel=1e-3)
+    assert "implausible-power" in ids(trace, 2, 12, rankable=False)
+
+
+def test_power_alone_may_hide_what_repeats_in_time_with_it() -> None:
+    """A register that sees 25 of each 100 ms shows a load of 100 ms as constant."""
+
+    def seen(t: float, watts: float) -> float:
+        renewed = math.floor(t / 0.1) * 0.1
+        return Square(100, 400, 0.1).power_w(renewed + 0.01)
+
+    trace = trace_of(Square(100, 400, 0.1), readings(14), power=seen, counter=lambda t, joules: NAN)
+    (energy,) = trace.energy(at(2), at(12))
+    assert energy.energy_j == pytest.approx(4000, rel=0.01)  # and it was 2500
+    assert ids(trace, 2, 12, rankable=True) == {"no-counter"}
+
+
+@pytest.mark.parametrize(("since", "until"), [(3.0, 20.0), (0.0, 9.0)])
+def test_a_domain_that_comes_late_or_ends_early_has_no_energy(since: float, until: float) -> None:
+    trace = trace_of(Constant(400), [t for t in readings(14) if since <= t <= until])
+    (energy,) = trace.energy(at(2), at(12))
+    assert (energy.method, energy.energy_j) == ("missing", None)
+    assert energy.coverage < 1
+    assert ids(trace, 2, 12, rankable=False) == {"missing"}
+    assert trace.energy(at(4), at(8))[0].energy_j == pytest.approx(1600, rel=0.01)
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=str)
+@pytest.mark.parametrize("length_s", [0.001, 0.03, 0.09])
+def test_a_window_shorter_than_a_tick_states_what_it_does_not_know(
+    curve: Curve, length_s: float
+) -> None:
+    start, stop = 2.0, 2.0 + length_s
+    trace = trace_of(curve, readings(4, edges=(start, stop)))
+    (energy,) = trace.energy(at(start), at(stop))
+    assert energy.energy_j is not None
+    assert energy.uncertainty_j is not None
+    assert abs(energy.energy_j - truth(curve, start, stop)) <= energy.uncertainty_j
+    assert 0 <= energy.energy_j <= 2 * 700 * length_s
+
+
+def test_a_counter_of_a_billion_joules_loses_nothing() -> None:
+    curve = Square(100, 400, 0.73)
+    times = readings(14, edges=(2, 12))
+    small, large = (
+        trace_of(curve, times, counter=lambda t, joules, o=o: joules + o).energy(at(2), at(12))[0]
+        for o in (0.0, 1e9)
+    )
+    assert large.energy_j == pytest.approx(small.energy_j, rel=1e-6)
+
+
+def test_several_wraps_that_a_probe_unwrapped_are_one_counter() -> None:
+    """A range of 500 J at 400 W; what is left of a wrap that was missed goes back."""
+    trace = half_joules(lambda t, joules: joules % 500 + 500 * (joules // 500), tick_s=0.004)
+    assert trace.energy(at(2), at(12))[0].energy_j == pytest.approx(4000, rel=1e-3)
+    trace = half_joules(lambda t, joules: joules % 500, tick_s=0.004)
+    assert trace.energy(at(2), at(12))[0].energy_j is None
+
+
+def test_an_average_never_shapes_a_tick() -> None:
+    curve, edges = Square(100, 400, 0.31), (2.0, 3.33)
+    with_it, without = (
+        trace_of(
+            curve, readings(5, edges=edges), facts={"power_average_s": 1.0},
+            power=lambda t, watts, shown=shown: watts if shown else NAN,
+        ).energy(at(2.0), at(3.33))[0]
+        for shown in (True, False)
+    )  # fmt: skip
+    assert with_it.energy_j == without.energy_j
+
+
+def test_no_energy_at_all_is_doubted() -> None:
+    trace = trace_of(
+        Constant(400), readings(14), power=lambda t, watts: 0.0, counter=lambda t, joules: NAN
+    )
+    assert trace.energy(at(2), at(12))[0].energy_j == 0
+    assert "no-energy" in ids(trace, 2, 12, rankable=False)
+
+
+def test_a_power_that_never_changes_crashes_nothing() -> None:
+    for times in ([], [1.0], [1.0, 1.0], [1.0, 1.1], [2.0 + k for k in range(5)]):
+        trace = trace_of(Constant(400), times)
+        (energy,) = trace.energy(at(1), at(2))
+        assert energy.energy_j is None or energy.uncertainty_j is not None
+
+
+def test_random_readings_crash_nothing() -> None:
+    """And whatever comes out is finite, or missing with a reason."""
+    chance = np.random.default_rng(3)
+    for _ in range(60):
+        n = int(chance.integers(0, 60))
+        t = 10**9 * chance.integers(0, 100, n) // chance.integers(1, 40)
+        columns = [chance.choice([0.0, -1.0, NAN, math.inf, 5.0, 1e12], n) for _ in range(2)]
+        empty = np.full(n, NAN)
+        domain = Domain("gpu:GPU-1", "gpu", "Simulated", "M1", 0.1)
+        series = Series(t.astype(np.int64), columns[0], columns[1], empty, empty, empty)
+        trace = Trace([domain], {domain.name: series}, [], [], {"rate_hz": 10.0})
+        start, stop = sorted(int(x) for x in chance.integers(0, 30 * 10**9, 2))
+        (energy,) = trace.energy(start, stop)
+        if energy.energy_j is None:
+            assert energy.reason
+        else:
+            assert math.isfinite(energy.energy_j)
+            assert energy.uncertainty_j is not None
+            assert math.isfinite(energy.uncertainty_j)
+
+
+def test_a_suspend_that_only_the_edges_show_is_seen() -> None:
+    """A window shorter than the second between two looks at the clocks."""
+    trace = trace_of(Constant(400), readings(14))
+    trace.clocks = [(at(2), at(2), at(2)), (at(3), at(3), at(63))]
+    assert "suspended" in ids(trace, 2.2, 2.7, rankable=False)

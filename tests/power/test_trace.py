@@ -144,6 +144,16 @@ def test_importing_the_trace_is_light() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_two_domains_of_one_name_are_not_added_up(path: Path) -> None:
+    again = [["domain", 1, DOMAIN._asdict()], ["r", 1, 10**9, 400.0, 40.0, None, None, None]]
+    path.write_bytes(path.read_bytes() + b"".join(map(log.encode, again)))
+    trace = Trace.read_log(path)
+    assert [d.name for d in trace.domains] == ["gpu:GPU-1"]
+    assert len(trace.series["gpu:GPU-1"].t_ns) == 50
+    (warn,) = [w for w in trace.warnings(10**9, 4 * 10**9) if w.id == "same-name"]
+    assert not warn.rankable
+
+
 def test_marks_know_their_domain(path: Path) -> None:
     other = Mark(2_000_000_000, "contended", "x", "gpu:GPU-2")
     trace = Trace.read_log(path)
