@@ -1,0 +1,366 @@
+"""Calibration of the meters of a machine against a reference meter, by MLPerf's procedure.
+
+Idle and two loads, five windows of a minute each: what this machine's meters say beside what the
+reference says. A line through the windows gives gain and offset, and what is left of the scatter
+the uncertainty. Against a node's meter the sum of all domains is calibrated; against a meter of one
+kind, such as a shunt in a GPU's supply, the sum of the domains of that kind. Source: MLCommons
+power measurement rules, SPEC PTDaemon.
+
+It is kept in `wattbench/calibration.json` of the user's configuration folder; `BENCH_CALIBRATION`
+names another file. This module is imported by the sampler, so it imports little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.errors import BenchError, UsageError
+from bench.power.probes import Domain
+
+if TYPE_CHECKING:
+    from bench.power.trace import Trace
+
+VERSION = 1
+WINDOW_S, WINDOWS = 60.0, 5
+VALID_DAYS = 365
+_SETTLE_S = 5.0  # after a load has started; no longer than a quarter of a window
+_LEAST_SPREAD = 0.1  # of the mean power: between idle and load a meter has to move
+_MOST_OFF = 0.5  # a gain further than this from 1 is a mistake, not a calibration
+_IDENTITY = ("driver", "power_source", "energy_source")  # facts of a domain that must not change
+_BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+
+
+class Load(NamedTuple):
+    """What the machine does while it is compared: `command`, as many times at once."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    times: int = 1
+
+
+class Point(NamedTuple):
+    """One window: mean power by this machine's meters and by the reference, W."""
+
+    load: str
+    meter_w: float
+    reference_w: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """reference_w = gain * meter_w + offset_w, for the sum of `domains`."""
+
+    date: str  # UTC, ISO 8601
+    reference: dict[str, Any]  # probe, domain, device, gain (its own uncertainty, k = 2)
+    protocol: dict[str, Any]  # window_s, windows, loads
+    machine: dict[str, Any]
+    machine_id: str | None  # a digest, which names nobody
+    domains: dict[str, dict[str, Any]]  # name -> device, uuid and facts that must not have changed
+    gain: float
+    offset_w: float
+    uncertainty: float  # relative, k = 2: the scatter about the line, and the reference's own
+    points: list[Point] = field(default_factory=list)
+
+    def write(self, path: Path | None = None) -> Path:
+        """Keep it; returns where."""
+        path = path or where()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        scratch.write_text(
+            json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n", "utf-8"
+        )
+        scratch.replace(path)
+        return path
+
+    @classmethod
+    def read(cls, path: Path | None = None) -> Calibration:
+        """BenchError when there is none or it can't be used."""
+        path = path or where()
+        try:
+            kept = json.loads(path.read_text("utf-8"))
+            if kept.pop("version") != VERSION:
+                raise ValueError("it is of another version of bench")
+            points = [Point(*p) for p in kept.pop("points")]
+            found = cls(**kept, points=points)
+            datetime.fromisoformat(found.date)
+            numbers = (found.gain, found.offset_w, found.uncertainty)
+            if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+                raise ValueError("its numbers are not finite")
+            if abs(found.gain - 1) > _MOST_OFF or found.uncertainty < 0:
+                raise ValueError(f"a gain of {found.gain:g} is no calibration")
+        except FileNotFoundError:
+            raise BenchError(f"there is no calibration {path}", "bench power calibrate") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            text = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+            raise BenchError(f"the calibration {path} can't be used: {text}",
+                             "bench power calibrate") from None  # fmt: skip
+        return found
+
+
+def where() -> Path:
+    """The file that holds this user's calibration, whether it is there or not."""
+    named = os.environ.get("BENCH_CALIBRATION")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / (
+        "wattbench/calibration.json"
+    )
+
+
+def _machine_id() -> str | None:
+    try:
+        return hashlib.sha256(Path("/etc/machine-id").read_bytes().strip()).hexdigest()[:16]
+    except OSError:  # not every container has one
+        return None
+
+
+# --- using one
+
+
+def apply(domains: list[Domain], now: datetime | None = None) -> list[Domain]:
+    """The domains that the calibration is for, at level M3, with its residual as their gain.
+
+    All of them must be there and be what they were when they were calibrated; else none is
+    calibrated, and `facts["not_calibrated"]` says why. Without a calibration they are as they are.
+    """
+    path = where()
+    if not path.exists():
+        return domains
+    try:
+        calibration = Calibration.read(path)
+    except BenchError as error:
+        return [d if d.level == "M0" else _refused(d, error.message) for d in domains]
+    concerned = [d for d in domains if d.name in calibration.domains]
+    why = _why_not(calibration, concerned, now or datetime.now(UTC))
+    if why is not None:
+        return [_refused(d, f"not calibrated: {why}") if d in concerned else d for d in domains]
+    return [_calibrated(d, calibration) if d in concerned else d for d in domains]
+
+
+def _why_not(calibration: Calibration, concerned: list[Domain], now: datetime) -> str | None:
+    date = datetime.fromisoformat(calibration.date)
+    if calibration.machine_id != _machine_id():
+        return "the calibration is another machine's"
+    if now - date > timedelta(days=VALID_DAYS):
+        return f"the calibration of {date:%Y-%m-%d} is older than a year"
+    missing = sorted(calibration.domains.keys() - {d.name for d in concerned})
+    if missing:
+        return f"{missing[0]} was calibrated and is not read now"
+    for domain in concerned:
+        for key, then in calibration.domains[domain.name].items():
+            if (is_now := _identity(domain).get(key)) != then:
+                return f"{key} was {then} when it was calibrated and is {is_now} now"
+    return None
+
+
+def _identity(domain: Domain) -> dict[str, Any]:
+    """What makes a domain the one that was calibrated."""
+    facts = {key: domain.facts[key] for key in _IDENTITY if domain.facts.get(key) is not None}
+    return {"device": domain.device, "uuid": domain.uuid, **facts}
+
+
+def _calibrated(domain: Domain, calibration: Calibration) -> Domain:
+    stated = {
+        "gain": calibration.gain,
+        "offset_w": calibration.offset_w / len(calibration.domains),  # of the sum
+        "uncertainty": calibration.uncertainty,
+        "date": calibration.date,
+        "reference": calibration.reference["device"],
+    }
+    facts = {**domain.facts, "calibration": stated}
+    return domain._replace(level="M3", gain=calibration.uncertainty, facts=facts)
+
+
+def _refused(domain: Domain, why: str) -> Domain:
+    return domain._replace(facts={**domain.facts, "not_calibrated": why})
+
+
+# --- making one
+
+
+def default_loads() -> list[Load]:
+    """Idle, and busy processes on half and on all of the processors at hand."""
+    processors = len(os.sched_getaffinity(0))
+    busy = (sys.executable, "-c", _BUSY)
+    return [
+        Load("idle"),
+        Load("half of the processors", busy, max(1, processors // 2)),
+        Load("all processors", busy, processors),
+    ]
+
+
+def load_of(command: str) -> Load:
+    """A command of the user's own as a load; UsageError when it can't be read."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"the load '{command}' can't be read: {error}") from None
+    if not words:
+        raise UsageError("a load is a command", "such as --load './train.sh'")
+    return Load(command, tuple(words))
+
+
+def calibrate(
+    reference: str,
+    probes: Sequence[str] | None = None,
+    loads: Sequence[Load] | None = None,
+    window_s: float = WINDOW_S,
+    windows: int = WINDOWS,
+    on_progress: Callable[[str, int, int], None] = lambda load, done, windows: None,
+) -> Calibration:
+    """Compare what `probes` read (None: all that work here) with the probe `reference`.
+
+    Takes the number of loads x windows x window_s. `on_progress` is told the load and how many of
+    its windows are done. BenchError when the reference or a meter was not read throughout.
+    """
+    from bench.power import machine
+    from bench.power import probes as known
+    from bench.power.meter import Meter
+
+    loads = default_loads() if loads is None else list(loads)
+    if len(loads) < 2 or windows < 2:
+        raise UsageError("a calibration needs idle and a load, and two windows of each at least")
+    names = known.names() if probes is None else list(probes)
+    shown = known.shown(reference)  # without a password
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        meter = Meter(Path(folder), probes=[*(n for n in names if n != reference), reference])
+        started = meter.start()
+        try:
+            found = started.by_probe.get(shown, [])
+            if not found:
+                reasons = [r.reason for r in started.refusals if r.probe == shown]
+                raise BenchError(f"the reference {shown} can't be read: {' '.join(reasons)}")
+            spans = list(_spans(meter.edge, loads, window_s, windows, on_progress))
+        finally:
+            trace = meter.stop()
+    calibrated = _to_calibrate(trace, found)
+    points = [
+        Point(load, _mean_w(trace, [d.name for d in calibrated], start_ns, stop_ns),
+              _mean_w(trace, [d.name for d in found], start_ns, stop_ns))
+        for load, start_ns, stop_ns in spans
+    ]  # fmt: skip
+    gain, offset_w, uncertainty = fit(points, max(d.gain for d in found))
+    return Calibration(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        reference={"probe": shown, "domain": found[0].name, "device": found[0].device,
+                   "gain": max(d.gain for d in found)},
+        protocol={"window_s": window_s, "windows": windows, "loads": [load.name for load in loads]},
+        machine=machine.facts(), machine_id=_machine_id(),
+        domains={d.name: _identity(d) for d in calibrated},
+        gain=gain, offset_w=offset_w, uncertainty=uncertainty, points=points,
+    )  # fmt: skip
+
+
+def fit(points: Sequence[Point], reference_gain: float) -> tuple[float, float, float]:
+    """(gain, offset in W, relative uncertainty k = 2) of the line through the points.
+
+    Least squares of relative deviations. The uncertainty is that of one window about the line, and
+    the reference's own. BenchError when the loads don't move the meter, or gain is no gain.
+    """
+    import numpy as np
+
+    meter_w, reference_w = (np.array([getattr(p, f) for p in points]) for f in Point._fields[1:])
+    if reference_w.min() <= 0 or np.ptp(meter_w) < _LEAST_SPREAD * meter_w.mean():
+        raise BenchError(
+            f"the loads hardly move the meters: {meter_w.min():.3g} to {meter_w.max():.3g} W",
+            "give a load of your own that uses what is to be calibrated",
+        )
+    rows = np.stack([meter_w, np.ones(len(points))], axis=1) / reference_w[:, None]
+    (gain, offset_w), *_ = np.linalg.lstsq(rows, np.ones(len(points)), rcond=None)
+    if abs(gain - 1) > _MOST_OFF:
+        raise BenchError(
+            f"a gain of {gain:.3g} is no calibration: the two don't meter the same thing",
+            "a node's meter sees what no other meter does: its share must not grow with the load",
+        )
+    off = rows @ np.array([gain, offset_w]) - 1
+    scatter = 2 * math.sqrt(float(np.sum(off**2)) / max(1, len(points) - 2))
+    return float(gain), float(offset_w), math.hypot(scatter, reference_gain)
+
+
+def _spans(
+    edge: Callable[[float], int],
+    loads: Sequence[Load],
+    window_s: float,
+    windows: int,
+    on_progress: Callable[[str, int, int], None],
+) -> Iterator[tuple[str, int, int]]:
+    """(load, start_ns, stop_ns) of each window."""
+    for load in loads:
+        on_progress(load.name, 0, windows)
+        with _running(load) as check:
+            time.sleep(min(_SETTLE_S, window_s / 4))
+            for done in range(1, windows + 1):
+                start_ns = edge(0.25)
+                time.sleep(window_s)
+                stop_ns = edge(0.0)
+                check()
+                yield load.name, start_ns, stop_ns
+                on_progress(load.name, done, windows)
+
+
+@contextmanager
+def _running(load: Load) -> Iterator[Callable[[], None]]:
+    """Run a load's processes; what it gives raises BenchError once one of them has ended."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def check() -> None:
+        for process in running:
+            if process.poll() is not None:
+                raise BenchError(
+                    f"the load '{load.name}' ended with {process.returncode}, before its windows",
+                    "give one that runs on until it is ended",
+                )
+
+    try:
+        for _ in range(load.times if load.command else 0):
+            running.append(subprocess.Popen(
+                load.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            ))  # fmt: skip
+        yield check
+    except OSError as error:
+        raise BenchError(f"the load '{load.name}' can't be started: {error.strerror}") from None
+    finally:
+        for process in running:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+            process.wait()
+
+
+def _to_calibrate(trace: Trace, reference: list[Domain]) -> list[Domain]:
+    """The domains whose sum is what the reference meters, as their readings are."""
+    trace.domains = [_raw(d) for d in trace.domains]
+    kinds, names = {d.kind for d in reference}, {d.name for d in reference}
+    others = [d for d in trace.domains if d.name not in names and d.level != "M0"]
+    found = [d for d in others if d.kind in kinds or ("node" in kinds and d.kind != "node")]
+    if not found:
+        raise BenchError("there is nothing to calibrate: no other meter was read",
+                         "bench doctor")  # fmt: skip
+    return found
+
+
+def _raw(domain: Domain) -> Domain:
+    facts = {k: v for k, v in domain.facts.items() if k not in ("calibration", "not_calibrated")}
+    return domain._replace(facts=facts)
+
+
+def _mean_w(trace: Trace, names: list[str], start_ns: int, stop_ns: int) -> float:
+    found = {e.domain: e for e in trace.energy(start_ns, stop_ns) if e.domain in names}
+    for energy in found.values():
+        if energy.energy_j is None:
+            raise BenchError(f"{energy.domain} was not read throughout: {energy.reason}")
+    return sum(e.energy_j or 0.0 for e in found.values()) / ((stop_ns - start_ns) / 1e9)

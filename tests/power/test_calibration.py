@@ -1,0 +1,292 @@
+"""Calibration: an injected gain and offset are found and change energies, or why not is said."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import BenchError, UsageError
+from bench.power import calibration
+from bench.power.calibration import Calibration, Load, Point, apply, calibrate, fit, load_of
+from bench.power.energy import Series
+from bench.power.probes import Domain
+from bench.power.trace import Trace
+from tests.power.simulated import Ramp, SimulatedRapl
+
+GPU = Domain("gpu:GPU-1", "gpu", "H100", "M1", 0.1, "GPU-1", None, {"driver": "570.1"})
+CPU = Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1)
+GUESS = Domain("dram:estimate", "dram", "64 GB", "M0", 0.4)
+
+
+@pytest.fixture(autouse=True)
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "calibration.json"
+    monkeypatch.setenv("BENCH_CALIBRATION", str(path))
+    return path
+
+
+def kept(*domains: Domain, **changes: Any) -> Calibration:
+    fields: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(),
+        "reference": {"probe": "shelly:plug", "domain": "node:shelly", "device": "a plug"},
+        "protocol": {"window_s": 60.0, "windows": 5, "loads": ["idle", "half", "all"]},
+        "machine": {},
+        "machine_id": calibration._machine_id(),
+        "domains": {d.name: calibration._identity(d) for d in domains},
+        "gain": 1.25, "offset_w": 10.0, "uncertainty": 0.02,
+    }  # fmt: skip
+    return Calibration(**{**fields, **changes})
+
+
+def points(gain: float, offset_w: float, scatter: float = 0.0) -> list[Point]:
+    chance = random.Random(5)
+    return [
+        Point(load, watts, (gain * watts + offset_w) * (1 + chance.gauss(0, scatter)))
+        for load, watts in (("idle", 60.0), ("half", 250.0), ("all", 400.0))
+        for _ in range(5)
+    ]
+
+
+# --- the line
+
+
+@pytest.mark.parametrize(("gain", "offset_w"), [(1.0, 0.0), (1.13, 35.0), (0.9, -4.0)])
+def test_gain_and_offset_are_found(gain: float, offset_w: float) -> None:
+    found = fit(points(gain, offset_w), 0.0)
+    assert found == (pytest.approx(gain), pytest.approx(offset_w), pytest.approx(0, abs=1e-6))
+
+
+def test_the_uncertainty_is_the_scatter_and_the_references_own() -> None:
+    assert fit(points(1.1, 20, scatter=0.01), 0.0)[2] == pytest.approx(0.02, rel=0.5)
+    assert fit(points(1.1, 20), 0.03)[2] == pytest.approx(0.03)
+
+
+def test_loads_that_move_nothing_calibrate_nothing() -> None:
+    with pytest.raises(BenchError, match="hardly move"):
+        fit([Point("idle", 50.0 + k, 60.0 + k) for k in range(5)], 0.0)
+
+
+def test_meters_of_different_things_are_not_calibrated() -> None:
+    with pytest.raises(BenchError, match="don't meter the same thing"):
+        fit(points(3.0, 0.0), 0.0)
+
+
+# --- using it
+
+
+def test_without_a_calibration_domains_are_as_they_are() -> None:
+    assert apply([GPU, CPU]) == [GPU, CPU]
+
+
+def test_what_is_calibrated_is_of_level_m3(path: Path) -> None:
+    kept(GPU).write()
+    gpu, cpu, guess = apply([GPU, CPU, GUESS])
+    assert (gpu.level, gpu.gain, cpu, guess) == ("M3", 0.02, CPU, GUESS)
+    assert gpu.facts["calibration"]["gain"] == 1.25
+    assert gpu.facts["driver"] == "570.1"
+
+
+def test_the_offset_of_a_sum_is_shared_out() -> None:
+    kept(GPU, CPU).write()
+    assert [d.facts["calibration"]["offset_w"] for d in apply([GPU, CPU])] == [5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "why"),
+    [
+        ({"date": (datetime.now(UTC) - timedelta(days=366)).isoformat()}, [GPU], "than a year"),
+        ({}, [GPU._replace(device="A100")], "device was H100 when it was calibrated and is A100"),
+        ({}, [GPU._replace(facts={"driver": "580.2"})], "driver was 570.1"),
+        ({"machine_id": "another"}, [GPU], "another machine's"),
+        ({"domains": {GPU.name: calibration._identity(GPU), "gpu:GPU-2": {}}}, [GPU], "GPU-2 was"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_said(
+    changes: dict[str, Any], now: list[Domain], why: str
+) -> None:
+    kept(GPU, **changes).write()
+    (domain,) = apply(now)
+    assert (domain.level, domain.gain) == ("M1", 0.1)
+    assert why in domain.facts["not_calibrated"]
+    (warn,) = trace_of(domain).warnings(2 * 10**9, 12 * 10**9)
+    assert (warn.id, warn.rankable) == ("calibration", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"version": 2}', '{"version": 1, "gain": 1}'],
+)
+def test_a_file_that_can_not_be_used_is_said(path: Path, text: str) -> None:
+    path.write_text(text)
+    gpu, guess = apply([GPU, GUESS])
+    assert "can't be used" in gpu.facts["not_calibrated"]
+    assert guess == GUESS
+
+
+@pytest.mark.parametrize("gain", [float("nan"), 17.0])
+def test_a_gain_that_is_none_is_not_applied(path: Path, gain: float) -> None:
+    kept(GPU, gain=gain).write()
+    assert apply([GPU])[0].level == "M1"
+
+
+def test_it_comes_back_as_it_was_written(path: Path) -> None:
+    written = kept(GPU, points=points(1.1, 2))
+    assert written.write() == path
+    assert Calibration.read() == written
+    with pytest.raises(BenchError, match="there is no calibration"):
+        Calibration.read(path.with_name("other.json"))
+
+
+def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_CALIBRATION")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/etc/xdg")
+    assert calibration.where() == Path("/etc/xdg/wattbench/calibration.json")
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    assert calibration.where() == Path.home() / ".config/wattbench/calibration.json"
+
+
+# --- what it does to energy
+
+
+def trace_of(domain: Domain) -> Trace:
+    """Ten times a second for 14 s: 100 W, in a counter that moves every 20 ms and in power."""
+    t = np.arange(0, 14, 0.1)
+    empty = np.full(len(t), np.nan)
+    series = Series((t * 1e9).astype(np.int64), 100 + 0 * t, 100 * t, empty, empty, empty)
+    return Trace([domain], {domain.name: series}, [], [], {"rate_hz": 10.0})
+
+
+def test_energy_is_corrected_and_its_uncertainty_is_the_residual() -> None:
+    kept(GPU).write()
+    trace = trace_of(apply([GPU])[0])
+    (energy,) = trace.energy(2 * 10**9, 12 * 10**9)
+    assert energy.level == "M3"
+    assert energy.energy_j == pytest.approx(1.25 * 1000 + 10 * 10, rel=1e-3)
+    assert energy.counter_j == pytest.approx(1350, rel=1e-3)
+    assert energy.integral_j == pytest.approx(1350, rel=1e-3)
+    assert energy.uncertainty_j == pytest.approx(0.02 * 1350, rel=0.3)
+    assert trace.series[GPU.name].energy_j[10] == pytest.approx(100)  # readings stay raw
+
+
+def test_calibrated_parts_sum_to_the_window() -> None:
+    kept(GPU).write()
+    trace = trace_of(apply([GPU])[0])
+    parts = [trace.phase_energy_j(a * 10**9, b * 10**9)[GPU.name] for a, b in ((2, 5), (5, 12))]
+    assert sum(parts) == pytest.approx(trace.energy(2 * 10**9, 12 * 10**9)[0].energy_j)
+
+
+# --- making one
+
+
+REFERENCE = """
+    import time
+    from bench.power.probes import Domain, Reading
+
+    class Probe:
+        kinds = ("node",)
+        def __init__(self, tree, argument=""):
+            pass
+        def why_not(self):
+            return None
+        def domains(self):
+            return [Domain("node:reference", "node", "a wall meter", "M2", 0.01)]
+        def read(self):
+            t_ns = time.monotonic_ns()
+            watts = {first} + ({last} - {first}) * ((t_ns / 1e9 - {boot_s}) / {period_s} % 1)
+            return [Reading("node:reference", t_ns, {gain} * watts + {offset_w})]
+        def close(self):
+            pass
+"""
+
+
+@pytest.fixture
+def rapl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedRapl:
+    curve = Ramp(20, 120, 12)
+    rapl = SimulatedRapl(tmp_path / "powercap", {"package-0": curve})
+    monkeypatch.setenv("BENCH_POWERCAP_ROOT", str(rapl.root))
+    return rapl
+
+
+def reference(tmp_path: Path, rapl: SimulatedRapl, gain: float, offset_w: float) -> str:
+    path = tmp_path / "wall.py"
+    text = textwrap.dedent(REFERENCE).format(
+        first=20, last=120, period_s=12, boot_s=rapl.boot_s, gain=gain, offset_w=offset_w
+    )
+    path.write_text(text)
+    return str(path)
+
+
+def test_an_injected_gain_and_offset_are_found_by_the_procedure(
+    rapl: SimulatedRapl, tmp_path: Path
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    sleeper = (sys.executable, "-c", "import time; time.sleep(60)")
+    with rapl:
+        found = calibrate(
+            reference(tmp_path, rapl, 1.25, 15.0), ["rapl"],
+            [Load("idle"), Load("asleep", sleeper, 2)], window_s=0.8, windows=3,
+            on_progress=lambda *step: told.append(step),
+        )  # fmt: skip
+    assert found.gain == pytest.approx(1.25, rel=0.1)
+    assert found.offset_w == pytest.approx(15.0, abs=6)
+    assert 0.01 <= found.uncertainty < 0.1
+    assert list(found.domains) == ["cpu:package-0"]
+    assert found.reference["device"] == "a wall meter"
+    assert found.protocol == {"window_s": 0.8, "windows": 3, "loads": ["idle", "asleep"]}
+    assert [p.load for p in found.points] == ["idle"] * 3 + ["asleep"] * 3
+    assert told[0] == ("idle", 0, 3)
+    assert told[-1] == ("asleep", 3, 3)
+    assert json.loads(found.write().read_text())["version"] == calibration.VERSION
+
+
+def test_no_load_outlives_a_calibration(rapl: SimulatedRapl, tmp_path: Path) -> None:
+    text = f"import time; time.sleep(60)  # {tmp_path}"
+    load = Load("asleep", (sys.executable, "-c", text))
+
+    def stop(name: str, done: int, windows: int) -> None:
+        if (name, done) == ("asleep", 1):
+            raise KeyboardInterrupt
+
+    with rapl, pytest.raises(KeyboardInterrupt):
+        calibrate(reference(tmp_path, rapl, 1, 0), ["rapl"], [Load("idle"), load], 0.2, 2, stop)
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert text not in listed.stdout
+
+
+def test_a_load_that_ends_too_soon_is_said(rapl: SimulatedRapl, tmp_path: Path) -> None:
+    wall, short = reference(tmp_path, rapl, 1, 0), Load("true", ("true",))
+    with rapl, pytest.raises(BenchError, match="'true' ended with 0"):
+        calibrate(wall, ["rapl"], [Load("idle"), short], 0.2, 2)
+
+
+def test_a_reference_that_can_not_be_read_is_said(rapl: SimulatedRapl) -> None:
+    with rapl, pytest.raises(BenchError, match="the reference command:false can't be read"):
+        calibrate("command:false", ["rapl"], window_s=0.2, windows=2)
+
+
+@pytest.mark.parametrize(("loads", "windows"), [([Load("idle")], 5), (None, 1)])
+def test_too_little_to_compare_is_refused(loads: list[Load] | None, windows: int) -> None:
+    with pytest.raises(UsageError, match="needs idle and a load"):
+        calibrate("command:x", ["rapl"], loads, 1.0, windows)
+
+
+def test_a_command_of_ones_own_is_a_load() -> None:
+    assert load_of("./train.sh --fast 'a b'").command == ("./train.sh", "--fast", "a b")
+    for wrong in ("", "'"):
+        with pytest.raises(UsageError):
+            load_of(wrong)
+
+
+def test_the_loads_are_idle_half_and_all() -> None:
+    idle, half, all_of_them = calibration.default_loads()
+    assert (idle.command, idle.times) == ((), 1)
+    assert 1 <= half.times <= all_of_them.times
