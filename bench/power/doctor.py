@@ -37,6 +37,7 @@ class Reads:
     tick_s: float | None = None  # between two steps of its energy counter
     power_w: float | None = None
     calibration: dict[str, Any] | None = None
+    not_calibrated: str | None = None  # why the calibration that there is does not count
     not_read: str | None = None  # why there was no reading
 
 
@@ -65,6 +66,7 @@ class Report:
     uncovered: dict[str, str]  # kind that nothing measures -> why
     gpus: list[dict[str, str]] | None  # that a child started from here sees: uuid, name
     gpus_unknown: str | None  # why that can't be told
+    calibration: str  # which one counts, or that none does
     machine: dict[str, Any]  # cpu, processors, virtual, container, ...
     notes: list[str]  # what the surroundings hide
 
@@ -104,7 +106,10 @@ def examine(
         meters += [_at_hand(name) for name in sorted(probes.NEEDS_ARGUMENT)]
     gpus, unknown = _visible(environ)
     facts = machine.facts()
-    return Report(meters, _uncovered(started), gpus, unknown, facts, _notes(facts, started))
+    return Report(
+        meters, _uncovered(started), gpus, unknown, _calibration(meters), facts,
+        _notes(facts, started),
+    )  # fmt: skip
 
 
 def report(asked: Sequence[str] | None = None, timeout_s: float = 15.0) -> list[Status]:
@@ -127,6 +132,7 @@ def _reads(domain: Domain, trace: Trace, start_ns: int, stop_ns: int) -> Reads:
     about = Reads(
         domain.name, domain.kind, domain.device, domain.level, domain.gain,
         calibration=domain.facts.get("calibration"),
+        not_calibrated=domain.facts.get("not_calibrated"),
     )  # fmt: skip
     if stop_ns - start_ns < 1e8 or domain.level == "M0":
         return about
@@ -143,6 +149,19 @@ def _reads(domain: Domain, trace: Trace, start_ns: int, stop_ns: int) -> Reads:
             "not_read": energy.reason if energy.energy_j is None else None,
         }
     )
+
+
+def _calibration(meters: list[Status]) -> str:
+    """Which calibration counts here."""
+    reads = [r for m in meters for r in m.reads if r.level != "M0"]
+    for one in (r.calibration for r in reads if r.calibration):
+        return (
+            f"of {one['date'][:10]}, against {one['reference']}: "
+            f"{100 * one['uncertainty']:.2g} % (k = 2)"
+        )
+    for why in (r.not_calibrated for r in reads if r.not_calibrated):
+        return f"{why}; bench power calibrate"
+    return "none: the uncertainties are what is known of such meters; bench power calibrate"
 
 
 def _at_hand(name: str) -> Status:

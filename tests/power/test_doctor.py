@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.power import doctor, machine
+from bench.power.meter import Started
+from bench.power.probes import Domain
+from bench.power.trace import Trace
 from tests.power.simulated import Constant, Curve, SimulatedRapl
 from tests.power.stand_ins import program
 
@@ -100,9 +104,28 @@ def test_a_name_that_is_none_is_a_refusal() -> None:
 def test_the_report_is_json() -> None:
     report = doctor.examine(look_s=0.2)
     said = json.loads(json.dumps(report.as_dict()))
-    assert {"meters", "uncovered", "gpus", "gpus_unknown", "machine", "notes"} == said.keys()
+    assert {"meters", "uncovered", "gpus", "gpus_unknown", "calibration", "machine",
+            "notes"} == said.keys()  # fmt: skip
     assert "virtual" in said["machine"]
     assert said["meters"][0]["reads"][0]["domain"] == "cpu:package-0"
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, "none: the uncertainties are what is known of such meters; bench power calibrate"),
+        ({"calibration": {"date": "2026-11-20T10:00:00+00:00", "reference": "a Shelly plug",
+                          "uncertainty": 0.0213, "gain": 1.1, "offset_w": 3.0}},
+         "of 2026-11-20, against a Shelly plug: 2.1 % (k = 2)"),
+        ({"not_calibrated": "not calibrated: the calibration is another machine's"},
+         "not calibrated: the calibration is another machine's; bench power calibrate"),
+    ],
+)  # fmt: skip
+def test_the_calibration_that_counts_is_told(facts: dict[str, Any], said: str) -> None:
+    domain = Domain("cpu:package-0", "cpu", "Xeon", "M1", 0.1, facts=facts)
+    started = Started([domain], [], {"rapl": [domain]})
+    meters = doctor._statuses(started, Trace.empty(), 0, 0)
+    assert doctor._calibration(meters) == said
 
 
 # --- surroundings
