@@ -258,7 +258,8 @@ class Curve:
             rankable = self.method == "counter"
             found.append(Warn(id="implausible-power", message=text, rankable=rankable))
         held_s = self.integral.held_s
-        if self.method == "integral" and self.domain.kind == "gpu" and held_s:
+        alone = self.method == "integral" and not self.counter.distrust
+        if alone and self.domain.kind == "gpu" and held_s:
             text = (
                 f"{self.domain.name}: no energy counter, and power may be renewed only every "
                 f"{held_s * 1e3:.0f} ms: a load that repeats in time with that can hide from it"
