@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bench.power.doctor import Status
+    from bench.reference import Reference
     from bench.run import Forecast, Plan
 
 _LEVELS = {
@@ -349,6 +350,50 @@ def _fact_lines(value: Any) -> list[str]:
 
 def _default(value: Any) -> str:
     return "the model's own" if value is None else str(value)
+
+
+def reference_lines(kept: Reference) -> Lines:
+    """What the reference job took on a machine."""
+    from bench import reference
+
+    unsure = (
+        "" if kept.uncertainty_j is None else f" ± {show_energy(kept.uncertainty_j, kept.energy_j)}"
+    )
+    n = len(kept.repetitions)
+    scatter = significant(100 * kept.scatter_j / kept.energy_j, 2)
+    idle = "" if kept.idle_w is None else f", idle {significant(kept.idle_w)} W"
+    job = ", ".join(f"{key}={value}" for key, value in kept.workload.items())
+    versions = f"code {kept.code_sha256[:12]}, bench {kept.bench_version}, "
+    said = [
+        ("reference", f"{kept.hardware}, {kept.device}; {kept.measured_at[:10]}"),
+        ("energy", f"{show_energy(kept.energy_j)}{unsure} a repetition, {_LEVELS[kept.level]} "
+                   f"({kept.level}, {kept.coverage})"),
+        ("scatter", f"{scatter} % (standard deviation of {n} repetitions)"),
+        ("power", f"{significant(kept.power_w)} W{idle}"),
+        ("time", f"{show_duration(kept.duration_s)} a repetition"),
+        ("job", job),
+        ("made with", versions + f"torch {kept.software.get('torch', 'unknown')}"),
+    ]  # fmt: skip
+    said += _labelled("warning", kept.warnings)
+    if why := reference.why_stale(kept):
+        said.append(("warning", f"stale: {why}; `bench reference` makes it anew"))
+    return said
+
+
+def reference_facts(kept: Reference) -> dict[str, Any]:
+    """A reference with what is computed from it, for JSON."""
+    from bench import reference
+
+    return {
+        **kept.model_dump(mode="json"),
+        "energy_j": kept.energy_j,
+        "scatter_j": kept.scatter_j,
+        "uncertainty_j": kept.uncertainty_j,
+        "duration_s": kept.duration_s,
+        "power_w": kept.power_w,
+        "idle_w": kept.idle_w,
+        "stale": reference.why_stale(kept),
+    }
 
 
 def doctor(report: list[Status]) -> Table:

@@ -25,7 +25,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None
     for name in [n for n in os.environ if n.startswith("BENCH_") and n != "BENCH_TEST_DATA"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path_factory.getbasetemp() / "hf-home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    for kind in ("cache", "config", "data"):
+        place = tmp_path_factory.getbasetemp() / kind
+        monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", str(place))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: refuses at once
 

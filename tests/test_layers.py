@@ -30,11 +30,12 @@ TABLE: dict[str, set[str]] = {
     "workfolder": FOUNDATION | {"learn"},
     "program": FOUNDATION | {"power", "learn", "child", "account", "measure", "run", "workfolder"},
     "plot": FOUNDATION | {"account", "power"},
+    "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
     "live": {"units", "child"},
-    "show": FOUNDATION | {"power", "learn", "recipes", "rank", "run"},
+    "show": FOUNDATION | {"power", "learn", "recipes", "rank", "run", "reference"},
     "cli": FOUNDATION
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
-    | {"live", "show", "plot"},
+    | {"live", "show", "plot", "reference"},
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
     "__init__": {"metering"},

@@ -59,6 +59,7 @@ def _options(
 for command in (
     runs.run, runs.measure, board.leaderboard, board.show, board.compare, catalogue.tasks,
     catalogue.models, catalogue.recipes, catalogue.rules, power.doctor,
+    power.reference,
 ):  # fmt: skip
     app.command(context_settings=runs.SETTINGS.get(command.__name__))(command)
 app.add_typer(power.app, name="power")

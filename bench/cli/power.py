@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import RUNS, Json, Out, Probes, Rate, Results, console, find, recover
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.units import parse_budget
 
 app = typer.Typer(help="Look at power.", no_args_is_help=True)
@@ -29,6 +29,42 @@ def doctor(as_json: Json = False) -> None:
         console().print(showing.doctor(report))
     if not as_json and not any(r.works and r.measures for r in report):
         print("no power meter works here: runs are estimates (M0), in tables of their own")
+
+
+def reference(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0.")] = "auto",
+    probe: Probes = None,
+    show: Annotated[bool, typer.Option("--show", help="Print those that are kept.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a fixed small job a few times; keep its energy and scatter."""
+    from bench import live, reference
+    from bench import show as showing
+    from bench.power import carbon
+
+    if show:
+        found = reference.stored()
+        if not found:
+            raise BenchError(
+                f"no reference is kept in {reference.path()}", "`bench reference` makes one"
+            )
+    else:
+
+        def say(number: int) -> None:
+            print(f"repetition {number}" if number else "warm-up", file=sys.stderr)
+
+        with live.Line(carbon.asked(None).g_per_metered_kwh) as line:
+            measured = reference.measure(
+                device, probe or [], on_repetition=say, on_progress=line
+            )  # fmt: skip
+        print(f"kept in {reference.store(measured)}", file=sys.stderr)
+        found = [measured]
+    if as_json:
+        print(json.dumps([showing.reference_facts(r) for r in found], indent=1))
+        return
+    for kept in found:
+        console().print(showing.grid(showing.reference_lines(kept)))
+        print()
 
 
 @app.command()

@@ -1,0 +1,290 @@
+"""The reference job: a fixed small training, and what it took on this machine by its meters.
+
+It is the same everywhere: model, data, seed and number of steps are constants of this module. Two
+machines, or one machine before and after a change of driver, kernel or meter, differ in nothing
+else. What it took is kept in the user's data folder, one reference for each kind of hardware,
+device, meter level and coverage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from bench import record as records
+from bench import run as running
+from bench.child import Progress
+from bench.errors import BenchError
+from bench.power import machine
+from bench.record import Closed, Idle, Level, Record, Scalar
+from bench.run import Plan, Request, Seed
+from bench.workfolder import work_folder
+
+SCHEMA = 1
+
+SETTINGS = {
+    "epochs": "1",  # 305 steps: some 12 s on two cores, so that a minute holds five repetitions
+    "batch_size": "64",
+    "learning_rate": "0.001",
+    "warmup_share": "0.06",
+    "weight_decay": "0.01",
+    "dropout": "0.1",
+    "clip_norm": "1.0",
+    "max_length": "128",
+    "vocabulary_size": "16000",
+    "evaluations": "0",  # nobody looks at the accuracy
+}
+"""Every setting, so that a recipe's defaults may change without this job."""
+
+REQUEST = Request(
+    task="sst2", model="transformer-small", recipe="baseline", settings=SETTINGS,
+    data="embedded",  # at hand everywhere, and the same rows everywhere
+    idle_s=5.0,  # a card needs some seconds to come to rest
+)  # fmt: skip
+SEED = Seed(1, "user")  # any; the same one, so that every repetition does the same work
+LEAST = 3  # repetitions: fewer show no scatter
+FILL_S = 60.0  # a card that is quick repeats until its power was seen for about a minute
+
+
+class Repetition(Closed):
+    """One run of the job; energy of the charged domains, expanded uncertainty (k = 2)."""
+
+    energy_j: float
+    uncertainty_j: float | None
+    duration_s: float
+
+
+class Reference(Closed):
+    """What the job took on one machine: as measured; the rest is computed."""
+
+    schema_version: Literal[1] = 1
+    bench_version: str
+    measured_at: str  # UTC, ISO 8601
+    hardware: str  # as in a run's spec
+    device: str
+    level: Level
+    coverage: str  # gpu+cpu+dram
+    workload: dict[str, Scalar]
+    code_sha256: str  # of the code that trains, with the workload
+    repetitions: list[Repetition]
+    idle: Idle | None  # before the first
+    machine: dict[str, Any]
+    software: dict[str, str]
+    warnings: list[str]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a new reference takes the place of an old one by."""
+        return (self.hardware, self.device, self.level, self.coverage)
+
+    @property
+    def energy_j(self) -> float:
+        """Mean of the repetitions."""
+        return statistics.fmean(r.energy_j for r in self.repetitions)
+
+    @property
+    def scatter_j(self) -> float:
+        """Standard deviation between repetitions."""
+        return statistics.stdev(r.energy_j for r in self.repetitions)
+
+    @property
+    def uncertainty_j(self) -> float | None:
+        """Of the mean, expanded (k = 2): the meters', which repeating does not lessen, and that of
+        the scatter, which it does."""
+        known = [r.uncertainty_j for r in self.repetitions if r.uncertainty_j is not None]
+        if len(known) < len(self.repetitions):
+            return None
+        return math.hypot(statistics.fmean(known), 2 * self.scatter_j / math.sqrt(len(known)))
+
+    @property
+    def duration_s(self) -> float:
+        return statistics.fmean(r.duration_s for r in self.repetitions)
+
+    @property
+    def power_w(self) -> float:
+        return self.energy_j / self.duration_s
+
+    @property
+    def idle_w(self) -> float | None:
+        """Before the first repetition, of the domains that the energy is of."""
+        return sum(self.idle.power_w.values()) if self.idle and self.idle.power_w else None
+
+
+class _Stored(Closed):
+    schema_version: Literal[1] = 1
+    references: list[Reference]
+
+
+# --- measuring
+
+
+def measure(
+    device: str = "auto",
+    probes: Sequence[str] = (),
+    *,
+    on_repetition: Callable[[int], None] = lambda number: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Reference:
+    """Run the job once to warm up, then as often as it takes. BenchError when it fails or a meter
+    that counts can't be read. `on_repetition` is told the number of each; the warm-up is 0."""
+    plan = running.prepare(replace(REQUEST, device=device, probes=probes))
+    with tempfile.TemporaryDirectory(prefix="bench-reference-") as folder:
+        root = Path(folder)
+        with work_folder(plan.card, plan.resolved, root) as work:
+            on_repetition(0)  # fills caches, and brings a card to its temperature
+            warm_up = _once(plan, work, root, on_progress)
+            counted: list[Record] = []
+            at_once = replace(plan, idle_s=0.0)
+            while len(counted) < LEAST or sum(r.duration_s for r in counted) < FILL_S:
+                on_repetition(len(counted) + 1)
+                counted.append(_once(at_once, work, root, on_progress))
+    return _reference(warm_up, counted)
+
+
+def _once(plan: Plan, work: Path, root: Path, on_progress: Callable[[Progress], None]) -> Record:
+    record, folder = running.run(plan, work, root, SEED, on_progress=on_progress)
+    if record.status == "interrupted":
+        raise KeyboardInterrupt
+    if record.status != "complete":
+        raise BenchError(f"the reference job failed: {record.failure}", _last_words(folder))
+    if record.energy_j is None:
+        missing = "; ".join(f"{d.domain}: {d.reason}" for d in record.charged if d.reason)
+        raise BenchError(
+            f"a meter that counts could not be read: {missing}", "`bench doctor` looks at each"
+        )
+    return record
+
+
+def _last_words(folder: Path) -> str | None:
+    """The last line of what the worker said, if it was started."""
+    log = folder / "log.txt"
+    said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return said[-1] if said else None
+
+
+def _reference(warm_up: Record, counted: Sequence[Record]) -> Reference:
+    last = counted[-1]
+    if len({(r.level, r.coverage) for r in counted}) > 1:
+        raise BenchError("the meters changed between repetitions", "`bench doctor` looks at each")
+    return Reference(
+        bench_version=last.bench_version,
+        measured_at=last.started_at,
+        hardware=last.spec.hardware,
+        device=last.spec.device,
+        level=last.level,
+        coverage=last.coverage,
+        workload=workload(),
+        code_sha256=code_sha256(),
+        repetitions=[
+            Repetition(
+                energy_j=r.energy_j or 0.0, uncertainty_j=r.uncertainty_j, duration_s=r.duration_s
+            )
+            for r in counted
+        ],
+        idle=_charged_idle(warm_up),
+        machine=last.machine,
+        software=last.software,
+        warnings=list(dict.fromkeys(w.message for r in counted for w in r.warnings)),
+    )
+
+
+def _charged_idle(record: Record) -> Idle | None:
+    if record.idle_before is None:
+        return None
+    charged = {d.domain for d in record.charged}
+    power_w = {d: w for d, w in record.idle_before.power_w.items() if d in charged}
+    return Idle(duration_s=record.idle_before.duration_s, power_w=power_w)
+
+
+# --- what the job is
+
+
+def workload() -> dict[str, Scalar]:
+    """What is trained, in full."""
+    return {
+        "task": REQUEST.task, "data": REQUEST.data, "model": REQUEST.model,
+        "recipe": REQUEST.recipe, **REQUEST.settings, "seed": SEED.value,
+    }  # fmt: skip
+
+
+def code_sha256() -> str:
+    """SHA-256 of the code that trains and of the workload: of equal ones, references compare."""
+    package = Path(__file__).parent
+    used = [package / "recipes" / "__init__.py", package / "recipes" / f"{REQUEST.recipe}.py"]
+    digest = hashlib.sha256(json.dumps(workload(), sort_keys=True).encode())
+    for path in sorted([*(package / "learn").rglob("*.py"), *used]):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def why_stale(reference: Reference) -> str | None:
+    """Why a reference says nothing of what is installed now; None when it does."""
+    if reference.code_sha256 != code_sha256():
+        return "the code that trains has changed since"
+    then, now = (s.get("torch") for s in (reference.software, machine.software()))
+    return f"it was made with torch {then}, not {now}" if then != now else None
+
+
+# --- keeping
+
+
+def path() -> Path:
+    """Where references are kept: BENCH_REFERENCE, else the user's data folder."""
+    if "BENCH_REFERENCE" in os.environ:
+        return Path(os.environ["BENCH_REFERENCE"])
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "wattbench" / "reference.json"
+
+
+def stored() -> list[Reference]:
+    """All that are kept, the newest first. BenchError when the file can't be read."""
+    file = path()
+    if not file.is_file():
+        return []
+    try:
+        found = _Stored.model_validate_json(file.read_bytes()).references
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "the whole"
+        raise BenchError(
+            f"{file} holds no references of schema {SCHEMA}: {where}: {first['msg']}",
+            "move it away, and `bench reference` makes it anew",
+        ) from None
+    return sorted(found, key=lambda r: r.measured_at, reverse=True)
+
+
+def store(reference: Reference) -> Path:
+    """Keep a reference, in the place of one of the same hardware, device, level and coverage."""
+    kept = [r for r in stored() if r.key != reference.key]
+    file = path()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = _Stored(references=[reference, *kept]).model_dump_json(indent=1)
+    records.write_file(file, text + "\n")
+    return file
+
+
+def current(
+    hardware: str, device: str, level: Level | None = None, coverage: str | None = None
+) -> Reference | None:
+    """The reference that speaks for this hardware and device as they are now: of the highest
+    level, then the newest, unless `level` and `coverage` ask for theirs. None when there is none
+    or it is stale."""
+    found = [
+        r
+        for r in stored()
+        if (r.hardware, r.device) == (hardware, device)
+        and level in (None, r.level)
+        and coverage in (None, r.coverage)
+        and why_stale(r) is None
+    ]
+    return max(found, key=lambda r: (r.level, r.measured_at), default=None)
