@@ -23,6 +23,7 @@ from bench.units import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from bench.power.calibration import Calibration
     from bench.power.doctor import Status
     from bench.reference import Reference
     from bench.run import Forecast, Plan
@@ -394,6 +395,31 @@ def reference_facts(kept: Reference) -> dict[str, Any]:
         "idle_w": kept.idle_w,
         "stale": reference.why_stale(kept),
     }
+
+
+def calibration_lines(made: Calibration, path: Path) -> Lines:
+    """What the meters said beside the reference, load by load, and what follows from it."""
+    said = [("reference", f"{made.reference['device']} ({made.reference['probe']})")]
+    said += _labelled("calibrated", [f"{n}: {d['device']}" for n, d in made.domains.items()])
+    for i, load in enumerate(dict.fromkeys(p.load for p in made.points)):
+        points = [p for p in made.points if p.load == load]
+        meter_w, reference_w = (
+            sum(getattr(p, f) for p in points) / len(points) for f in ("meter_w", "reference_w")
+        )
+        left = 100 * ((made.gain * meter_w + made.offset_w) / reference_w - 1)
+        said.append(
+            (
+                "" if i else "windows",
+                f"{load}: {significant(meter_w)} W by the meters, {significant(reference_w)} W by "
+                f"the reference, {left:+.2f} % off the line",
+            )
+        )
+    return [
+        *said,
+        ("line", f"reference = {made.gain:.4f} x meters {made.offset_w:+.2f} W"),
+        ("uncertainty", f"{100 * made.uncertainty:.2g} % (k = 2): level M3 from now on"),
+        ("kept in", str(path)),
+    ]
 
 
 def doctor(report: list[Status]) -> Table:

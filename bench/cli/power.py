@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,43 @@ def reference(
     for kept in found:
         console().print(showing.grid(showing.reference_lines(kept)))
         print()
+
+
+@app.command()
+def calibrate(
+    reference: Annotated[
+        str, typer.Option(metavar="PROBE", help="The meter to trust: shelly:HOST, ./mine.py.")
+    ],
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="All windows together; five of each load.")
+    ] = 15.0,
+    load: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CMD", help="What to run beside idle (repeatable)."),
+    ] = None,
+    probe: Probes = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the meters with a reference: level M3."""
+    from bench import show as showing
+    from bench.power import calibration
+    from bench.run import with_found
+
+    loads = [calibration.load_of(command) for command in load or []]
+    chosen = [calibration.Load("idle"), *loads] if loads else calibration.default_loads()
+    window_s = 60 * minutes / (len(chosen) * calibration.WINDOWS)
+
+    def say(name: str, done: int, windows: int) -> None:
+        print(f"{name}: {done} of {windows} windows of {window_s:.3g} s", file=sys.stderr)
+
+    made = calibration.calibrate(
+        reference, with_found(probe or []), chosen, window_s, on_progress=say
+    )
+    path = made.write()
+    if as_json:
+        print(json.dumps({**asdict(made), "path": str(path)}, indent=1))
+    else:
+        console().print(showing.grid(showing.calibration_lines(made, path)))
 
 
 @app.command()
