@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import platform
 import re
@@ -13,6 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import BenchError, UsageError
+from bench.power.processor import (
+    cores,
+    cpu_name,
+    cpuinfo,
+    memory_bytes,
+    processors,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from bench.power.gpus import Gpu
@@ -75,44 +82,7 @@ def gpus() -> list[Gpu]:
     return listed()
 
 
-# --- processors and memory
-
-
-def cpu_name() -> str:
-    """The processor's model as the kernel names it."""
-    name = _cpuinfo("model name") or [platform.processor() or platform.machine()]
-    return " ".join(name[0].split())
-
-
-def processors() -> int:
-    """Logical processors that this process may use: affinity and the container's quota."""
-    at_hand = len(os.sched_getaffinity(0))
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        at_hand = min(at_hand, math.ceil(int(quota) / int(period)))
-    return max(1, at_hand)
-
-
-def cores() -> int:
-    """Physical cores among them, as far as the kernel tells."""
-    packages, cores_of = _cpuinfo("physical id"), _cpuinfo("core id")
-    if not cores_of or len(packages) != len(cores_of):
-        return processors()
-    return min(processors(), len(set(zip(packages, cores_of, strict=True))))
-
-
-def memory_bytes() -> int:
-    """Memory of the machine, or what the container may use of it."""
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read("/sys/fs/cgroup/memory.max") or _read(
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes"
-    )
-    return min(installed, int(limit)) if limit.isdigit() else installed
-
-
-def _cpuinfo(key: str) -> list[str]:
-    rows = (line.partition(":") for line in _read("/proc/cpuinfo").splitlines())
-    return [value.strip() for name, _, value in rows if name.strip() == key]
+# --- the system
 
 
 def _system() -> str:
@@ -124,10 +94,10 @@ def _system() -> str:
 
 def _virtual() -> str | None:
     """The hypervisor's product name, or 'yes' where only the processor tells; None on metal."""
-    flags = _cpuinfo("flags")
+    flags = cpuinfo("flags")
     if not flags or "hypervisor" not in flags[0].split():
         return None
-    return _read("/sys/class/dmi/id/product_name") or "yes"
+    return text_of("/sys/class/dmi/id/product_name") or "yes"
 
 
 def _container() -> str | None:
@@ -136,13 +106,6 @@ def _container() -> str | None:
     if Path("/run/.containerenv").exists():
         return "podman"
     return "kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 # --- which GPUs a child can see

@@ -11,12 +11,12 @@ machines, a stated default per processor stands in.
 
 from __future__ import annotations
 
+import os
 import time
 import tomllib
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.power import machine
+from bench.power import processor
 from bench.power.probes import Domain, Reading, Refusal
 from bench.power.processes import Tree
 
@@ -36,10 +36,10 @@ class Probe:
 
     def __init__(self, tree: Tree, argument: str = "") -> None:
         self._tree = tree
-        self._processors = machine.processors()
-        self._facts = tomllib.loads(Path(__file__).with_name("estimate.toml").read_text("utf-8"))
-        self._model = processor_model(machine.cpu_name(), self._processors, self._facts)
-        self._memory_gb = machine.memory_bytes() / 1e9
+        self._processors = processor.processors()
+        self._facts = _facts()
+        self._model = processor_model(processor.cpu_name(), self._processors, self._facts)
+        self._memory_gb = processor.memory_bytes() / 1e9
         self._start_s = self._last_s = time.monotonic()
         self._last_cpu_s = 0.0
         self._power_w = self._model.idle_w
@@ -52,7 +52,7 @@ class Probe:
         memory = self._facts["memory"]
         return [
             Domain(
-                "cpu:estimate", "cpu", machine.cpu_name(), "M0", 0.4,
+                "cpu:estimate", "cpu", processor.cpu_name(), "M0", 0.4,
                 reason=f"idle {idle_w:.3g} W + utilisation x ({full_w:.3g} - {idle_w:.3g}) W over "
                 f"{self._processors} processors; {inputs}",
             ),
@@ -83,6 +83,11 @@ class Probe:
 
     def close(self) -> None:
         return None
+
+
+def _facts() -> dict[str, Any]:
+    with open(f"{os.path.dirname(__file__)}/estimate.toml", "rb") as file:
+        return tomllib.load(file)
 
 
 def processor_model(name: str, processors: int, facts: dict[str, Any]) -> Model:

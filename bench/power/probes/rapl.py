@@ -13,10 +13,9 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-from bench.power import machine
+from bench.power import processor
 from bench.power.probes import Domain, Reading, Refusal, Timed
 from bench.power.processes import Tree
 
@@ -38,8 +37,8 @@ class Probe:
         self._zones: list[_Zone] = []
 
     def why_not(self) -> Refusal | None:
-        root = Path(self._asked or ROOT)
-        if not root.is_dir():
+        root = self._asked or ROOT
+        if not os.path.isdir(root):
             return self._no_tree()
         closed: list[_Place] = []
         try:
@@ -79,10 +78,14 @@ class Probe:
 class _Place(NamedTuple):
     """Where a counter is and what it counts."""
 
-    path: Path
+    path: str
     name: str  # of the domain
     kind: str
     device: str
+
+    @property
+    def zone(self) -> str:
+        return os.path.basename(self.path)
 
 
 class _File:
@@ -90,8 +93,8 @@ class _File:
     long as reading. An open file outlives its removal and what replaces it, so one that shows
     nothing new is opened anew."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._fd: int | None = None
         self._last = b""
 
@@ -135,7 +138,7 @@ class _Zone:
     def __init__(self, place: _Place) -> None:
         self.place = place
         self.range_uj = _range_uj(place.path)
-        self._file = _File(place.path / "energy_uj")
+        self._file = _File(f"{place.path}/energy_uj")
         self._last_uj, self._last_s = self._file.read(), _now_s()
         self._wrapped_uj = 0
         self._lost: str | None = None
@@ -159,7 +162,7 @@ class _Zone:
             energy_j, t_ns = self._timed(self._energy_j)
         except (OSError, ValueError) as error:
             text = error.strerror if isinstance(error, OSError) else str(error)
-            return Reading(name, time.monotonic_ns(), error=f"{self.place.path.name}: {text}")
+            return Reading(name, time.monotonic_ns(), error=f"{self.place.zone}: {text}")
         if self._lost:
             return Reading(name, t_ns, error=self._lost)
         return Reading(name, t_ns, energy_j=energy_j)
@@ -182,7 +185,7 @@ class _Zone:
         most_uj = _MOST_W * 1e6 * max(_SHORT_S, since_s)
         if least_uj + range_uj <= most_uj:
             self._lost = (
-                f"{self.place.path.name} was not read for {since_s:.3g} s, and may have wrapped "
+                f"{self.place.zone} was not read for {since_s:.3g} s, and may have wrapped "
                 "any number of times meanwhile"
             )
         wrapped = moved_uj < 0 and self.range_uj and 0 <= least_uj <= most_uj
@@ -197,23 +200,22 @@ def _now_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _range_uj(zone: Path) -> int | None:
+def _range_uj(zone: str) -> int | None:
     """At what a counter starts again from zero; None where that is not told."""
     try:
-        return _File(zone / "max_energy_range_uj").read() or None
+        return _File(f"{zone}/max_energy_range_uj").read() or None
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _limits_w(zone: Path) -> dict[str, float]:
+def _limits_w(zone: str) -> dict[str, float]:
     """The power limits that are set, by name: long_term, short_term."""
     found = {}
-    for path in sorted(zone.glob("constraint_*_name")):
-        value = path.with_name(path.name.removesuffix("name") + "power_limit_uw")
-        try:
-            found[path.read_text().strip()] = int(value.read_text()) / 1e6
-        except (OSError, ValueError):
-            continue
+    for number in range(3):
+        name = processor.text_of(f"{zone}/constraint_{number}_name")
+        limit_uw = processor.text_of(f"{zone}/constraint_{number}_power_limit_uw")
+        if name and limit_uw.isdigit():
+            found[name] = int(limit_uw) / 1e6
     return found
 
 
@@ -224,49 +226,51 @@ class _Dangling(Exception):
     """A link of the tree leads nowhere: what it stands for would go uncounted."""
 
 
-def _with_zones(root: Path) -> Path:
+def _with_zones(root: str) -> str:
     """The folder of the zones: given what holds that of the control types, the one below."""
-    below = root / "intel-rapl"
+    below = f"{root}/intel-rapl"
     inside = any(_ZONE.fullmatch(name) for name in os.listdir(root))
-    return below if not inside and below.is_dir() else root
+    return below if not inside and os.path.isdir(below) else root
 
 
 _ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # intel-rapl-mmio mirrors it
 
 
-def _places(root: Path) -> Iterator[_Place]:
+def _places(root: str) -> Iterator[_Place]:
     """Every package, and every memory zone inside one."""
     taken: set[str] = set()
-    processor = machine.cpu_name()
-    for package in _listed(root, part_of=None):
+    name_of_cpu = processor.cpu_name()
+    for number in _listed(root, part_of=None):
+        package = f"{root}/{number}"
         label = _label(package)
         if not label.startswith("package-"):
             continue  # psys contains packages
         if label in taken:  # old kernels give the dies of a package one name
-            label = f"{label}@{package.name}"
+            label = f"{label}@{number}"
         taken.add(label)
-        yield _Place(package, f"cpu:{label}", "cpu", processor)
-        parts = {p.name: p for p in (*_listed(package, package.name), *_listed(root, package.name))}
+        yield _Place(package, f"cpu:{label}", "cpu", name_of_cpu)
+        parts = {n: f"{where}/{n}" for where in (package, root) for n in _listed(where, number)}
         for part in parts.values():
             if _label(part) == "dram":
                 yield _Place(part, f"dram:{label}", "dram", "memory")
 
 
-def _listed(folder: Path, part_of: str | None) -> list[Path]:
-    """The zones that a folder lists, in order: those at the top, or the parts of one."""
+def _listed(folder: str, part_of: str | None) -> list[str]:
+    """The names of the zones in a folder, in order: those at the top, or the parts of one."""
     numbers = {}
     for name in os.listdir(folder):
         match = _ZONE.fullmatch(name)
         if match and (name.rpartition(":")[0] if match[2] else None) == part_of:
             numbers[name] = int(name.rpartition(":")[2])
-    return [folder / name for name in sorted(numbers, key=numbers.__getitem__)]
+    return sorted(numbers, key=numbers.__getitem__)
 
 
-def _label(zone: Path) -> str:
+def _label(zone: str) -> str:
     """What a zone calls itself; one that does not may be a package, and can't be left out."""
-    if not zone.exists():
+    if not os.path.exists(zone):
         raise _Dangling(f"{zone} leads nowhere: RAPL is masked here, or half of it is mounted")
-    return (zone / "name").read_text().strip()
+    with open(f"{zone}/name", encoding="utf-8") as file:
+        return file.read().strip()
 
 
 def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
@@ -304,8 +308,8 @@ _MOUNT = (
 
 def _only_roots(closed: list[_Place], of: int) -> Refusal:
     names = ", ".join(p.name for p in closed)
-    folders = dict.fromkeys(str(p.path.parent / "intel-rapl:*") for p in closed)
-    files = " ".join(f"{folder}/energy_uj" for folder in folders)
+    folders = dict.fromkeys(os.path.dirname(p.path) for p in closed)
+    files = " ".join(f"{folder}/intel-rapl:*/energy_uj" for folder in folders)
     return Refusal(
         f"{len(closed)} of {of} RAPL counters are only root's to read ({names})",
         f"sudo chmod a+r {files}   (until the next boot; CVE-2020-8694)",
