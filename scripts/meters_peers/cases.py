@@ -29,7 +29,9 @@ from tests.power.simulated import (  # noqa: E402
 PEERS = ("zeus", "codecarbon", "carbontracker")
 TOOLS = ("bench", *PEERS)
 FOREVER = 1e9
-SQUARE, RAMP, FLAT = Square(100.0, 400.0, 1.3), Ramp(100.0, 400.0, 7.0), Constant(300.0)
+# No multiple of 0.1 or 1 s, at which tools look; one case has a square that is in step with them.
+SQUARE, RAMP, FLAT = Square(100.0, 400.0, 1.37), Ramp(100.0, 400.0, 7.3), Constant(300.0)
+IN_STEP = Square(100.0, 400.0, 1.3)
 LENGTHS_S = {0.25: 16, 0.5: 14, 1.0: 10, 2.0: 6, 5.0: 4}  # windows of each length
 COVERED_WINDOWS, COVERED_CARDS = 7, 16  # 112 trials of each length
 QUICK = (
@@ -166,7 +168,7 @@ def cases(quick: bool) -> list[Case]:
     over_10_s, long_s = (6.0, 6.0) if quick else (10.5, 8.0)
     cpu = ("cpu", "dram")
     curves = {"constant": FLAT, "square": SQUARE, "ramp": RAMP}
-    package = Square(60.0, 150.0, 1.3)
+    package = Square(60.0, 150.0, 1.37)
     memory = Square(10.0, 25.0, 1.7)
     both = (("package-0", package), ("package-0/dram", memory))
     two = (*both, ("package-1", Constant(80.0)), ("package-1/dram", Constant(12.0)))
@@ -183,6 +185,8 @@ def cases(quick: bool) -> list[Case]:
             Case("accuracy", f"{name}, no counter", Cards((curve,), counter=False), long_s)
             for name, curve in curves.items()
         ),
+        Case("accuracy", "square in step with 10 Hz, no counter", Cards((IN_STEP,), counter=False),
+             long_s),
         Case("accuracy", "RAPL package", Zones(both[:1], ("package-0",)), long_s, kinds=("cpu",)),
         Case("accuracy", "RAPL package and memory", Zones(both, tuple(dict(both))), long_s,
              kinds=cpu),
@@ -199,9 +203,10 @@ def cases(quick: bool) -> list[Case]:
         for curve in (Square(100.0, 400.0, period_s), Ramp(80.0, 390.0, 1.7 * period_s))
     )
     found += [
-        Case("coverage", f"{length_s:g} s", Cards(cards[:COVERED_CARDS]), length_s,
-             tools=("bench",), count=windows)
-        for length_s in LENGTHS_S
+        Case("coverage", f"{length_s:g} s{'' if counter else ', no counter'}",
+             Cards(cards[:COVERED_CARDS], counter), length_s, tools=("bench",), count=windows)
+        for counter, lengths in ((True, tuple(LENGTHS_S)), (False, (1.0, 5.0)))
+        for length_s in lengths
     ]  # fmt: skip
     flat, bare = "constant, counter", "constant, no counter"
     plain, plain2 = "RAPL package", "RAPL package and memory"

@@ -232,9 +232,9 @@ GROUPS = {
     "accuracy": Group(
         "Error of one window",
         "One window of 10.5 s with a GPU's counter, of 8 s without (6 s with --quick). Square: 100 "
-        "and 400 W, period 1.3 s. Ramp: 100 to 400 W in 7 s, again and again. Counters tick every "
-        "100 ms; the registers of power are an H100's, without a counter a P100's. RAPL: package "
-        "60 and 150 W, memory 10 and 25 W.",
+        "and 400 W, period 1.37 s; in step: 1.3 s. Ramp: 100 to 400 W in 7.3 s, again and again. "
+        "Counters tick every 100 ms; the registers of power are an H100's, without a counter a "
+        "P100's. RAPL: package 60 and 150 W, memory 10 and 25 W.",
         accuracy,
     ),
     "short": Group(
