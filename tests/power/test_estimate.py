@@ -6,16 +6,14 @@ import os
 import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from bench.power.meter import Meter
 from bench.power.probes import estimate
+from bench.power.probes._rated import CPUS
 from bench.power.processes import Tree
-
-FACTS = tomllib.loads(Path(estimate.__file__).with_name("estimate.toml").read_text("utf-8"))
 
 BURN = "import time\nstop = time.process_time() + {}\nwhile time.process_time() < stop: pass\n"
 
@@ -25,29 +23,27 @@ def burn(cpu_s: float) -> str:
 
 
 def test_a_known_processor_has_its_tdp() -> None:
-    model = estimate.processor_model("AMD EPYC 7763 64-Core Processor", 128, FACTS)
+    model = estimate.processor_model("AMD EPYC 7763 64-Core Processor", 128)
     assert (model.full_w, model.idle_w) == (280, pytest.approx(0.21 * 280))
-    assert estimate.processor_model("AMD EPYC 7763 64-Core Processor", 256, FACTS).full_w == 560
+    assert estimate.processor_model("AMD EPYC 7763 64-Core Processor", 256).full_w == 560
 
 
 def test_a_part_of_a_package_has_its_share() -> None:
-    model = estimate.processor_model("AMD EPYC 7763 64-Core Processor", 8, FACTS)
+    model = estimate.processor_model("AMD EPYC 7763 64-Core Processor", 8)
     assert model.full_w == pytest.approx(280 * 8 / 128)
     assert "8 of 128 threads" in model.inputs
 
 
 def test_an_unknown_processor_has_a_stated_default() -> None:
-    model = estimate.processor_model("AMD EPYC", 2, FACTS)
+    model = estimate.processor_model("AMD EPYC", 2)
     assert model.full_w == 7.0
     assert "TDP unknown: 3.5 W per processor (Cloud Carbon Footprint" in model.inputs
 
 
 def test_every_processor_in_the_table_is_well_formed() -> None:
-    for cpu in FACTS["cpu"]:
-        assert set(cpu) == {"name", "tdp_w", "threads"}
-        assert 0.5 < cpu["tdp_w"] / cpu["threads"] < 12
-    names = [c["name"] for c in FACTS["cpu"]]
-    assert not [(a, b) for a in names for b in names if a != b and a in b]
+    for tdp_w, threads in CPUS.values():
+        assert 0.5 < tdp_w / threads < 12
+    assert not [(a, b) for a in CPUS for b in CPUS if a != b and a in b]
 
 
 # --- processor time

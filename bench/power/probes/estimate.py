@@ -11,13 +11,12 @@ machines, a stated default per processor stands in.
 
 from __future__ import annotations
 
-import os
 import time
-import tomllib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.power import processor
 from bench.power.probes import Domain, Reading, Refusal
+from bench.power.probes._rated import CPUS, IDLE_SHARE, W_PER_GB, W_PER_PROCESSOR
 from bench.power.processes import Tree
 
 _LEAST_S = 0.04  # the kernel counts processor time in ticks of 10 ms
@@ -37,8 +36,7 @@ class Probe:
     def __init__(self, tree: Tree, argument: str = "") -> None:
         self._tree = tree
         self._processors = processor.processors()
-        self._facts = _facts()
-        self._model = processor_model(processor.cpu_name(), self._processors, self._facts)
+        self._model = processor_model(processor.cpu_name(), self._processors)
         self._memory_gb = processor.memory_bytes() / 1e9
         self._start_s = self._last_s = time.monotonic()
         self._last_cpu_s = 0.0
@@ -49,7 +47,6 @@ class Probe:
 
     def domains(self) -> list[Domain]:
         idle_w, full_w, inputs = self._model
-        memory = self._facts["memory"]
         return [
             Domain(
                 "cpu:estimate", "cpu", processor.cpu_name(), "M0", 0.4,
@@ -58,8 +55,8 @@ class Probe:
             ),
             Domain(
                 "dram:estimate", "dram", f"{self._memory_gb:.3g} GB of memory", "M0", 0.4,
-                reason=f"{memory['w_per_gb']} W/GB x {self._memory_gb:.3g} GB "
-                f"({memory['source']})",
+                reason=f"{W_PER_GB.value} W/GB x {self._memory_gb:.3g} GB "
+                f"({W_PER_GB.source})",
             ),
         ]  # fmt: skip
 
@@ -74,7 +71,7 @@ class Probe:
         spent = max(0.0, cpu_s - self._last_cpu_s) / (now_s - self._last_s)
         self._last_s, self._last_cpu_s = now_s, cpu_s
         cpu_j = idle_w * (now_s - self._start_s) + per_cpu_s * cpu_s
-        memory_w = self._facts["memory"]["w_per_gb"] * self._memory_gb
+        memory_w = W_PER_GB.value * self._memory_gb
         return [
             Reading("cpu:estimate", t_ns, idle_w + per_cpu_s * spent, cpu_j,
                     min(1.0, spent / self._processors)),
@@ -85,25 +82,19 @@ class Probe:
         return None
 
 
-def _facts() -> dict[str, Any]:
-    with open(f"{os.path.dirname(__file__)}/estimate.toml", "rb") as file:
-        return tomllib.load(file)
-
-
-def processor_model(name: str, processors: int, facts: dict[str, Any]) -> Model:
+def processor_model(name: str, processors: int) -> Model:
     """The model for `processors` logical processors of the CPU called `name`."""
-    known = next((c for c in facts["cpu"] if c["name"].lower() in name.lower()), None)
-    share = facts["idle_share"]
+    known = next((rated for part, rated in CPUS.items() if part.lower() in name.lower()), None)
     if known is None:
-        default = facts["default"]
-        full_w = default["w_per_processor"] * processors
-        said = f"TDP unknown: {default['w_per_processor']} W per processor ({default['source']})"
+        full_w = W_PER_PROCESSOR.value * processors
+        said = f"TDP unknown: {W_PER_PROCESSOR.value} W per processor ({W_PER_PROCESSOR.source})"
     else:
-        packages = max(1, round(processors / known["threads"]))
-        fraction = min(1.0, processors / (packages * known["threads"]))
-        full_w = known["tdp_w"] * packages * fraction
-        said = f"TDP {known['tdp_w']} W x {packages} package(s)"
+        tdp_w, threads = known
+        packages = max(1, round(processors / threads))
+        fraction = min(1.0, processors / (packages * threads))
+        full_w = tdp_w * packages * fraction
+        said = f"TDP {tdp_w} W x {packages} package(s)"
         if fraction < 1:
-            said += f", {processors} of {packages * known['threads']} threads are at hand"
-    return Model(share["share"] * full_w, full_w, f"{said}; idle {share['share']} of TDP "
-                 f"({share['source']})")  # fmt: skip
+            said += f", {processors} of {packages * threads} threads are at hand"
+    return Model(IDLE_SHARE.value * full_w, full_w, f"{said}; idle {IDLE_SHARE.value} of TDP "
+                 f"({IDLE_SHARE.source})")  # fmt: skip
