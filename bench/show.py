@@ -21,10 +21,11 @@ from bench.units import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from bench.power.calibration import Calibration
-    from bench.power.doctor import Status
+    from bench.power.doctor import Reads, Report, Status
     from bench.reference import Reference
     from bench.run import Forecast, Plan
 
@@ -422,12 +423,51 @@ def calibration_lines(made: Calibration, path: Path) -> Lines:
     ]
 
 
-def doctor(report: list[Status]) -> Table:
-    rows = [
-        (r.name, "works" if r.works else "no", r.what if r.works else r.reason or "", r.fix or "")
-        for r in report
-    ]
-    return _list(["meter", "", "what it reads, or why not", "what mends it"], rows)
+def doctor(report: Report) -> Group:
+    """The meters that were tried, and below what decides how a run is metered here."""
+    from rich.console import Group
+
+    rows: list[tuple[str, ...]] = []
+    for m in (m for m in report.meters if m.asked):
+        first, *others = [_read(r) for r in m.reads] or [m.reason or m.what]
+        rows.append((m.name, _state(m), first, m.fix or ""))
+        rows += [("", "", text, "") for text in others]
+    table = _list(["meter", "", "what it reads, or why not", "what mends it"], rows)
+    at_hand = [f"{m.what}: {m.fix}" for m in report.meters if not m.asked]
+    said = _labelled("on request", at_hand)
+    said += _labelled("not covered", [f"{kind}: {why}" for kind, why in report.uncovered.items()])
+    if report.gpus or report.gpus_unknown:
+        seen = [f"{g['name']} {g['uuid']}" for g in report.gpus or []]
+        said += _labelled("GPUs charged", [*seen, *filter(None, [report.gpus_unknown])])
+    said.append(("calibration", report.calibration))
+    said.append(("machine", _machine(report.machine)))
+    said += _labelled("note", report.notes)
+    if not report.measures:
+        text = "no power meter works here: runs are estimates (M0), in tables of their own"
+        said.append(("warning", text))
+    return Group(table, grid(said))
+
+
+def _state(meter: Status) -> str:
+    return "measures" if meter.measures else "estimates" if meter.works else "no"
+
+
+def _read(r: Reads) -> str:
+    """One domain as it was read while the doctor looked."""
+    said = [f"{r.device} ({r.domain}, {r.level}, ± {100 * r.gain:.2g} %)"]
+    if r.power_w is not None:
+        said.append(f"{significant(r.power_w)} W")
+    if r.tick_s is not None:
+        said.append(f"moves every {significant(1000 * r.tick_s, 2)} ms")
+    if r.rate_hz is not None:
+        said.append(f"{r.rate_hz:.0f} readings a second")
+    return ", ".join(said) + (f"; not read: {r.not_read}" if r.not_read else "")
+
+
+def _machine(facts: dict[str, Any]) -> str:
+    where = [f"{key}: {facts[key]}" for key in ("virtual", "container") if facts.get(key)]
+    said = [facts.get("cpu"), f"{facts.get('processors')} processors", facts.get("system")]
+    return ", ".join(str(text) for text in [*said, *where] if text)
 
 
 def _list(titles: list[str], rows: Sequence[tuple[str, ...]]) -> Table:

@@ -37,7 +37,10 @@ def test_a_calibration_is_made_shown_kept_and_used(
         assert gain == pytest.approx(1.25, rel=0.2)
         assert f"reference = {gain:.4f} x meters" in shown
         report = json.loads(bench("doctor", "--json").out)
-    assert "M3" in next(item["what"] for item in report if item["name"] == "rapl")
+        seen = " ".join(bench("doctor").out.split())
+    assert "M3" in next(item["what"] for item in report["meters"] if item["name"] == "rapl")
+    assert "against a wall meter" in report["calibration"]
+    assert "against a wall meter" in seen
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,17 @@ from bench.units import parse_budget
 app = typer.Typer(help="Look at power.", no_args_is_help=True)
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(probe: Probes = None, as_json: Json = False) -> None:
     """Say which meters work here, and what mends others."""
     from bench import show as showing
     from bench.power import doctor as checks
+    from bench.run import with_found
 
-    report = checks.report()
+    report = checks.examine(with_found(probe or []))
     if as_json:
-        print(json.dumps([r.as_dict() for r in report], indent=1))
+        print(json.dumps(report.as_dict(), indent=1))
     else:
         console().print(showing.doctor(report))
-    if not as_json and not any(r.works and r.measures for r in report):
-        print("no power meter works here: runs are estimates (M0), in tables of their own")
 
 
 def reference(
