@@ -200,21 +200,22 @@ class Fields:
         self._values = (FieldValue * len(numbers))()
         for value, number in zip(self._values, numbers, strict=True):
             value.field = number  # scope 0: the board
+        self._each = [(value, value.value) for value in self._values]
         self._ask = library.function("nvmlDeviceGetFieldValues")
 
     def __call__(self) -> list[Answer]:
         code = self._ask(self._handle, len(self._values), self._values)
         if code:
             return [(None, code)] * len(self._values)
-        return [_answer(value) for value in self._values]
+        return [_answer(value, union) for value, union in self._each]
 
 
-def _answer(value: Any) -> Answer:
+def _answer(value: Any, union: Any) -> Answer:
     if value.code:
         return None, value.code
     if value.type >= len(_TYPES):
         return None, STRANGE_TYPE
-    return getattr(value.value, _TYPES[value.type]), 0
+    return getattr(union, _TYPES[value.type]), 0
 
 
 class Number:

@@ -22,14 +22,14 @@ from typing import Any
 from bench.errors import BenchError
 from bench.power import log, probes
 from bench.power.probes import Domain, Found, Mark, ProbeLike, Refusal
-from bench.power.processes import Tree
+from bench.power.processes import Tree, end_session
 from bench.power.recorder import Look, Recorder
 
 BURST_S = 0.35  # after an edge: three ticks of a counter that moves every 100 ms
 BURST_HZ = 200.0
 _FIRST_BURST_S = 0.5  # shows the counter's tick
 _CLOCK_S = 1.0
-_SLOW_S, _HUNG_S, _LAST_S, _END_S = 0.1, 2.0, 1.5, 0.5
+_SLOW_S, _STUCK_S, _HUNG_S, _LAST_S, _END_S = 0.1, 1.2, 2.0, 1.5, 0.5
 
 
 class Sampler:
@@ -57,12 +57,14 @@ class Sampler:
 
 
 class ProbeThread(threading.Thread):
-    """Starts one probe and then reads it until the sampler stops."""
+    """Starts one probe and then reads it until the sampler stops, or another thread reads on."""
 
     def __init__(self, sampler: Sampler, found: Found) -> None:
         super().__init__(name=found.shown, daemon=True)
         self.sampler = sampler
         self.found = found
+        self.probe: ProbeLike | None = None
+        self.left = False  # another thread reads on
         self.answered = threading.Event()
         self.go = threading.Event()
         self.refusal: Refusal | None = None
@@ -74,12 +76,14 @@ class ProbeThread(threading.Thread):
         self._alarm.acquire()
 
     def run(self) -> None:
-        probe = self._start()
-        self.answered.set()
-        if probe is not None:
+        if self.probe is None:
+            self.probe = self._start()
+            self.answered.set()
+        if self.probe is not None:
             self.go.wait()
-            self._read(probe)
-            probe.close()
+            self._read(self.probe)
+            if not self.left:
+                self.probe.close()
 
     def _start(self) -> ProbeLike | None:
         try:
@@ -97,9 +101,11 @@ class ProbeThread(threading.Thread):
     def _read(self, probe: ProbeLike) -> None:
         sampler = self.sampler
         due_s = time.monotonic()
-        while self.domains and not sampler.stopping:
+        while self.domains and not (sampler.stopping or self.left):
             self.reading_since_s = before_s = time.monotonic()
             items = list(probe.read())
+            if self.left:
+                return
             self.reading_since_s, self.read_at_s = None, before_s
             sampler.recorder.seen.append(Look(self.name, self.domains, items))
             now_s = time.monotonic()
@@ -134,15 +140,33 @@ class ProbeThread(threading.Thread):
 
     def hung_s(self) -> float:
         """How long the probe has not answered, once that is long; else 0."""
-        since_s = self.reading_since_s
-        waited_s = 0.0 if since_s is None else time.monotonic() - since_s
+        waited_s = self._reading_s()
         return waited_s if waited_s > _HUNG_S else 0.0
 
+    def _reading_s(self) -> float:
+        """For how long this thread has been waiting for its probe."""
+        since_s = self.reading_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
     def look_after(self) -> None:
-        """Mark it when it hangs."""
-        hung_s = self.hung_s()
+        """Mark it when it hangs, unless another thread can read on without what hangs."""
+        self.pass_on()
+        hung_s = 0.0 if self.left else self.hung_s()
         if hung_s:
             self.mark("hung", f"has not answered for {hung_s:.1f} s", hung_s)
+
+    def pass_on(self) -> None:
+        """Let another thread read on where one of several devices holds this one up."""
+        stuck_s = getattr(self.probe, "stuck_s", None)
+        if stuck_s is None or min(stuck_s(), self._reading_s()) < _STUCK_S:
+            return
+        self.left = True
+        other = ProbeThread(self.sampler, self.found)
+        other.probe, other.kinds, other.domains = self.probe, self.kinds, self.domains
+        other.answered.set()
+        other.go.set()
+        self.sampler.threads[self.sampler.threads.index(self)] = other
+        other.start()
 
     def mark(self, id: str, what: str, value: float | None = None) -> None:
         """Mark each domain of this probe."""
@@ -262,6 +286,8 @@ def finish(sampler: Sampler, told: bool) -> None:
     """End the probes, as far as they answer, and put the rest of the log on disk."""
     deadline_s = time.monotonic() + _LAST_S
     while any(t.owes(sampler.edge_s) for t in sampler.threads) and time.monotonic() < deadline_s:
+        for thread in sampler.threads:
+            thread.pass_on()
         time.sleep(0.01)
     sampler.stop()
     deadline_s = time.monotonic() + _END_S
@@ -295,4 +321,5 @@ def main(
     start(sampler, [Found(*found) for found in several], patience_s, calibrated)
     told = supervise(sampler, parent)
     finish(sampler, told)
+    end_session()
     os._exit(0)  # a thread that hangs in a driver must not keep the process

@@ -3,8 +3,9 @@
 A probe is built with the process tree that is being metered and with the text after the colon in
 `name:argument`. `why_not` is asked first and answers None when the probe works here. `read` is
 called some ten times a second from a thread of the probe's own; it may block, and a domain that
-could not be read gets a reading with an error, never a zero. This module is imported by the
-sampler, so it imports nothing heavy.
+could not be read gets a reading with an error, never a zero. A probe of several devices may have
+`stuck_s`, which says for how long it has waited for one of them: another thread then reads on.
+This module is imported by the sampler, so it imports nothing heavy.
 """
 
 from __future__ import annotations

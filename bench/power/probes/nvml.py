@@ -7,7 +7,7 @@ second on Ampere and newer except GA100. What a device can do is found by asking
 header of NVML; Yang, Adamek and Armour, arXiv 2312.02741.
 
 A reading that fails is a reading with an error. Codes 15 and 16 (lost, reset required) are final.
-A device that hangs is left behind by the thread that asks, and the others are read on.
+A device that hangs keeps the thread that asks it; another thread reads the others on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 from bench.power import gpus, nvml
 from bench.power.nvml import Answer, Fields, Handle, Library, Number, NvmlError
-from bench.power.patience import Patient
 from bench.power.probes import Domain, Mark, Reading, Refusal, Timed
 from bench.power.processes import Tree
 
@@ -30,8 +29,9 @@ GAIN = 0.10  # twelve boards against an external meter: -8.0 to +12.9 %, mean 4.
 _ENERGY_FIELDS, _POWER_NOW, _POWER_AVERAGE = (191, 83), 186, 185
 _ASK_NS = 200_000_000  # one of five questions that matter less than energy and power
 _STILL_NS = 2_000_000_000  # a counter that has not moved for so long is none
-_PATIENCE_S = 1.5  # for one device; the others wait meanwhile
+_SILENT = "the driver has not answered for this GPU"
 _FINAL = (nvml.GPU_IS_LOST, nvml.RESET_REQUIRED)
+_ABSURD_MW = 1e7  # no board draws so much; 0xffffffff stands for "not available"
 _TRIES = 3  # a device may say "not supported" once when it is asked for the first time
 _POWER_CAP, _BRAKE, _SLOWDOWN, _THERMAL = 0x04, 0x80, 0x08, 0x20 | 0x40  # clock event reasons
 
@@ -119,9 +119,10 @@ class _Device:
         return [reading, *marks, *self._state.ask(t_ns, tree)]
 
     def _energy_and_power(self) -> tuple[float | None, float | None, int]:
-        """(mJ, mW, a code if one failed); no power at all is a failed reading, not a power."""
+        """(mJ, mW, a code if one failed); no power at all, or absurdly much, is no reading."""
         (energy_mj, first), (power_mw, second) = [a for ask in self._asks for a in ask()]
-        return energy_mj, power_mw or None, first or second
+        sound = power_mw is not None and 0 < power_mw < _ABSURD_MW
+        return energy_mj, power_mw if sound else None, first or second
 
     def _prove(self, energy_mj: float, t_ns: int) -> list[Mark]:
         """A counter counts once it has moved; another takes the place of one that never does."""
@@ -254,8 +255,10 @@ class Probe:
     def __init__(self, tree: Tree, argument: str = "") -> None:
         self._tree = tree
         self._devices: list[_Device] = []
-        self._silent: set[_Device] = set()
-        self._patient = Patient[_Device](_PATIENCE_S)
+        self._stuck: set[_Device] = set()  # each with a thread that waits for it
+        self._items: list[Reading | Mark] = []  # of the look that goes on
+        self._asked: _Device | None = None  # now
+        self._since_s = 0.0
 
     def why_not(self) -> Refusal | None:
         try:
@@ -277,28 +280,36 @@ class Probe:
         return [d.domain() for d in self._devices]
 
     def read(self) -> Iterable[Reading | Mark]:
-        answers = self._patient.each(self._read, self._devices)
-        for device, items in zip(self._devices, answers, strict=True):
-            if items is None:
-                yield from self._is_silent(device)
-            else:
-                self._silent.discard(device)
-                yield from items
+        items = self._items = self._left_behind()
+        for device in self._devices:
+            if device in self._stuck:
+                items.append(Reading(device.name, time.monotonic_ns(), error=_SILENT))
+                continue
+            self._since_s, self._asked = time.monotonic(), device
+            found = device.read(self._tree)
+            if items is not self._items:  # another thread reads on, and may read this one again
+                self._stuck.discard(device)
+                return []
+            self._asked = None
+            items += found
+        self._items = []
+        return items
 
-    def _read(self, device: _Device) -> list[Reading | Mark]:
-        return device.read(self._tree)
+    def _left_behind(self) -> list[Reading | Mark]:
+        """What a thread had read when a device began to hold it up, and that it does."""
+        if self._asked is None:
+            return []
+        device, self._asked = self._asked, None
+        self._stuck.add(device)
+        waited_s = time.monotonic() - self._since_s
+        return [*self._items, Mark(time.monotonic_ns(), "hung", _SILENT, device.name, waited_s)]
 
-    def _is_silent(self, device: _Device) -> Iterable[Reading | Mark]:
-        t_ns = time.monotonic_ns()
-        text = f"the driver has not answered within {_PATIENCE_S:g} s"
-        if device not in self._silent:
-            self._silent.add(device)
-            yield Mark(t_ns, "hung", text, device.name, _PATIENCE_S)
-        yield Reading(device.name, t_ns, error=text)
+    def stuck_s(self) -> float:
+        """For how long a device has been asked; another thread may `read` without it meanwhile."""
+        return 0.0 if self._asked is None else time.monotonic() - self._since_s
 
     def close(self) -> None:
-        self._patient.leave()
-        if not self._silent:  # closing would wait for a call that hangs
+        if not self._stuck:  # else closing would wait, too
             self._library.close()
 
 
