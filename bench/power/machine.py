@@ -24,9 +24,7 @@ from bench.power.processor import (
 if TYPE_CHECKING:
     from bench.power.gpus import Gpu
 
-_SOFTWARE = (
-    "torch", "transformers", "tokenizers", "datasets", "safetensors", "numpy", "nvidia-ml-py",
-)  # fmt: skip
+_SOFTWARE = ("torch", "transformers", "tokenizers", "datasets", "safetensors", "numpy")
 
 
 def facts() -> dict[str, Any]:

@@ -244,7 +244,8 @@ static int power_mw(Device *d, unsigned id, unsigned *out) {
     w *= d->gain * at_present(d, "gain", 1);
     if (d->noise > 0) /* Box and Muller */
         w += d->noise * sqrt(-2 * log(1 - chance(d, "a", k))) * cos(2 * M_PI * chance(d, "b", k));
-    *out = fault(d, "zero") || fault_of(d, "stuck", NULL, id, now()) ? 0 : (unsigned)(fmax(0, w) * 1e3);
+    if (fault(d, "zero") || fault_of(d, "stuck", NULL, id, now())) w = 0;
+    *out = (unsigned)lround(fmax(0, w) * 1e3);
     return SUCCESS;
 }
 
