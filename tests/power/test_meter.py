@@ -331,7 +331,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_killed_parent_leaves_a_log_and_no_process(
     make_gpus: MakeGpus, tmp_path: Path, how: signal.Signals
 ) -> None:

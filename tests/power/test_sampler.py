@@ -475,6 +475,30 @@ def test_a_closed_terminal_leaves_a_log_and_no_process(tmp_path: Path) -> None:
     assert trace.facts["ended"] is False
 
 
+@pytest.mark.parametrize("how", ["told", "alone"])
+def test_what_a_probe_started_ends_with_the_sampler(mine: Mine, tmp_path: Path, how: str) -> None:
+    """A program that a meter runs may have started others, in groups of their own."""
+    starts = f"""if self.reads == 1:
+            import subprocess
+            child = "sleep 300 & echo $! > {tmp_path}/pid; wait"
+            subprocess.Popen(["sh", "-c", child], process_group=0)"""
+    meter = Meter(tmp_path, probes=[mine(starts)])
+    meter.start()
+    deadline_s = time.monotonic() + 5
+    while not (tmp_path / "pid").exists() and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    pid = int((tmp_path / "pid").read_text())
+    if how == "alone":
+        assert meter._process is not None
+        assert meter._process.stdin is not None
+        meter._process.stdin.close()  # as when the parent is gone
+        assert is_gone(meter._process.pid)
+    else:
+        meter.stop()
+    assert is_gone(pid, within_s=1.0)
+
+
 def test_a_recorder_that_fails_ends_the_sampler(mine: Mine, tmp_path: Path) -> None:
     """A sampler that records nothing must not look alive."""
     meter = Meter(tmp_path, probes=[mine("if t > 1: return [Mark(t_ns, 'x', object())]")])

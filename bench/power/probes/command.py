@@ -124,7 +124,7 @@ class Program:
         try:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
-                env={**os.environ, "LC_ALL": "C"}, start_new_session=True, preexec_fn=_die_with_me,
+                env={**os.environ, "LC_ALL": "C"}, process_group=0, preexec_fn=_die_with_me,
             )  # fmt: skip
         except OSError as error:
             raise Unread(f"{self.name} can't be started: {error.strerror}") from None
