@@ -20,8 +20,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4], [1, 3], [10, 2, 2, 2, 2, 2])
 # Of growing darkness, so that phases differ in grey; a name that is not here is the last.
 _SHADES = {
-    "other": "#FFFFFF", "prepare": "#F1F3F5", "train": "#E4E9EE", "predict": "#D9E0D6",
-    "evaluate": "#CDD5DD", "": "#EAE6DD",
+    "prepare": "#EEF1F4", "train": "#DFE5EB", "predict": "#D0DACC", "evaluate": "#C3CDD7",
+    "": "#E6E1D5",
 }  # fmt: skip
 _FONT = "Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
@@ -130,7 +130,7 @@ def _chart(figure: Figure, zoom: bool) -> Any:
         .configure_view(stroke=None)
         .configure_axis(
             domainColor="#333", tickColor="#333", labelColor="#333", titleColor="#333",
-            labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#E3E3E3",
+            labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#CCC",
             gridOpacity=0.8,
         )
         .configure_axisX(grid=False, titlePadding=6)
@@ -162,9 +162,10 @@ def _phases(figure: Figure, axes: _Axes) -> list[Any]:
             **_name(p.name, axes.pixels(p.start_s, p.stop_s)),
         }
         for p in figure.phases
+        if p.name != "other"
     ]  # fmt: skip
     data = alt.Chart(alt.InlineData(rows))
-    shades = data.mark_rect(clip=True, stroke="#FFF", strokeWidth=0.7).encode(
+    shades = data.mark_rect(clip=True, opacity=0.8, stroke="#FFF", strokeWidth=0.7).encode(
         axes.x("a"), alt.X2("b"), color=alt.Color("shade:N", scale=None),
         tooltip=[alt.Tooltip("phase:N"), alt.Tooltip("energy:N")],
     )  # fmt: skip
@@ -195,7 +196,7 @@ def _phases(figure: Figure, axes: _Axes) -> list[Any]:
 
 def _name(name: str, room: float) -> dict[str, str]:
     """A phase's name where it fits, upright where only that does; `room` in pixels."""
-    if name == "other" or room < _UPRIGHT:
+    if room < _UPRIGHT:
         return {"text": "", "upright": ""}
     flat = _LETTER * len(name) < room
     return {"text": name if flat else "", "upright": "" if flat else name}
@@ -205,7 +206,7 @@ def _line(line: Line, number: int, axes: _Axes) -> list[Any]:
     """The mean as a line, a band where a pixel holds many readings, and dots across gaps."""
     import altair as alt
 
-    colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
+    colour, dash = _look(number)
     rows = [
         {"t": axes.of(t), "w": round(float(w), 2), "low": round(float(low), 2),
          "high": round(float(high), 2), "stretch": i}
@@ -268,7 +269,7 @@ def _gap_marks(line: Line, colour: str, axes: _Axes) -> list[Any]:
 
 
 def _labels(lines: list[Line], axes: _Axes) -> list[Any]:
-    """Each line's name at its right end, moved apart where they would touch."""
+    """Each line's name at its right end with a piece of the line, moved apart where they touch."""
     import altair as alt
 
     apart_w = axes.top_w * 13 / HEIGHT
@@ -279,17 +280,24 @@ def _labels(lines: list[Line], axes: _Axes) -> list[Any]:
         heights[i] = max(lines[i].last_w, floor_w)
         floor_w = heights[i] + apart_w
     over_w = max(0.0, floor_w - apart_w - axes.top_w)
-    rows = [
-        {"w": heights[i] - over_w, "text": line.label, "colour": _COLOURS[i % len(_COLOURS)]}
-        for i, line in enumerate(lines)
-    ]
-    words = (
-        alt.Chart(alt.InlineData(rows))
-        .mark_text(align="left", baseline="middle", fontSize=11)
-        .encode(axes.y(), x=alt.value(WIDTH + 8), text="text:N",
-                color=alt.Color("colour:N", scale=None))
-    )  # fmt: skip
-    return [words]
+    drawn = []
+    for i, line in enumerate(lines):
+        colour, dash = _look(i)
+        data = alt.Chart(alt.InlineData([{"w": heights[i] - over_w, "text": line.label}]))
+        drawn += [
+            data.mark_rule(color=colour, strokeDash=dash, strokeWidth=1.5).encode(
+                axes.y(), x=alt.value(WIDTH + 6), x2=alt.value(WIDTH + 28)
+            ),
+            data.mark_text(align="left", baseline="middle", fontSize=11, color=colour).encode(
+                axes.y(), x=alt.value(WIDTH + 33), text="text:N"
+            ),
+        ]
+    return drawn
+
+
+def _look(number: int) -> tuple[str, list[int]]:
+    """Colour and dashes of a line."""
+    return _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
 
 
 def _flags(figure: Figure, axes: _Axes) -> list[Any]:
