@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 from bench.errors import BenchError
 from bench.power import nvml
 from bench.power.nvml import Handle, Library, NvmlError
-from bench.power.patience import Patient, within
+from bench.power.patience import each, within
 
-_PATIENCE_S = 5.0  # for one GPU: one that nothing keeps loaded takes a second or two
-_MOST_PATIENCE_S = 20.0  # for all
+_PATIENCE_S = 10.0  # to open the GPUs: one that nothing keeps loaded takes a second or two
+_MOST_PATIENCE_S = 20.0  # with the driver itself
 _ARCHITECTURES = {2: "Kepler", 3: "Maxwell", 4: "Pascal", 5: "Volta", 6: "Turing", 7: "Ampere",
                   8: "Ada", 9: "Hopper", 10: "Blackwell", 13: "Rubin"}  # fmt: skip
 _VIRTUAL = ("no", "passthrough", "vgpu", "host of vgpus", "host of vsgas")
@@ -83,9 +83,7 @@ def opened(library: Library, make: Callable[[Handle], Made]) -> tuple[list[Made]
             return error
 
     indices = range(library.number("nvmlDeviceGetCount_v2"))
-    patient = Patient[int](_PATIENCE_S)
-    answers = patient.each(open_one, indices)
-    patient.leave()
+    answers = each(_PATIENCE_S, open_one, indices)
     made = [a for a in answers if a is not None and not isinstance(a, NvmlError)]
     refused = [a for a in answers if isinstance(a, NvmlError)]
     if refused and not made:
