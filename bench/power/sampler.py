@@ -35,13 +35,18 @@ _SLOW_S, _STUCK_S, _HUNG_S, _LAST_S, _END_S = 0.1, 1.2, 2.0, 1.5, 0.5
 class Sampler:
     """What the threads share."""
 
-    def __init__(self, recorder: Recorder, rate_hz: float) -> None:
+    def __init__(self, recorder: Recorder, rate_hz: float, parent: int) -> None:
         self.recorder = recorder
+        self.parent = parent
         self.period_s = 1 / rate_hz
         self.burst_until_s = self.edge_s = 0.0
         self.stopping = False
         self.tree = Tree()
         self.threads: list[ProbeThread] = []
+
+    def is_owned(self) -> bool:
+        """Whether the process that started this one is still there."""
+        return os.getppid() == self.parent
 
     def burst(self, duration_s: float) -> None:
         self.burst_until_s = max(self.burst_until_s, time.monotonic() + duration_s)
@@ -178,13 +183,17 @@ class ProbeThread(threading.Thread):
 
 def start(sampler: Sampler, several: Sequence[Found], patience_s: float, calibrated: bool) -> None:
     """Start every probe, wait for them to answer, and tell the parent what there is."""
-    sampler.threads = threads = [ProbeThread(sampler, found) for found in several]
+    threads = [ProbeThread(sampler, found) for found in several]
     threading.excepthook = _failed
     for thread in threads:
         thread.start()
     deadline_s = time.monotonic() + patience_s
     for thread in threads:
-        if not thread.answered.wait(max(0.0, deadline_s - time.monotonic())):
+        while (
+            not thread.answered.wait(0.1) and time.monotonic() < deadline_s and sampler.is_owned()
+        ):
+            pass
+        if not thread.answered.is_set():
             thread.refusal = Refusal(f"did not answer within {patience_s:.3g} s")
     _refuse_doubles(threads)
     refusals = [
@@ -192,7 +201,7 @@ def start(sampler: Sampler, several: Sequence[Found], patience_s: float, calibra
          "kinds": t.kinds if t.refusal.kinds is None else t.refusal.kinds}
         for t in threads if t.refusal is not None
     ]  # fmt: skip
-    working = [t for t in threads if t.refusal is None]
+    sampler.threads = working = [t for t in threads if t.refusal is None]
     measured = {d.kind for t in working for d in t.domains if d.level != "M0"}
     for thread in working:  # an estimate never stands beside a measurement of its kind
         thread.domains = [d for d in thread.domains if d.level != "M0" or d.kind not in measured]
@@ -202,7 +211,8 @@ def start(sampler: Sampler, several: Sequence[Found], patience_s: float, calibra
         sampler.recorder.adopt(thread.domains)
     answer = {"domains": {t.name: [d._asdict() for d in t.domains] for t in working},
               "refusals": refusals, "log_error": sampler.recorder.writer.error}  # fmt: skip
-    os.write(1, json.dumps(answer).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone: `supervise` sees it
+        os.write(1, json.dumps(answer).encode() + b"\n")
     sampler.burst(_FIRST_BURST_S)
     for thread in working:
         thread.go.set()
@@ -243,11 +253,11 @@ def _failed(hook: threading.ExceptHookArgs) -> None:
         thread.answered.set()
 
 
-def supervise(sampler: Sampler, parent: int) -> bool:
+def supervise(sampler: Sampler) -> bool:
     """Obey the parent until it says stop (True) or is gone; keep an eye on clocks and probes."""
     clock_s = 0.0
     commands = b""
-    while os.getppid() == parent:
+    while sampler.is_owned():
         now_s = time.monotonic()
         if now_s >= clock_s:
             clock_s = now_s + _CLOCK_S
@@ -317,9 +327,9 @@ def main(
              "started_ns": time.monotonic_ns(), "started_unix_ns": time.time_ns()}  # fmt: skip
     recorder.seen += [["head", log.VERSION, facts], _clock()]
     recorder.start()
-    sampler = Sampler(recorder, rate_hz)
+    sampler = Sampler(recorder, rate_hz, parent)
     start(sampler, [Found(*found) for found in several], patience_s, calibrated)
-    told = supervise(sampler, parent)
+    told = supervise(sampler)
     finish(sampler, told)
     end_session()
     os._exit(0)  # a thread that hangs in a driver must not keep the process

@@ -475,6 +475,23 @@ def test_a_closed_terminal_leaves_a_log_and_no_process(tmp_path: Path) -> None:
     assert trace.facts["ended"] is False
 
 
+def test_a_parent_killed_while_a_driver_hangs_at_the_start_leaves_no_process(
+    mine: Mine, tmp_path: Path
+) -> None:
+    path = Path(mine())
+    path.write_text(
+        path.read_text().replace("        return None\n", "        time.sleep(99)\n", 1)
+    )
+    code = _IN_A_TERMINAL.replace("estimate", str(path))
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as parent:
+        deadline_s = time.monotonic() + 20
+        while not (tmp_path / log.NAME).exists() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        pid = sampler_pid(tmp_path)
+        parent.kill()
+    assert is_gone(pid, within_s=3.0)
+
+
 @pytest.mark.parametrize("how", ["told", "alone"])
 def test_what_a_probe_started_ends_with_the_sampler(mine: Mine, tmp_path: Path, how: str) -> None:
     """A program that a meter runs may have started others, in groups of their own."""
