@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.power import log, probes
@@ -236,6 +237,15 @@ def test_two_meters_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
     assert [d.name for d in started.domains] == ["node:command", "node:psu2"]
     (refused,) = started.refusals
     assert refused.reason == "another probe reads node:command too"
+
+
+def test_questions_are_not_in_step_with_what_is_metered(made: Made) -> None:
+    """One in each period, at a moment that is drawn: a regular swing can't hide between them."""
+    probe = working(made, "every=0.1 echo 5")
+    t_s = np.array([r.t_ns for r in take(probe, 30)][1:]) / 1e9
+    apart_s = np.diff(t_s)
+    assert np.ptp(apart_s) > 0.07
+    assert (t_s[-1] - t_s[0]) / 28 == pytest.approx(0.1, rel=0.2)
 
 
 # --- kept running

@@ -102,7 +102,7 @@ def test_a_counter_of_joules(tmp_path: Path) -> None:
         trace = meter.stop()
     (energy,) = trace.energy(start_ns, stop_ns)
     assert (energy.method, energy.level) == ("counter", "M2")
-    assert energy.energy_j == pytest.approx(250 * (stop_ns - start_ns) / 1e9, rel=0.05)
+    assert energy.energy_j == pytest.approx(250 * (stop_ns - start_ns) / 1e9, rel=0.1)
 
 
 def test_a_server_that_no_longer_looks_is_missing() -> None:

@@ -4,7 +4,7 @@ They are written `name:option=value … what`, options first, and are tried only
 
     kind=node        what is metered: node, gpu, cpu or dram; a node meter is the machine's total
     name=psu1        of the domain, to tell two meters of a kind apart; of a GPU: its UUID
-    every=1          seconds between two questions
+    every=1          seconds between two questions, on average
     timeout=10       seconds after which a question counts as unanswered
     gain=0.1         the meter's relative expanded uncertainty (k = 2)
 
@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from random import random
 from typing import Any
 
 from bench.errors import near_names
@@ -207,8 +208,11 @@ class SlowMeter:
     # --- the thread
 
     def _go_on_asking(self) -> None:
-        due_s = time.monotonic() + self.pause_s()
-        while not self._closing.wait(max(0.0, due_s - time.monotonic())):
+        """Ask once in every period, at a moment of it that is drawn: power that swings in step with
+        the questions would look as if it stood still."""
+        period_s = self.pause_s()
+        begins_s = time.monotonic()
+        while not self._closing.wait(self._until(begins_s + random() * period_s)):
             try:
                 self._keep(self.ask())
             except Unread as error:
@@ -216,7 +220,11 @@ class SlowMeter:
             except Exception as error:  # not understood: `read` raises it where it is seen
                 self._broken = error
                 return
-            due_s = max(due_s + self.pause_s(), time.monotonic())
+            begins_s = max(begins_s + period_s, time.monotonic() - period_s)
+
+    @staticmethod
+    def _until(due_s: float) -> float:
+        return max(0.0, due_s - time.monotonic())
 
     def _keep(self, reading: Reading | None) -> None:
         if reading is not None and not self._closing.is_set():
