@@ -161,6 +161,8 @@ def _calibration(meters: list[Status]) -> str:
         )
     for why in (r.not_calibrated for r in reads if r.not_calibrated):
         return f"{why}; bench power calibrate"
+    if not reads:
+        return "none: nothing is measured here"
     return "none: the uncertainties are what is known of such meters; bench power calibrate"
 
 
@@ -208,7 +210,7 @@ def _notes(facts: dict[str, Any], started: Started) -> list[str]:
     found = []
     if virtual and "cpu" not in kinds:
         found.append(
-            f"a virtual machine ({virtual}): its processor's counters are the host's; a meter of "
+            f"a virtual machine{'' if virtual == 'yes' else f' ({virtual})'}: its processor's counters are the host's; a meter of "
             "the host or the wall can stand in: --probe command:… or prometheus:…"
         )
     if container and "gpu" in kinds:

@@ -103,6 +103,7 @@ def test_a_name_that_is_none_is_a_refusal() -> None:
 @pytest.mark.usefixtures("rapl", "no_gpu")
 def test_the_report_is_json() -> None:
     report = doctor.examine(look_s=0.2)
+    assert report.calibration.startswith("none: ")
     said = json.loads(json.dumps(report.as_dict()))
     assert {"meters", "uncovered", "gpus", "gpus_unknown", "calibration", "machine",
             "notes"} == said.keys()  # fmt: skip
@@ -139,8 +140,10 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, **facts: str | None) -> list[s
 @pytest.mark.usefixtures("no_gpu")
 def test_a_virtual_machine_has_no_counters_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     (note,) = surroundings(monkeypatch, virtual="KVM")
-    assert note.startswith("a virtual machine (KVM)")
+    assert note.startswith("a virtual machine (KVM): ")
     assert "--probe" in note
+    (note,) = surroundings(monkeypatch, virtual="yes")
+    assert note.startswith("a virtual machine: ")
 
 
 @pytest.mark.usefixtures("no_gpu")
