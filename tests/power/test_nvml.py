@@ -346,6 +346,9 @@ def sick(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "no power": SimulatedGpu(faults=[("power", *ever, 3)]),
         "still": SimulatedGpu(faults=[("stuck", *ever, 191)], fields=True, start_j=0.0),
         "frozen": SimulatedGpu(start_j=5.0, faults=[("frozen", *ever)]),
+        "late counter": SimulatedGpu(
+            start_j=5.0, faults=[("energy", -99, 1.5, 3), ("frozen", *ever)]
+        ),
         "hot": SimulatedGpu(faults=[("reasons", *after, 0x40)]),
         "slowed": SimulatedGpu(faults=[("reasons", *after, 0x08)]),
         "braked": SimulatedGpu(faults=[("reasons", *after, 0x88)]),
@@ -437,6 +440,14 @@ def test_a_counter_that_never_moves_is_replaced(sick: dict[str, Any]) -> None:
     assert "(field 191) stands still: field 83 takes its place" in messages[0]
     assert "field 83" in seen.facts(sick["still"])["energy_source"]
     assert seen.readings[sick["still"]][-1]["energy_j"] > 0
+
+
+def test_a_counter_that_comes_late_and_stands_still_is_none(sick: dict[str, Any]) -> None:
+    seen, board = sick["seen"], sick["late counter"]
+    assert seen.facts(board)["energy_source"] is None
+    assert {r["energy_j"] for r in seen.readings[board]} == {None}
+    assert told(sick, "late counter") == {"counter-still"}
+    assert powers(sick, "late counter") == {100.0}
 
 
 @pytest.mark.parametrize(

@@ -131,11 +131,11 @@ class _Device:
         if self._moved or t_ns - since_ns <= _STILL_NS:
             return []
         still = self._energy
-        self._counters.remove(still)
+        self._counters = [c for c in self._counters if c.ask is not still.ask]
         self._energy = _first_that_works(self._counters) if self._counters else _NONE
         self._asks, self._first = self._together(), None
         instead = f"{self._energy.name} takes its place" if self._energy.name else "power is all"
-        text = f"the energy counter ({still.name}) stands still: {instead}"
+        text = f"the energy counter ({still.name or 'late'}) stands still: {instead}"
         return [Mark(t_ns, "counter-still", text, self.name)]
 
 
