@@ -209,9 +209,10 @@ def _notes(facts: dict[str, Any], started: Started) -> list[str]:
     virtual, container = facts.get("virtual"), facts.get("container")
     found = []
     if virtual and "cpu" not in kinds:
+        named = "" if virtual == "yes" else f" ({virtual})"
         found.append(
-            f"a virtual machine{'' if virtual == 'yes' else f' ({virtual})'}: its processor's counters are the host's; a meter of "
-            "the host or the wall can stand in: --probe command:… or prometheus:…"
+            f"a virtual machine{named}: its processor's counters are the host's; a meter of the "
+            "host or the wall can stand in: --probe command:… or prometheus:…"
         )
     if container and "gpu" in kinds:
         found.append(
