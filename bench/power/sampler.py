@@ -90,6 +90,13 @@ class ProbeThread(threading.Thread):
             if not self.left:
                 self.probe.close()
 
+    def answers_by(self, deadline_s: float) -> bool:
+        """Whether the probe says in time what it reads, and while there is somebody to tell."""
+        while not self.answered.wait(0.1):
+            if time.monotonic() >= deadline_s or not self.sampler.is_owned():
+                return False
+        return True
+
     def _start(self) -> ProbeLike | None:
         try:
             probe = probes.build(self.found, self.sampler.tree)
@@ -189,11 +196,7 @@ def start(sampler: Sampler, several: Sequence[Found], patience_s: float, calibra
         thread.start()
     deadline_s = time.monotonic() + patience_s
     for thread in threads:
-        while (
-            not thread.answered.wait(0.1) and time.monotonic() < deadline_s and sampler.is_owned()
-        ):
-            pass
-        if not thread.answered.is_set():
+        if not thread.answers_by(deadline_s):
             thread.refusal = Refusal(f"did not answer within {patience_s:.3g} s")
     _refuse_doubles(threads)
     refusals = [
