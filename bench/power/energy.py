@@ -68,7 +68,8 @@ class Curve:
         t = self._seconds(t_ns)
         power_w, energy_j = series.power_w[first], series.energy_j[first]
         average_s = float(domain.facts.get("power_average_s", 0.0))
-        limit_w = float(domain.facts.get("power_limit_w") or math.inf)
+        limits_w = (domain.facts.get(f) for f in ("power_limit_w", "most_power_limit_w"))
+        limit_w = float(max((w for w in limits_w if w), default=math.inf))
         has_energy = np.isfinite(energy_j)
         has_power = np.isfinite(power_w) & (power_w >= 0) & (power_w <= _MOST_POWER * limit_w)
         calibration = domain.facts.get("calibration") or {}
@@ -257,12 +258,11 @@ class Curve:
             )
             rankable = self.method == "counter"
             found.append(Warn(id="implausible-power", message=text, rankable=rankable))
-        held_s = self.integral.held_s
         alone = self.method == "integral" and not self.counter.distrust
-        if alone and self.domain.kind == "gpu" and held_s:
+        if alone and self.domain.kind == "gpu" and self.domain.level != "M0":
             text = (
-                f"{self.domain.name}: no energy counter, and power may be renewed only every "
-                f"{held_s * 1e3:.0f} ms: a load that repeats in time with that can hide from it"
+                f"{self.domain.name}: no energy counter: a load that repeats in time with the "
+                "readings of power, or with how often they are renewed, can hide from them"
             )
             found.append(Warn(id="no-counter", message=text))
         return found

@@ -21,6 +21,7 @@ _POLL_S = 0.006  # readings come no closer than this
 _WIDE_S = 5.0  # how far around a window its readings are looked at
 _HIDDEN = 0.2  # of power: what may happen while a value is held and show nowhere
 _LAG, _LOST = 0.15, 0.18  # of an average's length: times the swing seen there, times the power
+_RARE = 2.0  # large steps may be rare: a few readings show fewer than there are
 _LARGE = 0.25  # of the largest step
 
 Counts = NDArray[np.int64]
@@ -106,7 +107,7 @@ class Integral:
     def _within_j(self, start: float, stop: float) -> float:
         """Each step may have come anywhere between two readings: an area error of the step times
         the time between them. Steps that follow each other in time with the reading err alike and
-        add up; others are independent."""
+        add up; others are independent. A short window may just not show what is usual around."""
         t, power_w = self._thinned(start, stop, 0.9 * self.held_s)
         if len(t) < 2:
             return 0.0
@@ -115,7 +116,10 @@ class Integral:
         hidden_w = (_HIDDEN if self.held_s else 0.0) * np.mean(power_w)
         areas_j = np.hypot(np.where(in_gap, np.ptp(power_w), steps_w), hidden_w) * apart_s
         together_j = np.bincount(_beats(steps_w), areas_j)
-        return 2 * math.sqrt(self._forgetting(start, stop) * float(np.sum(together_j**2)))
+        around_w = _surprises(self._around(start, stop))
+        usual = _RARE * float(np.sum(around_w**2)) / max(1, len(around_w)) * np.sum(apart_s**2)
+        forgetting = self._forgetting(start, stop)
+        return 2 * math.sqrt(forgetting * float(max(np.sum(together_j**2), usual)))
 
     def _forgetting(self, start: float, stop: float) -> float:
         """The variance of an area error, of a step that is 1 in a time that is 1.
@@ -124,14 +128,18 @@ class Integral:
         forgotten. In between, of a process that forgets evenly, by how much more power changes
         within two readings than within one.
         """
-        pace_s = 0.9 * max(self._pace_s, self.held_s)
-        power_w = self._thinned(start - _WIDE_S, stop + _WIDE_S, pace_s)[1]
+        power_w = self._around(start, stop)
         once = float(np.sum(np.diff(power_w) ** 2))
         twice = float(np.sum((power_w[2:] - power_w[:-2]) ** 2))
         if len(power_w) < 8 or once == 0:
             return 1 / 6
         kept = min(max(twice / once - 1, 0.01), 0.97)
         return ((1 + kept) / (1 - kept) + 2 / math.log(kept)) / (2 * (1 - kept))
+
+    def _around(self, start: float, stop: float) -> Floats:
+        """Readings of a window and of some seconds on each side, as far apart as most are."""
+        pace_s = 0.9 * max(self._pace_s, self.held_s)
+        return self._thinned(start - _WIDE_S, stop + _WIDE_S, pace_s)[1]
 
     @cached_property
     def _pace_s(self) -> float:

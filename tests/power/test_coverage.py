@@ -4,7 +4,7 @@ Curves, registers, counters and the times at which a sampler reads are drawn at 
 the integral of the curve. The meter's own gain is 0 here: it is not in the simulation, and counting
 it would make these tests unable to fail. Faults are in `test_energy.py`.
 
-    python -m tests.power.test_coverage [trials]      the whole table, as it stands in the docs
+    python -m tests.power.test_coverage [trials]      the table that stands in the docs
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ DIGITS = 1e-5  # what the registers' last digit may do
 WINDOWS_S = (0.25, 1.0, 3.0, 10.0, 30.0, 60.0)
 
 
-# --- what is metered; `unlike_s` is the period of a register that no counter stands beside: a load
-# that repeats in time with it can't be seen, and is warned of
+# --- what is metered; `unlike_s` is the period of readings that no counter stands beside: a load
+# that repeats in time with them can't be seen, and is warned of
 
 
 def constant(chance: Chance, unlike_s: float = 0.0) -> Joules:
@@ -48,7 +48,7 @@ def square(chance: Chance, unlike_s: float = 0.0) -> Joules:
     """From 50 to 150 W up to 200 to 700 W; periods of 20 ms to 5 s, duties of 20 to 80 %."""
     low, high = chance.uniform(50, 150), chance.uniform(200, 700)
     duty, period_s = chance.uniform(0.2, 0.8), unlike_s
-    while abs(period_s - unlike_s) <= IN_TIME * unlike_s:  # at once, when both are 0
+    while any(abs(period_s - x) <= IN_TIME * x for x in (unlike_s, unlike_s / 2)):
         period_s = np.exp(chance.uniform(np.log(0.02), np.log(5)))
     phase_s = chance.uniform(0, period_s)
 
@@ -124,6 +124,7 @@ class Source:
     unit_j: float = 1e-3
     average_s: float = 0.0
     blind_s: float = 0.0
+    jitter: float = 0.01  # how far a tick may be off its beat, as a share of it
 
     def read(self, joules: Joules, t: Floats, chance: Chance) -> tuple[Floats, Floats]:
         """(power_w, energy_j) at each instant."""
@@ -135,7 +136,7 @@ class Source:
         assert self.tick_s
         tick_s = self.tick_s * chance.uniform(0.97, 1.03)
         ticks = np.arange(-1.0, t[-1] / tick_s + 2) * tick_s + chance.uniform(0, tick_s)
-        ticks += chance.uniform(-0.01, 0.01, len(ticks)) * tick_s
+        ticks += chance.uniform(-self.jitter, self.jitter, len(ticks)) * tick_s
         counted = np.floor(joules(np.maximum(ticks, 0.0)) / self.unit_j) * self.unit_j
         return counted[np.maximum(np.searchsorted(ticks, t, "right") - 1, 0)]
 
@@ -145,10 +146,11 @@ SOURCES = {
     "counter of 100 ms, power 25 of 100 ms": Source(quarter, 0.1),
     "counter of 100 ms, power over 1 s": Source(average, 0.1, average_s=1.0),
     "counter of 100 ms alone": Source(None, 0.1),
+    "counter of 50 to 150 ms, power 25 of 100 ms": Source(quarter, 0.1, jitter=0.25),
     "counter of 20 ms, power 25 of 100 ms": Source(quarter, 0.02),
     "RAPL, 1 ms": Source(None, 0.001, 61e-6),
     "RAPL, 4 ms": Source(None, 0.004, 61e-6),
-    "power now": Source(instant, None),
+    "power now": Source(instant, None, blind_s=0.1),
     "power 25 of 100 ms": Source(quarter, None, blind_s=0.1),
     "power over 1 s": Source(average, None, average_s=1.0),
 }
@@ -198,6 +200,7 @@ class Trial:
     error: float  # relative
     stated: float  # uncertainty, relative
     covered: bool
+    refused: bool  # it would not be ranked
 
 
 def trial(
@@ -214,13 +217,16 @@ def trial(
     empty = np.full(len(t), np.nan)
     series = Series((stamps_s * 1e9).astype(np.int64), power_w, energy_j, empty, empty, empty)
     domain = Domain("gpu:GPU-1", "gpu", "", "M1", 0.0, facts={"power_average_s": source.average_s})
-    energy, _ = Curve(domain, series, [], rate_hz).energy(round(start_s * 1e9), round(stop_s * 1e9))
+    energy, warnings = Curve(domain, series, [], rate_hz).energy(
+        round(start_s * 1e9), round(stop_s * 1e9)
+    )
     assert energy.energy_j is not None
     assert energy.uncertainty_j is not None
     true_j = float(np.diff(joules(np.array([start_s, stop_s])))[0])
     off_j = abs(energy.energy_j - true_j)
     covered = off_j <= energy.uncertainty_j + DIGITS * true_j
-    return Trial(off_j / true_j, energy.uncertainty_j / true_j, covered)
+    refused = any(not w.rankable for w in warnings)
+    return Trial(off_j / true_j, energy.uncertainty_j / true_j, covered, refused)
 
 
 def trials(source: str, curve: str, windows_s: Iterable[float], times: int) -> list[Trial]:
@@ -266,21 +272,31 @@ def test_a_counter_is_within_a_percent_at_1_s_and_a_thousandth_at_10_s(source: s
         assert np.mean(errors) < most
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_healthy_meter_is_hardly_ever_refused(source: str) -> None:
+    """What is doubted beyond ranking is at most one window in fifty."""
+    found = [t for c in CURVES for of_window in sample(source, c).values() for t in of_window]
+    assert np.mean([t.refused for t in found]) <= 0.02
+
+
 def table(times: int) -> Iterable[str]:
-    """The coverage of each source and window, over all curves, as rows of a Markdown table."""
-    yield "| read | window | covered | mean error | 95 of 100 below | stated (mean) |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    for source, window_s in product(SOURCES, WINDOWS_S):
-        found = [t for curve in CURVES for t in trials(source, curve, [window_s], times)]
-        covered, error, stated = (
-            100 * np.array([getattr(t, x) for t in found]) for x in ("covered", "error", "stated")
-        )
-        yield (
-            f"| {source} | {window_s:g} s | {covered.mean():.0f} % | {error.mean():.2g} % | "
-            f"{np.quantile(error, 0.95):.2g} % | {stated.mean():.2g} % |"
-        )
+    """Rows of Markdown. A cell: windows covered, those of the least covered curve; the error that
+    95 of 100 stay below; the mean uncertainty that was stated."""
+    yield "| what is read | " + " | ".join(f"{w:g} s" for w in WINDOWS_S) + " |"
+    yield "| --- " * (len(WINDOWS_S) + 1) + "|"
+    for source in SOURCES:
+        cells = []
+        for window_s in WINDOWS_S:
+            by_curve = [trials(source, curve, [window_s], times) for curve in CURVES]
+            every = [t for found in by_curve for t in found]
+            covered = 100 * np.mean([t.covered for t in every])
+            least = 100 * min(np.mean([t.covered for t in found]) for found in by_curve)
+            error = 100 * np.quantile([t.error for t in every], 0.95)
+            stated = 100 * np.mean([t.stated for t in every])
+            cells.append(f"{covered:.0f} ({least:.0f}); {error:.2g}; {stated:.2g}")
+        yield f"| {source} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
-    for row in table(int(sys.argv[1]) if len(sys.argv) > 1 else 40):
+    for row in table(int(sys.argv[1]) if len(sys.argv) > 1 else 48):
         print(row, flush=True)
