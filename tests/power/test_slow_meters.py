@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import account
 from bench.power.energy import Series
 from bench.power.probes import Domain
 from bench.power.trace import Trace
@@ -113,3 +114,13 @@ def test_two_node_meters_are_added_up_aloud() -> None:
     (warning,) = both.warnings(10 * S, 110 * S)
     assert warning.id == "several-nodes"
     assert "node:psu1, node:psu2" in warning.message
+
+
+def test_a_gpus_meter_that_was_asked_for_counts() -> None:
+    """An accelerator that no driver names, such as one read by a program, is charged all the same;
+    a GPU that the child can't see is not."""
+    start = account.begin([], None)
+    asked = meter("command", "gpu")
+    hidden = meter("GPU-1", "gpu")._replace(uuid="GPU-1")
+    counts = account.charged(start, [asked, hidden])
+    assert (counts("gpu:command"), counts("gpu:GPU-1")) == (True, False)
