@@ -42,7 +42,7 @@ def main() -> None:
         about, *lines = map(json.loads, given.stored.read_text().splitlines())
         results = [Result(**line) for line in lines]
     else:
-        about = facts("scripts/meters " + " ".join(sys.argv[1:]))
+        about = facts(given)
         results = list(measure(about, given))
     if given.markdown:
         print(PAGE.format(**about))
@@ -81,15 +81,18 @@ def chosen(found: Sequence[Case], patterns: Sequence[str], tools: Sequence[str])
     return [c for c in found if c in named or (c.group == "accuracy" and c.name in beside)]
 
 
-def facts(command: str) -> dict[str, str]:
+def facts(given: argparse.Namespace) -> dict[str, str]:
     from bench.power import machine
 
+    options = [f"--{name}" for name in ("quick", "apart") if getattr(given, name)]
+    options += [f"--only '{given.only}'"] if given.only else []
+    options += [f"--tools {given.tools}"] if given.tools != ",".join(TOOLS) else []
     load = os.getloadavg()[0]
     python = ".".join(map(str, sys.version_info[:3]))
     bench = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
                            capture_output=True, text=True, check=False).stdout.strip()  # fmt: skip
     return {
-        "command": command,
+        "command": " ".join(["scripts/meters", *options, "--markdown"]),
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{machine.cpu_name()}, {machine.processors()} processors",
         "load": f"{load:.1f}" + (" (not idle)" if load > 0.5 else ""),

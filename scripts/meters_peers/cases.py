@@ -167,7 +167,7 @@ class Case:
 def cases(quick: bool) -> list[Case]:
     over_10_s, long_s = (6.0, 6.0) if quick else (10.5, 8.0)
     cpu = ("cpu", "dram")
-    curves = {"constant": FLAT, "square": SQUARE, "ramp": RAMP}
+    curves: dict[str, Curve] = {"constant": FLAT, "square": SQUARE, "ramp": RAMP}
     package = Square(60.0, 150.0, 1.37)
     memory = Square(10.0, 25.0, 1.7)
     both = (("package-0", package), ("package-0/dram", memory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from cases import PEERS, Case
+from cases import PEERS, ROOT, Case
 from stage import Run, Stage, end_all, left_behind
 
 RIGHT = 0.02  # a window with a fault counts as right if it is no further off than this
@@ -47,10 +49,6 @@ def failure(run: Run) -> str:
 def percent(share: float) -> str:
     number = 100 * share
     return f"{number:+.0f} %" if abs(number) >= 10 else f"{number:+.2f} %"
-
-
-def not_offered(case: Case, name: str, tool: str) -> Result:
-    return Result(case.group, name, tool, "not offered", None)
 
 
 def accuracy(stage: Stage, case: Case) -> Iterator[Result]:
@@ -111,12 +109,11 @@ def short(stage: Stage, case: Case) -> Iterator[Result]:
 
 def coverage(stage: Stage, case: Case) -> Iterator[Result]:
     (run,) = stage.once(case, case.tools)
-    covered, worst = [], 0.0
+    covered = []
     for edges, unsure in zip(run.out.get("windows", []), run.out.get("unsure", []), strict=False):
         for (joules, uncertainty_j), truth in zip(unsure.values(), run.world.truths, strict=True):
             off_j = abs(joules - truth(*edges)) if joules is not None else float("inf")
             covered.append(joules is not None and off_j <= uncertainty_j)
-            worst = max(worst, off_j / uncertainty_j if uncertainty_j else float("inf"))
     share = statistics.fmean(covered) if covered else 0.0
     shown = f"{sum(covered)} of {len(covered)}" if covered else failure(run)
     yield Result(case.group, case.name, "bench", shown, 1 - share, share)
@@ -155,20 +152,25 @@ def start(stage: Stage, case: Case) -> Iterator[Result]:
                 continue
             middle = statistics.median(several)
             yield Result("start", name, tool, f"{middle:.2g}", middle, middle)
-    yield from _sampler(case)
+    yield from _sampler(stage, case)
 
 
-def _sampler(case: Case) -> Iterator[Result]:
+def _sampler(stage: Stage, case: Case) -> Iterator[Result]:
     """How soon bench's sampler itself is ready, asked by a process that has imported bench."""
     code = (
         "import sys, time, tempfile; from pathlib import Path; from bench.power.meter import Meter;"
         "m = Meter(Path(tempfile.mkdtemp(dir=sys.argv[1]))); a = time.monotonic(); m.start();"
         "print(time.monotonic() - a); m.stop()"
     )
-    with tempfile.TemporaryDirectory() as scratch:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        case.world.build(stage.place, Path(scratch), 0.0, 0.0) as world,
+    ):
+        command = [sys.executable, "-c", code, scratch]
+        environment = {**os.environ, **world.environment, "PYTHONPATH": str(ROOT)}
         spans = [
-            float(subprocess.run([sys.executable, "-c", code, scratch], capture_output=True,
-                                 check=True, text=True).stdout)
+            float(subprocess.run(command, capture_output=True, check=True, text=True,
+                                 env=environment).stdout)
             for _ in range(case.count)
         ]  # fmt: skip
     middle = statistics.median(spans)
