@@ -251,7 +251,7 @@ def _command(call: tuple[object, ...], own: bool) -> list[str]:
     The standard library stays first in the path; then comes the very package that starts it. A
     probe that isn't `own` may need what `site` runs. Not `-m`, which compiles the module anew.
     """
-    path = [str(Path(__file__).parents[2]), *sys.path]
+    path = [str(Path(__file__).parents[2]), *map(str, sys.path)]
     site = "" if own else "import site; site.main(); "
     code = f"import sys; sys.path += {path}; {site}from bench.power import sampler; "
     return [sys.executable, "-P", "-S", "-c", f"{code}sampler.main{call}"]
