@@ -1,7 +1,8 @@
 """Simulated meters, below the interface of their drivers: NVML as a C library, RAPL as a tree.
 
 library = build_nvml(tmp_path)
-gpus = SimulatedGpus(tmp_path / "nvml.conf", library, [SimulatedGpu(Square(100, 400, 0.5))])
+boards = [SimulatedGpu.of("h100", Square(100, 400, 0.5)), SimulatedGpu(Recorded("watts.csv"))]
+gpus = SimulatedGpus(tmp_path / "nvml.conf", library, boards)
 subprocess.run([...], env={**os.environ, **gpus.environment()})
 gpus.energy_j(0, start_ns, stop_ns)        # the truth
 
