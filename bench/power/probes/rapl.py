@@ -26,6 +26,7 @@ _MOST_W = 2000.0  # no package draws more: what would need more was no wrap
 _SHORT_S = 0.1  # readings this close may be off by as much
 _LEAST_RANGE_UJ = 65_532_610_987  # 2^32 units of 15.3 uJ: no known counter wraps sooner
 _LOOKS, _MOVED_UJ = 20, 1000  # how long two counters are compared, and how far they move meanwhile
+_ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # intel-rapl-mmio mirrors it
 _LOAD = "on metal: sudo modprobe intel_rapl_msr"
 
 
@@ -233,23 +234,20 @@ def _with_zones(root: str) -> str:
     return below if not inside and os.path.isdir(below) else root
 
 
-_ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # intel-rapl-mmio mirrors it
-
-
 def _places(root: str) -> Iterator[_Place]:
     """Every package, and every memory zone inside one."""
     taken: set[str] = set()
     name_of_cpu = processor.cpu_name()
-    for number in _listed(root, part_of=None):
-        package = f"{root}/{number}"
+    for zone in _listed(root, part_of=None):
+        package = f"{root}/{zone}"
         label = _label(package)
         if not label.startswith("package-"):
             continue  # psys contains packages
         if label in taken:  # old kernels give the dies of a package one name
-            label = f"{label}@{number}"
+            label = f"{label}@{zone}"
         taken.add(label)
         yield _Place(package, f"cpu:{label}", "cpu", name_of_cpu)
-        parts = {n: f"{where}/{n}" for where in (package, root) for n in _listed(where, number)}
+        parts = {n: f"{where}/{n}" for where in (package, root) for n in _listed(where, zone)}
         for part in parts.values():
             if _label(part) == "dram":
                 yield _Place(part, f"dram:{label}", "dram", "memory")
