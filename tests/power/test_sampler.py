@@ -162,7 +162,7 @@ def test_a_suspend_is_seen(record: tuple[Recorder, Path], monkeypatch: pytest.Mo
 def test_the_start_costs_little(
     make_gpus: MakeGpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The aim is 50 ms on an idle machine, six times what Python takes to do nothing."""
+    """The aim is 50 ms on an idle machine; a busy one can tell by what Python takes for nothing."""
     make_gpus(SimulatedGpu())
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # it would compile each time
     bare_s, start_s = [], []
@@ -173,9 +173,10 @@ def test_the_start_costs_little(
         (tmp_path / str(k)).mkdir()
         meter = Meter(tmp_path / str(k), probes=["nvml"])
         meter.start()
-        start_s.append(cpu_s(sampler_pid(tmp_path / str(k))))
+        assert meter._process is not None
+        start_s.append(cpu_s(meter._process.pid))
         meter.stop()
-    assert min(start_s) < 9 * min(bare_s)
+    assert min(start_s) < 5.5 * min(bare_s)
 
 
 def children_cpu_s() -> float:
