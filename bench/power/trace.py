@@ -88,6 +88,7 @@ class Trace:
     @classmethod
     def read_parquet(cls, path: Path) -> Trace:
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         try:
@@ -97,13 +98,13 @@ class Trace:
             marks = [Mark(*m) for m in about["marks"]]
             clocks = [(c[0], c[1], c[2]) for c in about["clocks"]]
             t_ns = table["t_ns"].to_numpy()
-            names = np.asarray(table["domain"].to_pylist(), dtype=object)
+            names = table["domain"].cast(pa.string())
             values = {c: table[c].to_numpy().astype(np.float64) for c in COLUMNS}
         except (pa.ArrowInvalid, KeyError, TypeError, ValueError, IndexError) as error:
             raise BenchError(f"{path} is not a trace: {error}") from None
         series = {}
         for domain in domains:
-            mine = names == domain.name
+            mine = pc.equal(names, domain.name).to_numpy()
             series[domain.name] = Series(t_ns[mine], **{c: v[mine] for c, v in values.items()})
         return cls(domains, series, marks, clocks, about["facts"])
 
