@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.power import machine
-from bench.record import Idle, Phase, Spec, Warn, run_id
+from bench.record import Idle, Phase, Reference, Spec, Warn, run_id
 from bench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Start:
     code_sha256: str = ""
     command: list[str] = field(default_factory=list)  # of the program, when there is no spec
     notes: list[Warn] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)  # the run takes the one that fits
 
     def dump(self) -> dict[str, Any]:
         """As JSON; `load` makes it again."""
@@ -43,12 +44,15 @@ class Start:
             **asdict(self),
             "spec": self.spec and self.spec.model_dump(mode="json"),
             "notes": [n.model_dump(mode="json") for n in self.notes],
+            "references": [r.model_dump(mode="json") for r in self.references],
         }
 
     @classmethod
     def load(cls, facts: dict[str, Any]) -> Start:
         spec = facts["spec"] and Spec.model_validate(facts["spec"])
-        return cls(**{**facts, "spec": spec, "notes": [Warn(**n) for n in facts["notes"]]})
+        notes = [Warn.model_validate(n) for n in facts["notes"]]
+        references = [Reference.model_validate(r) for r in facts["references"]]
+        return cls(**{**facts, "spec": spec, "notes": notes, "references": references})
 
 
 def begin(
@@ -60,6 +64,7 @@ def begin(
     code_sha256: str = "",
     command: Sequence[str] = (),
     notes: Sequence[Warn] = (),
+    references: Sequence[Reference] = (),
 ) -> Start:
     """What is known of a run that starts now, with a fresh id."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -77,6 +82,7 @@ def begin(
         code_sha256=code_sha256,
         command=list(command),
         notes=list(notes),
+        references=list(references),
     )
 
 

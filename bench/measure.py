@@ -32,7 +32,7 @@ from bench.child import (
     with_hint,
 )
 from bench.errors import BenchError
-from bench.record import Measurement, Metered, Metric, Record
+from bench.record import Measurement, Metered, Metric, Record, Reference
 from bench.units import Budget
 
 if TYPE_CHECKING:
@@ -115,11 +115,18 @@ def finish(
             **fields, spec=start.spec, code_sha256=start.code_sha256,
             model_facts=account.model_facts(events), metric=metric,
         )  # fmt: skip
+        record = record.model_copy(update={"reference": _fitting(start, record)})
     scratch = folder / ".trace.parquet"
     trace.write_parquet(scratch)
     scratch.replace(folder / "trace.parquet")
     _close(folder, record)
     return record
+
+
+def _fitting(start: Start, record: Record) -> Reference | None:
+    """The reference whose meters are those of the run."""
+    like = (record.level, record.coverage)
+    return next((r for r in start.references if (r.level, r.coverage) == like), None)
 
 
 def _outcome(events: list[dict[str, Any]]) -> Outcome:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench import EDITION, account, cards, measure, workfolder
+from bench import EDITION, account, cards, measure, reference, workfolder
 from bench.account import Start
 from bench.cards import Card
 from bench.child import Outcome, Program, undisturbed
@@ -131,7 +131,8 @@ def learn(
     spec = _spec(command, task, seed, asked, visible)
     files = sorted(Path(a) for a in command if Path(a).is_file())
     start = account.begin(
-        visible, asked.region, pue=asked.pue, spec=spec, code_sha256=code_sha256(files)
+        visible, asked.region, pue=asked.pue, spec=spec, code_sha256=code_sha256(files),
+        references=reference.all_current(spec.hardware, spec.device),
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)

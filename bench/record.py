@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
+import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -215,6 +217,70 @@ class Measurement(Metered):
     exit_code: int | None = None  # negative: the number of the signal that ended it
 
 
+class Repetition(Closed):
+    """One run of the job; energy of the charged domains, expanded uncertainty (k = 2)."""
+
+    energy_j: float
+    uncertainty_j: float | None
+    duration_s: float
+
+
+class Reference(Closed):
+    """What the reference job (`bench reference`) took on one machine, as measured."""
+
+    schema_version: Literal[1] = 1
+    bench_version: str
+    measured_at: str  # UTC, ISO 8601
+    hardware: str  # as in a run's spec
+    device: str
+    level: Level
+    coverage: str  # gpu+cpu+dram
+    workload: dict[str, Scalar]
+    code_sha256: str  # of the code that trains, with the workload
+    repetitions: list[Repetition]
+    idle: Idle | None  # before the first
+    machine: dict[str, Any]
+    software: dict[str, str]
+    warnings: list[str]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a new reference takes the place of an old one by."""
+        return (self.hardware, self.device, self.level, self.coverage)
+
+    @property
+    def energy_j(self) -> float:
+        """Mean of the repetitions."""
+        return statistics.fmean(r.energy_j for r in self.repetitions)
+
+    @property
+    def scatter_j(self) -> float:
+        """Standard deviation between repetitions."""
+        return statistics.stdev(r.energy_j for r in self.repetitions)
+
+    @property
+    def uncertainty_j(self) -> float | None:
+        """Of the mean, expanded (k = 2): the meters', which repeating does not lessen, and that of
+        the scatter, which it does."""
+        known = [r.uncertainty_j for r in self.repetitions if r.uncertainty_j is not None]
+        if len(known) < len(self.repetitions):
+            return None
+        return math.hypot(statistics.fmean(known), 2 * self.scatter_j / math.sqrt(len(known)))
+
+    @property
+    def duration_s(self) -> float:
+        return statistics.fmean(r.duration_s for r in self.repetitions)
+
+    @property
+    def power_w(self) -> float:
+        return self.energy_j / self.duration_s
+
+    @property
+    def idle_w(self) -> float | None:
+        """Before the first repetition, of the domains that the energy is of."""
+        return sum(self.idle.power_w.values()) if self.idle and self.idle.power_w else None
+
+
 class Record(Metered):
     """A run of a task."""
 
@@ -222,6 +288,7 @@ class Record(Metered):
     code_sha256: str  # of the code that can change a number
     model_facts: dict[str, Any] = {}  # what the child said: parameters, ...
     metric: Metric | None = None
+    reference: Reference | None = None  # of this hardware, device, level and coverage
 
     @property
     def rankable(self) -> bool:

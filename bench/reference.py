@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -26,7 +24,7 @@ from bench import run as running
 from bench.child import Progress
 from bench.errors import BenchError
 from bench.power import machine
-from bench.record import Closed, Idle, Level, Record, Scalar
+from bench.record import Closed, Idle, Level, Record, Reference, Repetition, Scalar
 from bench.run import Plan, Request, Seed
 from bench.workfolder import work_folder
 
@@ -54,70 +52,6 @@ REQUEST = Request(
 SEED = Seed(1, "user")  # any; the same one, so that every repetition does the same work
 LEAST = 3  # repetitions: fewer show no scatter
 FILL_S = 60.0  # a card that is quick repeats until its power was seen for about a minute
-
-
-class Repetition(Closed):
-    """One run of the job; energy of the charged domains, expanded uncertainty (k = 2)."""
-
-    energy_j: float
-    uncertainty_j: float | None
-    duration_s: float
-
-
-class Reference(Closed):
-    """What the job took on one machine: as measured; the rest is computed."""
-
-    schema_version: Literal[1] = 1
-    bench_version: str
-    measured_at: str  # UTC, ISO 8601
-    hardware: str  # as in a run's spec
-    device: str
-    level: Level
-    coverage: str  # gpu+cpu+dram
-    workload: dict[str, Scalar]
-    code_sha256: str  # of the code that trains, with the workload
-    repetitions: list[Repetition]
-    idle: Idle | None  # before the first
-    machine: dict[str, Any]
-    software: dict[str, str]
-    warnings: list[str]
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What a new reference takes the place of an old one by."""
-        return (self.hardware, self.device, self.level, self.coverage)
-
-    @property
-    def energy_j(self) -> float:
-        """Mean of the repetitions."""
-        return statistics.fmean(r.energy_j for r in self.repetitions)
-
-    @property
-    def scatter_j(self) -> float:
-        """Standard deviation between repetitions."""
-        return statistics.stdev(r.energy_j for r in self.repetitions)
-
-    @property
-    def uncertainty_j(self) -> float | None:
-        """Of the mean, expanded (k = 2): the meters', which repeating does not lessen, and that of
-        the scatter, which it does."""
-        known = [r.uncertainty_j for r in self.repetitions if r.uncertainty_j is not None]
-        if len(known) < len(self.repetitions):
-            return None
-        return math.hypot(statistics.fmean(known), 2 * self.scatter_j / math.sqrt(len(known)))
-
-    @property
-    def duration_s(self) -> float:
-        return statistics.fmean(r.duration_s for r in self.repetitions)
-
-    @property
-    def power_w(self) -> float:
-        return self.energy_j / self.duration_s
-
-    @property
-    def idle_w(self) -> float | None:
-        """Before the first repetition, of the domains that the energy is of."""
-        return sum(self.idle.power_w.values()) if self.idle and self.idle.power_w else None
 
 
 class _Stored(Closed):
@@ -271,6 +205,17 @@ def store(reference: Reference) -> Path:
     text = _Stored(references=[reference, *kept]).model_dump_json(indent=1)
     records.write_file(file, text + "\n")
     return file
+
+
+def all_current(hardware: str, device: str) -> list[Reference]:
+    """Those that speak for this hardware and device as they are now, the newest first; none when
+    what is kept can't be read, which is no reason not to run."""
+    try:
+        kept = stored()
+    except BenchError:
+        return []
+    mine = [r for r in kept if (r.hardware, r.device) == (hardware, device)]
+    return [r for r in mine if why_stale(r) is None]
 
 
 def current(

@@ -27,7 +27,7 @@ from bench.errors import BenchError, MissingExtra, UsageError
 from bench.learn import models, sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
-from bench.record import Record, Spec, Warn
+from bench.record import Record, Reference, Spec, Warn
 from bench.units import Budget, parse_budget
 from bench.workfolder import fresh, score
 
@@ -161,13 +161,14 @@ def run(
     root: Path,
     seed: Seed,
     *,
+    references: Sequence[Reference] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Record, Path]:
     """One metered run in a fresh folder below `root`; its record is written whatever happens."""
     spec = plan.spec(seed)
     start = account.begin(
         plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
-        code_sha256=code_sha256(_own_files(plan.recipe)),
+        code_sha256=code_sha256(_own_files(plan.recipe)), references=references,
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)

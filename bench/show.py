@@ -53,6 +53,7 @@ def record_lines(record: Record, folder: Path, scenario: Scenario) -> Lines:
     said += _energy(record)
     said += _carbon(record, scenario)
     said.append(("time", show_duration(record.duration_s)))
+    said += _reference(record)
     said += _score(record)
     said += _measured(record)
     said += _labelled("warning", [w.message for w in record.warnings])
@@ -167,6 +168,20 @@ def _carbon(record: Metered, scenario: Scenario) -> Lines:
             f"{show_emissions(scenario.emissions_g(record.energy_j))} ({region.name} "
             f"{region.year}, {significant(region.g_per_kwh)} g/kWh, {region.source}, "
             f"{region.kind}{building}{assumed})",
+        )
+    ]
+
+
+def _reference(record: Record) -> Lines:
+    if record.reference is None or record.energy_j is None:
+        return []
+    kept = record.reference
+    times = significant(record.energy_j / kept.energy_j)
+    return [
+        (
+            "reference",
+            f"{times} times the reference job ({show_energy(kept.energy_j)} of "
+            f"{kept.measured_at[:10]})",
         )
     ]
 

@@ -28,7 +28,8 @@ TABLE: dict[str, set[str]] = {
     "measure": FOUNDATION | {"power", "child", "account"},
     "run": FOUNDATION | {"power", "learn", "recipes", "child", "account", "measure", "workfolder"},
     "workfolder": FOUNDATION | {"learn"},
-    "program": FOUNDATION | {"power", "learn", "child", "account", "measure", "run", "workfolder"},
+    "program": FOUNDATION
+    | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
     "live": {"units", "child"},

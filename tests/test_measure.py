@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from bench.power import log
 from bench.power.meter import Meter
 from bench.record import Data, Record, Spec
 from bench.units import parse_budget
+from tests.test_reference import made
 
 DATA = Data(
     source="embedded", official=False, fingerprints={"train": "a" * 64, "scored": "b" * 64},
@@ -424,3 +426,21 @@ def test_a_torn_journal_is_read_up_to_the_tear(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(json.dumps({"event": "step"}) + '\n{"event": "st')
     assert read_events(path) == [{"event": "step"}]
+
+
+def test_a_run_carries_the_reference_that_its_meters_fit(tmp_path: Path) -> None:
+    estimated = made(level="M0", coverage="cpu+dram")
+    start = replace(START, references=[made(level="M1", coverage="gpu"), estimated])
+    assert Start.load(json.loads(json.dumps(start.dump()))) == start
+    (tmp_path / "r").mkdir()
+    meter = Meter(tmp_path / "r", probes=["estimate"])
+    outcome = measure.measure(
+        program("import time; time.sleep(0.3)", tmp_path / "r"),
+        tmp_path / "r",
+        start,
+        meter,
+        idle_s=0,
+    )
+    run = measure.finish(tmp_path / "r", start, meter.stop(), None, outcome)
+    assert isinstance(run, Record)
+    assert run.reference == estimated

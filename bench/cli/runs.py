@@ -58,7 +58,7 @@ def run(
 ) -> None:
     """Train on a task under a power meter."""
     check_seed(seed, runs)
-    from bench import live, recipes, show
+    from bench import live, recipes, reference, show
     from bench import run as running
     from bench.learn import models
     from bench.workfolder import work_folder
@@ -73,6 +73,7 @@ def run(
     )  # fmt: skip
     planned = running.prepare(request)
     screen.print(show.grid(show.plan_lines(planned)))
+    references = reference.all_current(planned.hardware, planned.device)
     with work_folder(planned.card, planned.resolved, out) as work:
         if plan:
             with live.Line(planned.scenario.g_per_metered_kwh) as line:
@@ -82,7 +83,9 @@ def run(
         for number, drawn in enumerate(running.seeds(runs, seed), 1):
             screen.print(f"\nrun {number} of {runs}, seed {drawn.value}")
             with live.Line(planned.scenario.g_per_metered_kwh) as line:
-                record, folder = running.run(planned, work, out, drawn, on_progress=line)
+                record, folder = running.run(
+                    planned, work, out, drawn, references=references, on_progress=line
+                )
             screen.print(show.grid(show.record_lines(record, folder, planned.scenario)))
             if record.status in ("failed", "interrupted"):
                 raise typer.Exit(130 if record.status == "interrupted" else 1)

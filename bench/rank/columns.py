@@ -125,6 +125,13 @@ def _emissions_g(entry: Entry, scenario: Scenario | None) -> float | None:
     return g_co2e(building_j, scenario.region.g_per_kwh)
 
 
+def _over_reference(record: Record) -> float | None:
+    """What compares across machines: the run's energy over that of the reference job there."""
+    if record.reference is None or record.energy_j is None:
+        return None
+    return record.energy_j / record.reference.energy_j
+
+
 def _prediction_j(record: Record) -> float | None:
     """J per 1,000 predictions; a phase without energy was not metered."""
     energy_j = record.phase_energy_j("predict")
@@ -191,6 +198,8 @@ COLUMNS: tuple[Column, ...] = (
            lambda e, g: e.mean(_prediction_j), _number, priority=10, short="J/1k pred."),
     Column("idle_power", "idle power", "W", None, lambda e, g: e.mean(_idle_power_w),
            _number, priority=11, short="idle W"),
+    Column("reference", "energy over the reference job's", None, None,
+           lambda e, g: e.mean(_over_reference), _number, priority=9, short="x ref."),
     Column("runs", "runs", None, "higher", lambda e, g: e.counted,
            priority=5),
     Column("attempts", "attempts", None, None, lambda e, g: e.attempts),

@@ -13,6 +13,7 @@ from bench.rank.columns import COLUMNS, Value, named
 from bench.rank.entry import Entry, Place, Run
 from bench.record import Idle, Phase, Warn
 from tests.rank.records import CHANCE, CPU, GPU, SST2, make_domain, make_run
+from tests.test_reference import made
 
 
 @dataclass(frozen=True)
@@ -171,3 +172,10 @@ def test_no_column_of_that_name() -> None:
 def test_boards_of_one_kind_share_their_gain() -> None:
     domains = [make_domain(20e3, uncertainty_j=300.0), make_domain(20e3, uncertainty_j=400.0)]
     assert spread("energy", entry_of(make_run(domains=domains))) == pytest.approx(700 / 3.6e6)
+
+
+def test_energy_over_the_reference_job_compares_across_machines() -> None:
+    job = made()
+    entry = entry_of(*[make_run(seed=i, energy_j=9_000, reference=job) for i in range(3)])
+    assert named("reference").value(entry, None) == pytest.approx(9_000 / job.energy_j)
+    assert named("reference").value(entry_of(make_run()), None) is None
