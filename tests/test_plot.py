@@ -32,11 +32,13 @@ class Recorded:
     rate_hz: float = 10.0
     lost: tuple[float, float] | None = None  # when GPU 1 is not read, s of the window
     marks: list[Mark] = field(default_factory=list)
+    calibration: dict[str, float] | None = None  # of the processor
 
     def write(self) -> Measurement:
         self.folder.mkdir(parents=True, exist_ok=True)
         boards = [Domain(f"gpu:GPU-{i}", "gpu", "H100", "M1", 0.1, f"GPU-{i}") for i in range(2)]
-        package = Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1)
+        facts = {"calibration": self.calibration} if self.calibration else {}
+        package = Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1, facts=facts)
         t_s = np.arange(-2, 22.05, 1 / self.rate_hz)
         missing = np.zeros(len(t_s), bool)
         if self.lost:
@@ -111,6 +113,11 @@ def test_a_line_for_each_domain_with_its_mean(tmp_path: Path) -> None:
     watts = np.concatenate([s.mean_w for s in lines[2].stretches])
     assert watts == pytest.approx(80.0), "a counter's slope"
     assert not any(line.gaps for line in lines)
+
+
+def test_calibrated_readings_are_drawn_as_calibrated(tmp_path: Path) -> None:
+    line = Recorded(tmp_path, calibration={"gain": 1.1, "offset_w": 20.0}).figure().lines[2]
+    assert line.stretches[0].mean_w == pytest.approx(108.0)
 
 
 def test_time_is_counted_from_the_start_of_the_window(tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ class _View:
 
     def line(self, domain: Domain, name: str, record: Metered, points: int) -> Line:
         t_s, power_w = self._power(self._trace.series[domain.name])
+        if calibration := domain.facts.get("calibration"):  # readings are kept as they were
+            power_w = calibration["gain"] * power_w + calibration["offset_w"]
         gaps = self._gaps(t_s)
         edges = np.searchsorted(t_s, [(a + b) / 2 for a, b in gaps])
         bins = np.linspace(self.start_s, self.stop_s, points + 1)

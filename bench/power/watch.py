@@ -41,14 +41,17 @@ _WIDE = 72  # columns from which a domain fits into one line
 
 @dataclass
 class Seen:
-    """One domain, or the total, so far."""
+    """One domain, or the total, so far; as calibrated, where it is."""
 
+    gain: float = 1.0
+    offset_w: float = 0.0
     now_w: float | None = None
     peak_w: float = 0.0
     energy_j: float = 0.0
     since_s: float | None = None  # the first reading, and the joules then
     first_j: float = 0.0
     moved_s: float = 0.0  # when the joules last rose
+    _read_j: float = 0.0  # as they were read
     minute: deque[float | None] = field(default_factory=lambda: deque(maxlen=_MINUTE))
     _second: tuple[float, float] = (0.0, 0.0)  # when the last one was over, and the joules then
 
@@ -56,14 +59,20 @@ class Seen:
         """Take the newest watts, None when they could not be read, and joules since the start."""
         if self.since_s is None:
             self.since_s = self.moved_s = now_s
-            self.energy_j = self.first_j = energy_j
-            self._second = now_s, energy_j
-        if energy_j > self.energy_j:
-            self.energy_j, self.moved_s = energy_j, now_s
+            self._read_j = energy_j
+            self.energy_j = self.first_j = self.gain * energy_j
+            self._second = now_s, self.energy_j
+        if energy_j > self._read_j:
+            self._read_j, self.moved_s = energy_j, now_s
+            self.energy_j = self.gain * energy_j + self.offset_w * (now_s - self.since_s)
         silent = now_s - self.moved_s > _SILENT_S
-        self.now_w = None if silent else power_w
+        known = power_w is not None and not silent
+        self.now_w = self.gain * (power_w or 0.0) + self.offset_w if known else None
         self.peak_w = max(self.peak_w, self.now_w or 0.0)
+        self._count_second(now_s)
 
+    def _count_second(self, now_s: float) -> None:
+        """When a second is over, its mean goes to the sparkline."""
         before_s, before_j = self._second
         if now_s - before_s >= 1:
             joules, self._second = self.energy_j - before_j, (now_s, self.energy_j)
@@ -89,7 +98,7 @@ class Watch:
         shown = [d for d in started.domains if self.estimated or d.level != "M0"]
         self.domains = {d.name: d for d in shown}
         self.short = short_names(shown)
-        self.seen = {name: Seen() for name in self.domains}
+        self.seen = {d.name: _seen(d) for d in shown}
         self.total = Seen()
 
     @property
@@ -127,6 +136,11 @@ class Watch:
         if left_out:
             said.append((f"not in the total: {', '.join(left_out)}", "dim"))
         return said + [(f"no meter  {r.text}", "dim") for r in self.started.refusals]
+
+
+def _seen(domain: Domain) -> Seen:
+    line = domain.facts.get("calibration")
+    return Seen(line["gain"], line["offset_w"]) if line else Seen()
 
 
 def counted(domains: Sequence[Domain]) -> list[str]:

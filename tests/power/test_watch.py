@@ -80,6 +80,15 @@ def test_a_meter_that_hangs_is_not_shown_as_if_it_went_on() -> None:
     assert seen.seen["gpu:GPU-0"].mean_w == pytest.approx(300, rel=0.05), "while it was read"
 
 
+def test_a_calibrated_meter_is_shown_as_calibrated() -> None:
+    line = {"gain": 1.1, "offset_w": 20.0}
+    seen = watched([PACKAGE._replace(level="M3", facts={"calibration": line})], 10, 100.0)
+    package = seen.seen["cpu:package-0"]
+    assert package.now_w == package.peak_w == pytest.approx(130)
+    assert package.mean_w == pytest.approx(130)
+    assert list(package.minute) == pytest.approx([130.0] * len(package.minute))
+
+
 def test_a_node_meter_is_the_total_and_estimates_are_in_no_sum() -> None:
     assert counted([*GPUS, NODE]) == ["node:shelly"]
     assert counted([*GPUS, *ESTIMATES]) == ["gpu:GPU-0", "gpu:GPU-1"]
