@@ -556,6 +556,7 @@ def test_a_divided_board_is_told_from_a_whole_one(make_gpus: MakeGpus) -> None:
         SimulatedGpu(mig=True, parts=two),
         SimulatedGpu(mig=True, parts=[("MIG-3", 0, 0, 7)]),  # all of it: nobody else has a part
         SimulatedGpu(mig=True),
+        SimulatedGpu(mig=True, parts=[("MIG-4", 1, 0, 1)]),  # the rest may go to somebody else
         SimulatedGpu(mig=False),
     )
     code = (
@@ -564,7 +565,7 @@ def test_a_divided_board_is_told_from_a_whole_one(make_gpus: MakeGpus) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     found = json.loads(run.stdout)
-    assert [mig for mig, _ in found] == [True, False, True, False]
+    assert [mig for mig, _ in found] == [True, False, True, True, False]
     assert found[0][1] == [["MIG-1", 1, 0, 3], ["MIG-2", 2, 0, 4]]
 
 
@@ -657,3 +658,16 @@ def test_a_board_that_hangs_at_the_end_keeps_none_of_the_others(
     assert trace.facts["ended"]
     other = trace.energy(start_ns, stop_ns)[1]
     assert other.energy_j == pytest.approx(gpus.energy_j(1, start_ns, stop_ns), rel=0.05)
+
+
+def test_who_comes_just_before_the_end_is_seen(make_gpus: MakeGpus, tmp_path: Path) -> None:
+    gpus = make_gpus(SimulatedGpu(processes=[(1, 2.0, FOREVER)]))
+    meter = Meter(tmp_path, probes=["nvml"])
+    meter.start()
+    start_ns = meter.edge(lead_s=0.25)
+    time.sleep(max(0.0, 2.05 - gpus.now_s()))
+    stop_ns = meter.edge()
+    trace = meter.stop()
+    first = next(m for m in trace.marks if m.id == "contended")
+    assert (first.t_ns - stop_ns) / 1e9 < 0.25
+    assert "contended" in {w.id for w in trace.warnings(start_ns, stop_ns)}
