@@ -74,6 +74,10 @@ class Line:
             self._write(" · ".join(said) + "\n")
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Make room for other lines."""
         if self._terminal:
             self._write("\r\x1b[K")
 

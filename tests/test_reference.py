@@ -212,3 +212,10 @@ def test_an_interrupt_ends_it_and_nothing_is_kept(
     monkeypatch.setattr(reference.running, "run", lambda *_, **__: (Ended("interrupted"), tmp_path))
     assert bench("reference", "--device", "cpu").code != 0
     assert not reference.path().exists()
+
+
+def test_without_torch_the_install_line_is_named(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference.running.importlib.util, "find_spec", lambda name: None)
+    said = bench("reference", "--device", "cpu")
+    assert said.code == 1
+    assert "pip install 'wattbench[train]'" in said.err

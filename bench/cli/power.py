@@ -49,11 +49,12 @@ def reference(
                 f"no reference is kept in {reference.path()}", "`bench reference` makes one"
             )
     else:
-
-        def say(number: int) -> None:
-            print(f"repetition {number}" if number else "warm-up", file=sys.stderr)
-
         with live.Line(carbon.asked(None).g_per_metered_kwh) as line:
+
+            def say(number: int) -> None:
+                line.clear()
+                print(f"repetition {number}" if number else "warm-up", file=sys.stderr)
+
             measured = reference.measure(
                 device, probe or [], on_repetition=say, on_progress=line
             )  # fmt: skip
