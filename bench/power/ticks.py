@@ -123,21 +123,13 @@ class Ticks:
         mine = round((self._middle[j] - origin) / length_s)
         variance = self._half[k] ** 2 / 3 + (_STAMP_S / 2) ** 2
         variance = variance + own * np.maximum(1, np.abs(n - mine))
-        off = self._middle[k] - origin - n * length_s
-        weight = 1 / variance
-        one, two = float(weight.sum()), float(weight @ n)
-        four = float(weight @ n**2) + 1 / max(self.tick.unsure_s, 1e-6) ** 2  # the length is known
-        both = one * four - two * two
-        shift = (four * float(weight @ off) - two * float(weight @ (n * off))) / both
-        stretch = (one * float(weight @ (n * off)) - two * float(weight @ off)) / both
+        line = _Line(n, self._middle[k] - origin, variance, length_s, self.tick.unsure_s)
         found = []
         for beat in (mine - 1, mine, mine + 1):
-            at = float(origin + shift + beat * (length_s + stretch))
-            of_the_line = (four - 2 * two * beat + one * beat * beat) / both
-            doubt = own + max(of_the_line, float(variance.min()) / _ALIKE)
+            at, doubt = origin + line.at(beat), own + line.variance(beat)
             margin_s = 2 * math.sqrt(doubt)
             if self.after[j] - margin_s < at < self.until[j] + margin_s:
-                found.append((at, doubt))
+                found.append((float(at), doubt))
         if len(found) == 2 and (chosen := self._by_energy(j, nearest, [at for at, _ in found])):
             return found[chosen - 1]
         return found[0] if len(found) == 1 else (math.nan, 0.0) if found else None
@@ -151,3 +143,27 @@ class Ticks:
         off_j = [abs(self._joules(at, self._middle[known]) - wanted_j) for at in instants]
         apart_j = abs(self._joules(instants[0], instants[1]))
         return int(np.argmin(off_j)) + 1 if min(off_j) < apart_j / 4 < max(off_j) else 0
+
+
+class _Line:
+    """The line through instants `t` of beats `n`, weighted by their variances, whose slope is known
+    to be `length_s`, give or take `unsure_s`."""
+
+    def __init__(
+        self, n: Floats, t: Floats, variance: Floats, length_s: float, unsure_s: float
+    ) -> None:
+        weight, off = 1 / variance, t - n * length_s
+        self._one, self._two = float(weight.sum()), float(weight @ n)
+        self._four = float(weight @ n**2) + 1 / max(unsure_s, 1e-6) ** 2
+        self._both = self._one * self._four - self._two**2
+        first, second = float(weight @ off), float(weight @ (n * off))
+        self._start = (self._four * first - self._two * second) / self._both
+        self._slope = length_s + (self._one * second - self._two * first) / self._both
+        self._least = float(variance.min()) / _ALIKE
+
+    def at(self, beat: int) -> float:
+        return self._start + beat * self._slope
+
+    def variance(self, beat: int) -> float:
+        found = (self._four - 2 * self._two * beat + self._one * beat**2) / self._both
+        return max(found, self._least)
