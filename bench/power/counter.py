@@ -12,7 +12,7 @@ from bench.power.ticks import FROZEN_S, Floats, Ticks
 
 _LEAP = 2.0  # times the power limit: boards may exceed it for milliseconds
 _TREND_S = 0.5  # the stretch that says how power would have gone on beyond the last tick
-_HIDDEN = 0.6  # of power: what may swing faster than the tick and show nowhere
+_HIDDEN = 0.8  # of power: what may swing faster than the tick and show nowhere
 _AROUND = 20  # ticks on each side of one that say how power swings
 
 

@@ -258,7 +258,7 @@ def test_no_load_outlives_a_calibration(rapl: SimulatedRapl, tmp_path: Path) -> 
 
     with rapl, pytest.raises(KeyboardInterrupt):
         calibrate(reference(tmp_path, rapl, 1, 0), ["rapl"], [Load("idle"), load], 0.2, 2, stop)
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True)
     assert text not in listed.stdout
 
 
