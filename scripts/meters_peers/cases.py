@@ -66,7 +66,8 @@ class World:
 class Cards:
     """Boards with a counter that ticks at 100 ms and the registers of an H100, or of a P100, which
     has no counter; field 186 is there, which Zeus needs. Faults are timed from the opening of the
-    window and befall the first board."""
+    window and befall the first board, whose power then falls from 400 to 100 W in the middle of the
+    window: who fills a gap with what was there before is wrong."""
 
     curves: tuple[Curve, ...] = (FLAT,)
     counter: bool = True
@@ -83,7 +84,9 @@ class Cards:
             else SimulatedGpu.of("p100", curve, fields=True, limit_w=700.0)
             for curve in self.curves
         ]
-        boards[0].faults = [(k, a + opens_s, b + opens_s, *rest) for k, a, b, *rest in self.faults]
+        if self.faults:
+            boards[0].curve = Square(100.0, 400.0, opens_s + closes_s)
+            boards[0].faults = [(k, a + opens_s, b + opens_s, *v) for k, a, b, *v in self.faults]
         for i, board in enumerate(boards):
             board.tick_phase_s, board.refresh_phase_s = 0.037 * i % 0.1, 0.021 * i % 0.1
         cards = SimulatedGpus(folder / "nvml.conf", place.library, boards)

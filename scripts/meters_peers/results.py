@@ -252,11 +252,11 @@ GROUPS = {
     ),
     "faults": Group(
         "Faults",
-        "A window of 6 s at 300 W; the fault comes in its middle. Right: at most 2 % further off "
-        "than without the fault. "
-        "*Said so*: a warning or an error that the same tool does not give without the fault. "
-        "Missing: no value instead of a wrong one. Raised: the user's call raises, the window is "
-        "lost. Silent: a wrong value, and no word.",
+        "A window of 6 s. A card's fault comes in its middle, where its power falls from 400 to "
+        "100 W. Right: at most 2 % further off than without the fault. *Said so*: a warning or an "
+        "error that the same tool does not give without the fault. Missing: no value instead of a "
+        "wrong one. Raised: the user's call raises, the window is lost. Silent: a wrong value, and "
+        "no word. A GPU that is lost is taken to draw on.",
         faults,
     ),
     "cost": Group(
