@@ -244,6 +244,8 @@ def calibrate(
             if not found:
                 reasons = [r.reason for r in started.refusals if r.probe == shown]
                 raise BenchError(f"the reference {shown} can't be read: {' '.join(reasons)}")
+            if any(d.level == "M0" for d in found):
+                raise UsageError(f"the reference {reference} is an estimate", "give a meter")
             spans = list(_spans(meter.edge, loads, window_s, windows, on_progress))
         finally:
             trace = meter.stop()

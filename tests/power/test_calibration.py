@@ -258,7 +258,9 @@ def test_no_load_outlives_a_calibration(rapl: SimulatedRapl, tmp_path: Path) -> 
 
     with rapl, pytest.raises(KeyboardInterrupt):
         calibrate(reference(tmp_path, rapl, 1, 0), ["rapl"], [Load("idle"), load], 0.2, 2, stop)
-    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True
+    )
     assert text not in listed.stdout
 
 
@@ -271,6 +273,13 @@ def test_a_load_that_ends_too_soon_is_said(rapl: SimulatedRapl, tmp_path: Path) 
 def test_a_reference_that_can_not_be_read_is_said(rapl: SimulatedRapl) -> None:
     with rapl, pytest.raises(BenchError, match="the reference command:false can't be read"):
         calibrate("command:false", ["rapl"], window_s=0.2, windows=2)
+
+
+def test_an_estimate_is_no_reference(rapl: SimulatedRapl, tmp_path: Path) -> None:
+    path = Path(reference(tmp_path, rapl, 1, 0))
+    path.write_text(path.read_text().replace('"M2"', '"M0"'))
+    with rapl, pytest.raises(UsageError, match="is an estimate"):
+        calibrate(str(path), ["rapl"], window_s=0.2, windows=2)
 
 
 @pytest.mark.parametrize(("loads", "windows"), [([Load("idle")], 5), (None, 1)])
