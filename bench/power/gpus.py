@@ -125,7 +125,7 @@ def _flag(name: str) -> Callable[[Library, Handle], bool]:
 
 
 def _pci(library: Library, handle: Handle) -> Any:
-    return library.structure(nvml.PciInfo, "nvmlDeviceGetPciInfo_v3", handle)
+    return library.structure(library.layouts.nvmlPciInfo_t, "nvmlDeviceGetPciInfo_v3", handle)
 
 
 def _limits_w(library: Library, handle: Handle) -> tuple[float, ...]:
@@ -134,7 +134,7 @@ def _limits_w(library: Library, handle: Handle) -> tuple[float, ...]:
 
 
 def _memory_gb(library: Library, handle: Handle) -> float:
-    memory = library.structure(nvml.Memory, "nvmlDeviceGetMemoryInfo", handle)
+    memory = library.structure(library.layouts.c_nvmlMemory_t, "nvmlDeviceGetMemoryInfo", handle)
     return round(memory.total / 1e9, 1)
 
 
@@ -151,8 +151,8 @@ def _virtual(library: Library, handle: Handle) -> str:
 _FACTS: dict[str, Callable[[Library, Handle], Any]] = {
     "driver": lambda library, _: library.text("nvmlSystemGetDriverVersion"),
     "nvml": lambda library, _: library.text("nvmlSystemGetNVMLVersion"),
-    "pci": lambda library, handle: _pci(library, handle).bus_id.decode(errors="replace"),
-    "pci_device": lambda library, handle: f"{_pci(library, handle).device_id >> 16:04x}",
+    "pci": lambda library, handle: _pci(library, handle).busId,
+    "pci_device": lambda library, handle: f"{_pci(library, handle).pciDeviceId >> 16:04x}",
     "architecture": _architecture,
     "memory_gb": _memory_gb,
     "power_limit_w": _watts("nvmlDeviceGetEnforcedPowerLimit"),
@@ -175,12 +175,13 @@ def _mig_devices(library: Library, handle: Handle) -> list[Mig]:
         part = _given(library.handle, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
         if part is None:
             continue
-        about = _given(library.structure, nvml.Attributes, "nvmlDeviceGetAttributes_v2", part)
+        layout = library.layouts.c_nvmlDeviceAttributes
+        about = _given(library.structure, layout, "nvmlDeviceGetAttributes_v2", part)
         found.append(Mig(
             library.text("nvmlDeviceGetUUID", part),
             _given(library.number, "nvmlDeviceGetGpuInstanceId", part),
             _given(library.number, "nvmlDeviceGetComputeInstanceId", part),
-            about and about.compute_slices,
+            about and about.computeInstanceSliceCount,
         ))  # fmt: skip
     return found
 

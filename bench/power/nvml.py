@@ -1,15 +1,17 @@
-"""NVML, as much of it as bench asks, through ctypes, and what its return codes mean.
+"""NVML through `pynvml`: its loading and layouts, with calls that fill memory made once, and what
+the return codes mean.
 
-Not through `pynvml`: importing its 7,000 lines takes longer than all else that the sampler does
-before it is ready. A function that an old driver lacks is code 13, as there. Layouts and numbers
-are those of NVML's header.
+Calls go straight to the driver's library: pynvml's functions make memory anew at each call, and
+raise where a missing reading is an answer. A function that an old driver lacks is code 13, as
+there. pynvml is imported when a driver's library is there: it takes longer than all else that the
+sampler does before it is ready.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from ctypes import Structure, byref, c_char, c_double, c_int, c_longlong, c_uint, c_ulonglong
+from ctypes import byref, c_uint, c_ulonglong
 from typing import Any
 
 LIBRARY = "libnvidia-ml.so.1"
@@ -72,74 +74,6 @@ class NvmlError(Exception):
         self.code = code
 
 
-# --- layouts
-
-
-class _Value(ctypes.Union):
-    _fields_ = [
-        ("double", c_double), ("uint", c_uint), ("ulong", ctypes.c_ulong),
-        ("ulonglong", c_ulonglong), ("longlong", c_longlong), ("int", c_int),
-        ("ushort", ctypes.c_ushort),
-    ]  # fmt: skip
-
-
-_TYPES = [field[0] for field in _Value._fields_]  # in the order of nvmlValueType_t
-
-
-class FieldValue(Structure):
-    """40 bytes."""
-
-    _fields_ = [
-        ("field", c_uint), ("scope", c_uint), ("timestamp", c_longlong), ("latency_us", c_longlong),
-        ("type", c_uint), ("code", c_uint), ("value", _Value),
-    ]  # fmt: skip
-
-
-class ProcessInfo(Structure):
-    """24 bytes: functions `_v2` and `_v3`."""
-
-    _fields_ = [
-        ("pid", c_uint), ("memory", c_ulonglong), ("gpu_instance", c_uint),
-        ("compute_instance", c_uint),
-    ]  # fmt: skip
-
-
-class OldProcessInfo(Structure):
-    """16 bytes."""
-
-    _fields_ = [("pid", c_uint), ("memory", c_ulonglong)]
-
-
-class PciInfo(Structure):
-    """68 bytes: function `_v3`."""
-
-    _fields_ = [
-        ("legacy", c_char * 16), ("domain", c_uint), ("bus", c_uint), ("device", c_uint),
-        ("device_id", c_uint), ("subsystem_id", c_uint), ("bus_id", c_char * 32),
-    ]  # fmt: skip
-
-
-class Memory(Structure):
-    """24 bytes."""
-
-    _fields_ = [("total", c_ulonglong), ("free", c_ulonglong), ("used", c_ulonglong)]
-
-
-class Utilization(Structure):
-    """8 bytes, percent."""
-
-    _fields_ = [("gpu", c_uint), ("memory", c_uint)]
-
-
-class Attributes(Structure):
-    """40 bytes: of a MIG device."""
-
-    _fields_ = [
-        ("multiprocessors", c_uint), ("engines", c_uint * 5), ("gpu_slices", c_uint),
-        ("compute_slices", c_uint), ("memory_mb", c_ulonglong),
-    ]  # fmt: skip
-
-
 # --- calls
 
 Handle = ctypes.c_void_p
@@ -150,8 +84,15 @@ class Library:
     """The driver's library, opened. OSError where there is none, NvmlError where it won't work."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(LIBRARY)
-        self("nvmlInitWithFlags", 0)
+        ctypes.CDLL(LIBRARY)
+        import pynvml
+
+        self.layouts: Any = pynvml
+        try:
+            pynvml.nvmlInitWithFlags(0)
+        except pynvml.NVMLError as error:
+            raise NvmlError(error.value) from None
+        self._library = pynvml.nvmlLib
 
     def close(self) -> None:
         self("nvmlShutdown")
@@ -186,7 +127,7 @@ class Library:
         self(name, *arguments, byref(handle))
         return handle
 
-    def structure(self, kind: type[Structure], name: str, *arguments: Any) -> Any:
+    def structure(self, kind: Any, name: str, *arguments: Any) -> Any:
         filled = kind()
         self(name, *arguments, byref(filled))
         return filled
@@ -197,9 +138,9 @@ class Fields:
 
     def __init__(self, library: Library, handle: Handle, numbers: Sequence[int]) -> None:
         self._handle = handle
-        self._values = (FieldValue * len(numbers))()
+        self._values = (library.layouts.c_nvmlFieldValue_t * len(numbers))()
         for value, number in zip(self._values, numbers, strict=True):
-            value.field = number  # scope 0: the board
+            value.fieldId = number  # scope 0: the board
         self._each = [(value, value.value) for value in self._values]
         self._ask = library.function("nvmlDeviceGetFieldValues")
 
@@ -211,11 +152,15 @@ class Fields:
 
 
 def _answer(value: Any, union: Any) -> Answer:
-    if value.code:
-        return None, value.code
-    if value.type >= len(_TYPES):
+    if value.nvmlReturn:
+        return None, value.nvmlReturn
+    if value.valueType >= len(_TYPES):
         return None, STRANGE_TYPE
-    return getattr(union, _TYPES[value.type]), 0
+    return getattr(union, _TYPES[value.valueType]), 0
+
+
+# Of a field's value, in the order of nvmlValueType_t.
+_TYPES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
 
 class Number:
@@ -236,19 +181,27 @@ class Number:
         return self()[0][0]
 
 
+class OldProcessInfo(ctypes.Structure):
+    """16 bytes: before `_v2`; pynvml no longer has it."""
+
+    _fields_ = [("pid", c_uint), ("memory", c_ulonglong)]
+
+
 class Processes:
     """The compute processes on a device; asked again with more room where there was too little."""
 
-    _NAMES: tuple[tuple[str, type[Structure]], ...] = (
-        ("nvmlDeviceGetComputeRunningProcesses_v3", ProcessInfo),
-        ("nvmlDeviceGetComputeRunningProcesses_v2", ProcessInfo),
-        ("nvmlDeviceGetComputeRunningProcesses", OldProcessInfo),
+    _NAMES = (
+        "nvmlDeviceGetComputeRunningProcesses_v3",
+        "nvmlDeviceGetComputeRunningProcesses_v2",
+        "nvmlDeviceGetComputeRunningProcesses",
     )
     _TRIES = 6
 
     def __init__(self, library: Library, handle: Handle) -> None:
         self._handle = handle
-        asks = [(library.function(name), kind) for name, kind in self._NAMES]
+        new = library.layouts.c_nvmlProcessInfo_v2_t
+        kinds = (new, new, OldProcessInfo)
+        asks = [(library.function(n), k) for n, k in zip(self._NAMES, kinds, strict=True)]
         there = (a for a in asks if a[0](handle, byref(c_uint(0)), None) != FUNCTION_NOT_FOUND)
         self._ask, self._kind = next(there, asks[-1])
         self._room = (self._kind * 16)()

@@ -158,7 +158,10 @@ class _State:
     def __init__(self, name: str, library: Library, handle: Handle) -> None:
         self._name = name
         self._processes = nvml.Processes(library, handle)
-        self._rates = library.function("nvmlDeviceGetUtilizationRates"), handle
+        self._rates = library.layouts.c_nvmlUtilization_t()
+        self._ask_rates = partial(
+            library.function("nvmlDeviceGetUtilizationRates"), handle, byref(self._rates)
+        )
         self._clock = Number(library, "nvmlDeviceGetClockInfo", handle, nvml.SM)
         self._temperature = Number(library, "nvmlDeviceGetTemperature", handle, 0)
         self._reasons = _reasons(library, handle)
@@ -192,9 +195,7 @@ class _State:
         return next(self._questions)(t_ns, tree)
 
     def _ask_utilisation(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
-        ask, handle = self._rates
-        rates = nvml.Utilization()
-        self._seen[0] = None if ask(handle, byref(rates)) else rates.gpu / 100
+        self._seen[0] = None if self._ask_rates() else self._rates.gpu / 100
         self._busy = bool(self._seen[0])
         return ()
 
