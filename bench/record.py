@@ -183,14 +183,15 @@ class Metered(Closed):
     @property
     def uncertainty_j(self) -> float | None:
         """Expanded uncertainty (k = 2) of `energy_j`. Domains of one kind and level share their
-        gain, as estimates share their model: those add up; different meters are independent."""
+        gain, as estimates share their model and calibrated ones their reference: those add up;
+        different meters are independent."""
         if self.energy_j is None:
             return None
         alike: dict[tuple[str, ...], float] = {}
         for d in self.charged:
             if (u := d.expanded_j) is None:
                 return None
-            key = (d.level,) if d.level == "M0" else (d.level, d.kind)
+            key = (d.level,) if d.level in ("M0", "M3") else (d.level, d.kind)
             alike[key] = alike.get(key, 0.0) + u
         return sum(u**2 for u in alike.values()) ** 0.5
 

@@ -42,6 +42,21 @@ def test_a_missing_domain_makes_the_energy_unknown_not_smaller() -> None:
 
 
 @pytest.mark.parametrize(
+    ("level", "together"),
+    [("M1", 5.0), ("M3", 7.0), ("M0", 7.0)],
+    ids=["different meters", "one reference", "one model"],
+)
+def test_uncertainties_that_have_one_cause_add_up(level: str, together: float) -> None:
+    one = make_record().domains[0]
+    parts = [
+        one.model_copy(update={"kind": kind, "level": level, "uncertainty_j": joules})
+        for kind, joules in (("gpu", 3.0), ("cpu", 4.0))
+    ]
+    both = make_record().model_copy(update={"domains": parts})
+    assert both.uncertainty_j == pytest.approx(together)
+
+
+@pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"surprise": 1}, "surprise"),

@@ -10,8 +10,10 @@ sampler does before it is ready.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from ctypes import byref, c_uint, c_ulonglong
+from types import ModuleType
 from typing import Any
 
 LIBRARY = "libnvidia-ml.so.1"
@@ -80,14 +82,27 @@ Handle = ctypes.c_void_p
 Answer = tuple[float | None, int]  # a value, or the code for why there is none
 
 
+def _pynvml() -> Any:
+    """pynvml without `ctypes.util`, from which it takes a function that it does not call: that
+    would bring subprocess, tempfile and random along, which take longer than pynvml itself."""
+    name = "ctypes.util"
+    if name not in sys.modules:
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].find_library = None  # type: ignore[attr-defined]
+    try:
+        import pynvml
+    finally:
+        if sys.modules[name].find_library is None:
+            del sys.modules[name]
+    return pynvml
+
+
 class Library:
     """The driver's library, opened. OSError where there is none, NvmlError where it won't work."""
 
     def __init__(self) -> None:
         ctypes.CDLL(LIBRARY)
-        import pynvml
-
-        self.layouts: Any = pynvml
+        self.layouts = pynvml = _pynvml()
         try:
             pynvml.nvmlInitWithFlags(0)
         except pynvml.NVMLError as error:
