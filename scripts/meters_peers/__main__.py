@@ -95,10 +95,13 @@ def facts(given: argparse.Namespace) -> dict[str, str]:
         "command": " ".join(["scripts/meters", *options, "--markdown"]),
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{machine.cpu_name()}, {machine.processors()} processors",
-        "load": f"{load:.1f}" + (" (not idle)" if load > 0.5 else ""),
+        "load": f"{load:.1f}" + (_BUSY if load > 0.5 else ""),
         "versions": f"bench {version('wattbench')} ({bench or 'no git'}), Python {python}, "
         + ", ".join(f"{peer} {_version(peer)}" for peer in PEERS),
     }
+
+
+_BUSY = " (not idle: times are noise, and Zeus's helpers may miss their own limit of 10 s)"
 
 
 def _version(package: str) -> str:

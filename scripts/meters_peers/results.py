@@ -109,13 +109,16 @@ def short(stage: Stage, case: Case) -> Iterator[Result]:
 
 def coverage(stage: Stage, case: Case) -> Iterator[Result]:
     (run,) = stage.once(case, case.tools)
-    covered = []
+    covered, widths = [], []
     for edges, unsure in zip(run.out.get("windows", []), run.out.get("unsure", []), strict=False):
         for (joules, uncertainty_j), truth in zip(unsure.values(), run.world.truths, strict=True):
             off_j = abs(joules - truth(*edges)) if joules is not None else float("inf")
             covered.append(joules is not None and off_j <= uncertainty_j)
+            widths += [uncertainty_j / joules] if joules else []
     share = statistics.fmean(covered) if covered else 0.0
     shown = f"{sum(covered)} of {len(covered)}" if covered else failure(run)
+    if widths:
+        shown += f", ±{100 * statistics.median(widths):.2g} %"
     yield Result(case.group, case.name, "bench", shown, 1 - share, share)
 
 
@@ -247,7 +250,7 @@ GROUPS = {
     "coverage": Group(
         "Truth within the stated uncertainty",
         "Random windows over 16 cards of different curves. The 10 % of an uncalibrated meter's "
-        "gain are left out: what is left is what edges and gaps leave unsure (k = 2).",
+        "gain are left out: what is left is what edges and gaps leave unsure (k = 2; the median).",
         coverage,
     ),
     "faults": Group(
@@ -256,7 +259,8 @@ GROUPS = {
         "100 W. Right: at most 2 % further off than without the fault. *Said so*: a warning or an "
         "error that the same tool does not give without the fault. Missing: no value instead of a "
         "wrong one. Raised: the user's call raises, the window is lost. Silent: a wrong value, and "
-        "no word. A GPU that is lost is taken to draw on.",
+        "no word. A GPU that is lost is taken to draw on. Best is a right value, then a warned or "
+        "missing one, then a call that raises, then a program hung or ended, then silence.",
         faults,
     ),
     "cost": Group(
