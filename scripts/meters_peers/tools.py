@@ -113,7 +113,8 @@ class Zeus(Tool):
 
 
 class ZeusPolling(Tool):
-    """Zeus's PowerMonitor, which samples at a rate."""
+    """Zeus's PowerMonitor, which samples at a rate; the one register that energy is taken from, as
+    each takes a process."""
 
     def load(self) -> None:
         from zeus.monitor import PowerMonitor
@@ -121,7 +122,8 @@ class ZeusPolling(Tool):
         self._class = PowerMonitor
 
     def set_up(self) -> None:
-        self._monitor = self._class(update_period=1 / (self.rate_hz or 10.0))
+        period_s = 1 / (self.rate_hz or 10.0)
+        self._monitor = self._class(update_period=period_s, power_domains=["device_instant"])
 
     def open(self) -> None:
         self._from = time.time()
