@@ -261,8 +261,8 @@ class Curve:
         alone = self.method == "integral" and not self.counter.distrust
         if alone and self.domain.kind == "gpu" and self.domain.level != "M0":
             text = (
-                f"{self.domain.name}: no energy counter: a load that repeats in time with the "
-                "readings of power, or with how often they are renewed, can hide from them"
+                f"{self.domain.name}: no energy counter: a load that repeats in time with how "
+                "often the register of power is renewed can hide from it"
             )
             found.append(Warn(id="no-counter", message=text))
         return found

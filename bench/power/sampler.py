@@ -28,6 +28,7 @@ from bench.power.recorder import Look, Recorder
 BURST_S = 0.35  # after an edge: three ticks of a counter that moves every 100 ms
 BURST_HZ = 200.0
 _FIRST_BURST_S = 0.5  # shows the counter's tick
+GOLDEN = 0.618034  # its multiples, less whole numbers, lie evenly and never repeat
 _CLOCK_S = 1.0
 _SLOW_S, _STUCK_S, _HUNG_S, _LAST_S, _END_S = 0.1, 1.2, 2.0, 1.5, 0.5
 
@@ -112,7 +113,7 @@ class ProbeThread(threading.Thread):
 
     def _read(self, probe: ProbeLike) -> None:
         sampler = self.sampler
-        due_s = time.monotonic()
+        due_s, turn = time.monotonic(), 0.0
         while self.domains and not (sampler.stopping or self.left):
             self.reading_since_s = before_s = time.monotonic()
             items = list(probe.read())
@@ -126,7 +127,9 @@ class ProbeThread(threading.Thread):
             due_s += sampler.period_s
             if due_s < now_s - sampler.period_s:  # late: skip, don't catch up
                 due_s = now_s
-            due_s = self._wait(due_s)
+            turn = (turn + GOLDEN) % 1  # within its period: no load repeats in time with this
+            shift_s = (turn - 0.5) * sampler.period_s
+            due_s = self._wait(due_s + shift_s) - shift_s
 
     def _wait(self, due_s: float) -> float:
         """Sleep until the next reading is due, `due_s` outside a burst; when it was due."""

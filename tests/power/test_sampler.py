@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pynvml
 import pytest
 
@@ -155,6 +156,23 @@ def test_a_suspend_is_seen(record: tuple[Recorder, Path], monkeypatch: pytest.Mo
     assert (warn.id, warn.rankable) == ("suspended", False)
     assert "8.0 s" in warn.message
     assert trace.warnings(10**15, 10**15 + 19 * 10**8) == []
+
+
+# --- when it reads
+
+
+def test_readings_keep_the_rate_and_no_beat(make_gpus: MakeGpus, tmp_path: Path) -> None:
+    make_gpus(SimulatedGpu())
+    meter = Meter(tmp_path, probes=["nvml"], rate_hz=20)
+    meter.start()
+    time.sleep(3.0)
+    (series,) = meter.stop().series.values()
+    t_s = series.t_ns[series.t_ns > series.t_ns[0] + 7 * 10**8] / 1e9  # past the first burst
+    gaps_s = np.diff(t_s)
+    assert np.mean(gaps_s) == pytest.approx(0.05, rel=0.25)
+    assert np.std(gaps_s) > 0.01
+    places = t_s * 20 % 1  # where in its period a reading lies
+    assert np.ptp(np.histogram(places, 4, (0, 1))[0]) <= len(t_s) / 3
 
 
 # --- the start
