@@ -9,7 +9,7 @@ import threading
 import time
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-_SCAN_S = 1.0  # how often new descendants are looked for: a scan reads every process of the node
+_SCAN_S = 1.0  # how often new descendants are looked for
 
 
 class Tree:
@@ -20,6 +20,7 @@ class Tree:
         self._lock = threading.RLock()
         self._members: dict[int, int] = {}  # pid -> start time, which tells a reused pid
         self._known: set[int] = set()
+        self._seen: set[str] = set()  # all processes of the last scan: none of them joins later
         self._scanned_s = 0.0
         self._lost_ticks = 0  # of members that are gone and whose parent did not inherit the time
         self._last_ticks = self._before_ticks = 0
@@ -29,6 +30,7 @@ class Tree:
         with self._lock:
             self._members = {} if stat is None else {pid: stat[1]}
             self._known = set(self._members)
+            self._seen = set()
             self._scan()
             self._lost_ticks = 0
             self._last_ticks = self._before_ticks = self._ticks()
@@ -72,13 +74,15 @@ class Tree:
         return stat[2]
 
     def _scan(self) -> None:
-        """Add the descendants: a process whose parent is a member."""
+        """Add the descendants: a process that is new and whose parent is a member."""
         self._scanned_s = time.monotonic()
         if not self._members:
             return
         children: dict[int, list[tuple[int, int]]] = {}
-        for name in os.listdir(self._proc):
-            if name.isdigit() and (stat := self._stat(int(name))):
+        there = {name for name in os.listdir(self._proc) if name.isdigit()}
+        new, self._seen = there - self._seen, there
+        for name in new:
+            if stat := self._stat(int(name)):
                 children.setdefault(stat[0], []).append((int(name), stat[1]))
         queue = list(self._members)
         while queue:
