@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, and by what tests start then
 REPOSITORY = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("BENCH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
@@ -29,6 +31,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None
         place = tmp_path_factory.getbasetemp() / kind
         monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", str(place))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tests run side by side: threads would only spin
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: refuses at once
 
 

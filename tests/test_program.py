@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -398,7 +397,7 @@ def test_the_labels_are_not_at_hand_and_nothing_is_left_running(folder: Path) ->
 
 def test_the_page_shows_the_examples_as_they_are() -> None:
     page = (EXAMPLES.parent / "measure.md").read_text()
-    for path in EXAMPLES.iterdir():
-        assert path.name in page
-    for name in json.loads(json.dumps(["BENCH_TASK_DIR", "BENCH_OUT", "BENCH_SEED", "BENCH_STOP"])):
+    for name in ("trainer.py", "plain.py", "bayes.awk"):
+        assert f"](examples/{name})" in page
+    for name in ("BENCH_TASK_DIR", "BENCH_OUT", "BENCH_SEED", "BENCH_STOP", "BENCH_EVENTS_FD"):
         assert name in page

@@ -212,7 +212,7 @@ def test_a_failing_worker_says_why(folder: Path) -> None:
 
 def test_a_replayed_trace_gives_its_energy(folder: Path, tmp_path: Path) -> None:
     with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
-        bench("run", *TINY, **rapl.environment())
+        bench("run", *TINY, "--set", "epochs=24", **rapl.environment())  # the recording is longer
     (measured,) = runs(folder)
     trace = folder / "runs" / "sst2" / measured.run_id / "trace.parquet"
     bench("run", *TINY, "--replay-trace", str(trace))

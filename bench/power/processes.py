@@ -9,7 +9,7 @@ import threading
 import time
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-_SCAN_S = 1.0  # how often new descendants are looked for
+_SCAN_S = 0.25  # how often new descendants are looked for
 
 
 class Tree:
