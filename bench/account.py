@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.power import machine
-from bench.record import Idle, Phase, Reference, Spec, Warn, run_id
+from bench.record import DomainEnergy, Idle, Phase, Reference, Spec, Warn, run_id
 from bench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def metered(start: Start, events: list[dict[str, Any]], trace: Trace) -> dict[st
         "idle_after": _idle_power(events, trace, "idle_after"),
         "region": start.region,
         "pue": start.pue,
-        "not_covered": _not_covered(events),
+        "not_covered": [] if _has_node(domains) else _not_covered(events),
         "warnings": _warnings(start, events, trace, window),
     }
 
@@ -197,6 +197,11 @@ def _idle_power(events: list[dict[str, Any]], trace: Trace, name: str) -> Idle |
     if begin is None or end is None or end <= begin:
         return None
     return Idle(duration_s=(end - begin) / NS_PER_S, power_w=trace.mean_power_w(begin, end))
+
+
+def _has_node(domains: Iterable[DomainEnergy]) -> bool:
+    """Whether one meter covers the whole machine."""
+    return any(d.kind == "node" and d.charged and d.energy_j is not None for d in domains)
 
 
 def _not_covered(events: list[dict[str, Any]]) -> list[str]:

@@ -401,3 +401,13 @@ def test_the_page_shows_the_examples_as_they_are() -> None:
         assert f"](examples/{name})" in page
     for name in ("BENCH_TASK_DIR", "BENCH_OUT", "BENCH_SEED", "BENCH_STOP", "BENCH_EVENTS_FD"):
         assert name in page
+
+
+def test_a_node_meter_is_all_that_counts(folder: Path) -> None:
+    _, err = bench("--probe", "command:every=0.2 echo 100 W", "--", "sleep", "2")
+    found = measurement(folder)
+    (node,) = found.charged
+    assert (node.kind, node.level) == ("node", "M2")
+    assert found.energy_j == pytest.approx(100 * found.duration_s, rel=0.02)
+    assert found.not_covered == []
+    assert "no meter" not in err

@@ -601,7 +601,7 @@ def test_a_board_that_hangs_keeps_none_of_the_others(make_gpus: MakeGpus, tmp_pa
     meter = Meter(tmp_path, probes=["nvml"])
     meter.start()
     start_ns = meter.edge(lead_s=0.25)
-    time.sleep(7)
+    time.sleep(9)  # two boards hang in turn; on a busy machine each costs some seconds
     stop_ns = meter.edge()
     trace = meter.stop()
     energies = trace.energy(start_ns, stop_ns)
