@@ -1,7 +1,7 @@
 """A probe of one's own: what a laptop draws while it is unplugged.
 
-    bench measure --probe ./battery.py -- python train.py
-    bench measure --probe ./battery.py:/sys/class/power_supply/BAT1 -- python train.py
+bench measure --probe ./battery.py -- python train.py
+bench measure --probe ./battery.py:/sys/class/power_supply/BAT1 -- python train.py
 """
 
 import time
