@@ -46,7 +46,7 @@ model = nn.Sequential(
 with events.phase("train"):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     labels = torch.tensor([facts["classes"].index(row["label"]) for row in train]).to(device)
-    batches = [b for _ in range(3) for b in torch.randperm(len(train)).split(256)]
+    batches = [b for _ in range(3) for b in torch.randperm(len(train)).split(64)]
     for step, batch in enumerate(batches, 1):
         words, starts = bags([train[i] for i in batch])
         loss = nn.functional.cross_entropy(model[1:](model[0](words, starts)), labels[batch])
