@@ -37,7 +37,7 @@ def reference(
     show: Annotated[bool, typer.Option("--show", help="Print those that are kept.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a fixed small job a few times; keep its energy and scatter."""
+    """Keep what a fixed small training takes here."""
     from bench import live, reference
     from bench import show as showing
     from bench.power import carbon
