@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.interrupts import ENDING, handled
 from bench.record import Status
 from bench.units import NS_PER_S, Budget, g_co2e
 
@@ -68,53 +69,6 @@ class Outcome:
     failure: str | None = None
     code: int | None = None  # as the child's exit; negative: the signal that ended it
     left_running: bool = False  # something that it started has not ended
-
-
-class Interrupted(BaseException):
-    """SIGINT, SIGTERM or SIGHUP came; BaseException so that nothing swallows it."""
-
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def _interrupts() -> list[signal.Signals]:
-    """Those that end a run; one that is ignored (nohup, a job in the background) stays so."""
-    return [s for s in _ENDING if signal.getsignal(s) is not signal.SIG_IGN]
-
-
-@contextmanager
-def interrupts_raise() -> Iterator[None]:
-    """The first interrupt raises; later ones are ignored while things end."""
-    caught = _interrupts()
-
-    def handler(number: int, frame: object) -> None:
-        for s in caught:
-            signal.signal(s, signal.SIG_IGN)
-        raise Interrupted("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
-
-    before = {s: signal.signal(s, handler) for s in caught}
-    try:
-        yield
-    finally:
-        for s, old in before.items():
-            signal.signal(s, old)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold interrupts back, so that a record is written whole; one that came is sent afterwards.
-
-    A mask would not do: the signal goes to another thread, and its handler runs here all the same.
-    """
-    came: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: came.append(number)) for s in _interrupts()}
-    try:
-        yield
-    finally:
-        for s, old in before.items():
-            signal.signal(s, old)
-        if came:
-            signal.raise_signal(came[0])
 
 
 class Journal:
@@ -282,7 +236,7 @@ def _running(program: Program, journal: Journal) -> Iterator[tuple[subprocess.Po
 
 # --- a program in front: it has the terminal, as under a shell -----------------------------------
 
-_PASSED = (*_ENDING, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_PASSED = (*ENDING, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 
 @contextmanager
@@ -291,13 +245,8 @@ def _signals_pass(program: Program, child: subprocess.Popen[bytes]) -> Iterator[
     if not program.in_front:
         yield
         return
-    passed = [s for s in _PASSED if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {s: signal.signal(s, lambda number, _: _signal(child, number)) for s in passed}
-    try:
+    with handled(_PASSED, lambda number: _signal(child, number)):
         yield
-    finally:
-        for s, old in before.items():
-            signal.signal(s, old)
 
 
 def _signal(child: subprocess.Popen[bytes], number: int) -> None:
@@ -356,7 +305,7 @@ def _how_it_ended(program: Program, code: int, events: _Reader) -> Outcome:
         return Outcome("failed", events.failure, code)
     if code < 0:
         name = signal.Signals(-code).name
-        status: Status = "interrupted" if program.in_front and -code in _ENDING else "failed"
+        status: Status = "interrupted" if program.in_front and -code in ENDING else "failed"
         why = " (out of memory?)" if code == -signal.SIGKILL else ""
         return Outcome(status, f"the program was killed by {name}{why}", code)
     see = f"; see {program.log.name}" if program.log else ""

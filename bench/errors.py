@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class BenchError(Exception):
@@ -47,3 +48,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str], list_command: str) 
     near = near_names(name, known)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UsageError(f"no {kind} is called '{name}'", f"{hint}`{list_command}` lists them")
+
+
+def first_fault(error: Any) -> str:
+    """Where a pydantic ValidationError found the first fault, and what it is."""
+    first = error.errors()[0]
+    where = ".".join(str(p) for p in first["loc"]) or "the whole"
+    return f"{where}: {first['msg']}"

@@ -21,17 +21,16 @@ from bench import record as records
 from bench.account import Start, read_events
 from bench.child import (
     TICK_S,
-    Interrupted,
     Journal,
     Limit,
     Outcome,
     Program,
     Progress,
-    interrupts_raise,
     run_child,
     with_hint,
 )
 from bench.errors import BenchError
+from bench.interrupts import Interrupted, interrupts_raise
 from bench.record import Measurement, Metered, Metric, Record, Reference
 from bench.units import Budget
 

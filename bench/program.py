@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 from bench import EDITION, account, cards, measure, reference, workfolder
 from bench.account import Start
 from bench.cards import Card
-from bench.child import Outcome, Program, undisturbed
-from bench.errors import BenchError, UsageError
+from bench.child import Outcome, Program
+from bench.errors import UsageError
+from bench.interrupts import undisturbed
 from bench.learn import sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
@@ -132,7 +133,7 @@ def learn(
     files = sorted(Path(a) for a in command if Path(a).is_file())
     start = account.begin(
         visible, asked.region, pue=asked.pue, spec=spec, code_sha256=code_sha256(files),
-        references=reference.all_current(spec.hardware, spec.device),
+        references=reference.current(spec.hardware, spec.device),
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
@@ -143,12 +144,7 @@ def learn(
         sampler = Meter(folder, rate_hz=asked.rate_hz, probes=asked.probes)
         outcome = _metered(program, folder, start, sampler, asked)
         trace = sampler.stop()
-        metric = None
-        if outcome.status in ("complete", "budget"):
-            try:
-                metric = workfolder.score(task.card, task.resolved, out, folder)
-            except (BenchError, OSError) as error:
-                outcome = Outcome("failed", str(error), outcome.code)
+        metric, outcome = workfolder.scored(task.card, task.resolved, out, folder, outcome)
         record = measure.finish(folder, start, trace, metric, outcome)
     assert isinstance(record, Record)
     return record, folder, outcome.code

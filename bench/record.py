@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, first_fault
 
 SCHEMA = 1
 
@@ -375,10 +375,8 @@ def _read(folder: Path, kind: type[Metered]) -> Metered:
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no run", "give a run's folder, or a run id") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"]) or "the whole"
         raise BenchError(
-            f"{path} is not a record of schema {SCHEMA}: {where}: {first['msg']}",
+            f"{path} is not a record of schema {SCHEMA}: {first_fault(error)}",
             "written by a newer bench? `pip install -U wattbench`",
         ) from None
 

@@ -22,16 +22,16 @@ from pydantic import ValidationError
 from bench import record as records
 from bench import run as running
 from bench.child import Progress
-from bench.errors import BenchError
+from bench.errors import BenchError, first_fault
 from bench.power import machine
-from bench.record import Closed, Idle, Level, Record, Reference, Repetition, Scalar
+from bench.record import Closed, Idle, Record, Reference, Repetition, Scalar
 from bench.run import Plan, Request, Seed
 from bench.workfolder import work_folder
 
 SCHEMA = 1
 
 SETTINGS = {
-    "epochs": "1",  # 305 steps: some 12 s on two cores, so that a minute holds five repetitions
+    "epochs": "1",  # 305 steps: some 16 s on two cores, so that a minute holds four repetitions
     "batch_size": "64",
     "learning_rate": "0.001",
     "warmup_share": "0.06",
@@ -188,10 +188,8 @@ def stored() -> list[Reference]:
     try:
         found = _Stored.model_validate_json(file.read_bytes()).references
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"]) or "the whole"
         raise BenchError(
-            f"{file} holds no references of schema {SCHEMA}: {where}: {first['msg']}",
+            f"{file} holds no references of schema {SCHEMA}: {first_fault(error)}",
             "move it away, and `bench reference` makes it anew",
         ) from None
     return sorted(found, key=lambda r: r.measured_at, reverse=True)
@@ -207,7 +205,7 @@ def store(reference: Reference) -> Path:
     return file
 
 
-def all_current(hardware: str, device: str) -> list[Reference]:
+def current(hardware: str, device: str) -> list[Reference]:
     """Those that speak for this hardware and device as they are now, the newest first; none when
     what is kept can't be read, which is no reason not to run."""
     try:
@@ -216,20 +214,3 @@ def all_current(hardware: str, device: str) -> list[Reference]:
         return []
     mine = [r for r in kept if (r.hardware, r.device) == (hardware, device)]
     return [r for r in mine if why_stale(r) is None]
-
-
-def current(
-    hardware: str, device: str, level: Level | None = None, coverage: str | None = None
-) -> Reference | None:
-    """The reference that speaks for this hardware and device as they are now: of the highest
-    level, then the newest, unless `level` and `coverage` ask for theirs. None when there is none
-    or it is stale."""
-    found = [
-        r
-        for r in stored()
-        if (r.hardware, r.device) == (hardware, device)
-        and level in (None, r.level)
-        and coverage in (None, r.coverage)
-        and why_stale(r) is None
-    ]
-    return max(found, key=lambda r: (r.level, r.measured_at), default=None)

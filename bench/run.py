@@ -22,14 +22,15 @@ from bench import EDITION, account, cards, measure, recipes, workfolder
 from bench import record as records
 from bench.account import Start
 from bench.cards import Card
-from bench.child import Outcome, Program, Progress, undisturbed
+from bench.child import Program, Progress
 from bench.errors import BenchError, MissingExtra, UsageError
+from bench.interrupts import undisturbed
 from bench.learn import models, sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.record import Record, Reference, Spec, Warn
 from bench.units import Budget, parse_budget
-from bench.workfolder import fresh, score
+from bench.workfolder import fresh, scored
 
 if TYPE_CHECKING:
     from bench.learn.data import Resolved
@@ -197,12 +198,7 @@ def _metered(
         on_progress=on_progress,
     )
     trace = meter.stop()
-    metric = None
-    if outcome.status in ("complete", "budget"):
-        try:
-            metric = score(plan.card, plan.resolved, out, folder)
-        except (BenchError, OSError) as error:
-            outcome = Outcome("failed", str(error))
+    metric, outcome = scored(plan.card, plan.resolved, out, folder, outcome)
     record = measure.finish(folder, start, trace, metric, outcome)
     assert isinstance(record, Record)
     return record

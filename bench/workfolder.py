@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from bench import metrics
 from bench import record as records
 from bench.cards import Card
+from bench.child import Outcome
+from bench.errors import BenchError
 from bench.learn import data
 
 if TYPE_CHECKING:
@@ -43,12 +45,20 @@ def environment(work: Path, out: Path, given: Mapping[str, str]) -> dict[str, st
     return {**kept, "BENCH_TASK_DIR": str(work / "task"), "BENCH_OUT": str(out)}
 
 
-def score(card: Card, resolved: Resolved, out: Path, folder: Path) -> records.Metric:
-    """Score the predictions in `out`; they become `predictions.parquet` of the run's folder.
-    BenchError when they are not there or not whole."""
-    predictions = data.read_predictions(out, len(resolved.scored.labels), card.labels.classes)
-    predictions.write(folder / "predictions.parquet")
-    return metrics.score(card.metric, resolved.scored.labels, predictions.labels)
+def scored(
+    card: Card, resolved: Resolved, out: Path, folder: Path, outcome: Outcome
+) -> tuple[records.Metric | None, Outcome]:
+    """The metric of the predictions in `out`, which become `predictions.parquet` of the run's
+    folder. A run that did not end well has none; one without whole predictions has failed."""
+    if outcome.status not in ("complete", "budget"):
+        return None, outcome
+    try:
+        labels = resolved.scored.labels
+        predictions = data.read_predictions(out, len(labels), card.labels.classes)
+        predictions.write(folder / "predictions.parquet")
+        return metrics.score(card.metric, labels, predictions.labels), outcome
+    except (BenchError, OSError) as error:
+        return None, Outcome("failed", str(error), outcome.code)
 
 
 def fresh(folder: Path) -> Path:

@@ -10,9 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "bench"
 
 # What each part may import of the package. A part is a module or a folder directly below `bench`.
-FOUNDATION = {"errors", "units", "registry", "events", "record", "cards", "metrics"}
+FOUNDATION = {"errors", "interrupts", "units", "registry", "events", "record", "cards", "metrics"}
 TABLE: dict[str, set[str]] = {
     "errors": set(),
+    "interrupts": set(),
     "units": {"errors"},
     "registry": {"errors"},
     "events": set(),
@@ -27,7 +28,7 @@ TABLE: dict[str, set[str]] = {
     "account": FOUNDATION | {"power"},
     "measure": FOUNDATION | {"power", "child", "account"},
     "run": FOUNDATION | {"power", "learn", "recipes", "child", "account", "measure", "workfolder"},
-    "workfolder": FOUNDATION | {"learn"},
+    "workfolder": FOUNDATION | {"learn", "child"},
     "program": FOUNDATION
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},

@@ -18,7 +18,8 @@ import pytest
 
 from bench import measure, record
 from bench.account import Start, Window, phase_spans, read_events
-from bench.child import Outcome, Program, undisturbed
+from bench.child import Outcome, Program
+from bench.interrupts import undisturbed
 from bench.power import log
 from bench.power.meter import Meter
 from bench.record import Data, Record, Spec

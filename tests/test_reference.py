@@ -79,18 +79,13 @@ def test_where_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert reference.path() == tmp_path / ".local" / "share" / "wattbench" / "reference.json"
 
 
-def test_the_current_one_is_of_this_hardware_and_of_the_highest_level() -> None:
-    assert reference.current("1 x NVIDIA H100", "cuda") is None
-    reference.store(made(level="M0", measured_at="2026-03-01"))
-    reference.store(made())
-    reference.store(made(hardware="CPU", device="cpu"))
-    found = reference.current("1 x NVIDIA H100", "cuda")
-    assert found == made()
-    assert reference.current("1 x NVIDIA H100", "cpu") is None
-    lower = reference.current("1 x NVIDIA H100", "cuda", "M0")
-    assert lower is not None
-    assert lower.level == "M0"
-    assert reference.current("1 x NVIDIA H100", "cuda", coverage="gpu") is None
+def test_those_of_this_hardware_and_device_are_current_the_newest_first() -> None:
+    assert reference.current("1 x NVIDIA H100", "cuda") == []
+    newer = made(level="M0", measured_at="2026-03-01")
+    for kept in (newer, made(), made(hardware="CPU", device="cpu")):
+        reference.store(kept)
+    assert reference.current("1 x NVIDIA H100", "cuda") == [newer, made()]
+    assert reference.current("1 x NVIDIA H100", "cpu") == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +97,7 @@ def test_the_current_one_is_of_this_hardware_and_of_the_highest_level() -> None:
 )
 def test_a_stale_one_is_shown_as_such_and_not_used(bench, changes: dict, says: str) -> None:
     reference.store(made(**changes))
-    assert reference.current("1 x NVIDIA H100", "cuda") is None
+    assert reference.current("1 x NVIDIA H100", "cuda") == []
     said = bench("reference", "--show")
     assert said.code == 0
     assert f"stale: {says}" in " ".join(said.out.split())
@@ -129,7 +124,8 @@ def test_a_file_that_is_none_is_told(bench, text: str) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(BenchError, match="holds no references"):
-        reference.current("x", "cpu")
+        reference.stored()
+    assert reference.current("x", "cpu") == [], "no reason not to run"
     said = bench("reference", "--show")
     assert said.code == 1
     assert "hint: move it away" in said.err
@@ -171,8 +167,7 @@ def test_the_job_runs_and_is_kept(bench, tmp_path: Path) -> None:
     assert facts["idle_w"] > 0
     assert facts["stale"] is None
     assert facts["workload"]["seed"] == 1
-    kept = reference.current(facts["hardware"], "cpu")
-    assert kept is not None
+    (kept,) = reference.current(facts["hardware"], "cpu")
     assert kept.energy_j == facts["energy_j"]
     shown = " ".join(bench("reference", "--show").out.split())
     assert "standard deviation of 2 repetitions" in shown

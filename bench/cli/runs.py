@@ -73,7 +73,7 @@ def run(
     )  # fmt: skip
     planned = running.prepare(request)
     screen.print(show.grid(show.plan_lines(planned)))
-    references = reference.all_current(planned.hardware, planned.device)
+    references = reference.current(planned.hardware, planned.device)
     with work_folder(planned.card, planned.resolved, out) as work:
         if plan:
             with live.Line(planned.scenario.g_per_metered_kwh) as line:

@@ -97,15 +97,6 @@ def regions() -> tuple[Region, ...]:
     return tuple(r for r, _ in _table())
 
 
-def one_kind(several: Iterable[Region]) -> Kind:
-    """The kind of these regions' figures; UsageError where they are not all of one."""
-    by_kind = {r.kind: r for r in several}
-    if len(by_kind) != 1:
-        said = " and ".join(f"{r.code} ({kind})" for kind, r in by_kind.items())
-        raise UsageError(f"figures of two kinds don't compare: {said}", "take regions of one kind")
-    return next(iter(by_kind))
-
-
 # --- buildings, and both by name
 
 

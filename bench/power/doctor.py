@@ -112,11 +112,6 @@ def examine(
     )  # fmt: skip
 
 
-def report(asked: Sequence[str] | None = None, timeout_s: float = 15.0) -> list[Status]:
-    """The probes alone, without a look at what they read."""
-    return examine(asked, timeout_s=timeout_s, look_s=0.0).meters
-
-
 def _statuses(started: Started, trace: Trace, start_ns: int, stop_ns: int) -> list[Status]:
     found = [Status(r.probe, False, False, "", r.reason, r.fix) for r in started.refusals]
     for probe, domains in started.by_probe.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import textwrap
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bench.interrupts import Interrupted, interrupts_raise
 from bench.power import log
 from bench.power.meter import Live, Meter, Started
 from bench.power.naming import short_names
@@ -174,7 +174,7 @@ class Summary:
 
 def watch(view: View, probes: Sequence[str] | None, rate_hz: float, for_s: float | None) -> None:
     """Show the power of this machine until an interrupt, or for so many seconds; then sum up."""
-    with tempfile.TemporaryDirectory(prefix="bench-watch-") as folder, _interrupts_raise():
+    with tempfile.TemporaryDirectory(prefix="bench-watch-") as folder, interrupts_raise():
         meter = Meter(Path(folder), rate_hz=rate_hz, probes=probes)
         seen, start_ns, stop_ns = None, 0, 0
         try:
@@ -187,7 +187,7 @@ def watch(view: View, probes: Sequence[str] | None, rate_hz: float, for_s: float
                 meter.follow(1)  # an estimate is of processes: all of them
             with view.opened(seen):
                 _look(meter, seen, view, for_s, Path(folder) / log.NAME)
-        except KeyboardInterrupt:
+        except Interrupted:
             pass
         finally:
             stop_ns = meter.edge() if meter.alive else time.monotonic_ns()
@@ -229,25 +229,6 @@ def _nothing(started: Started) -> None:
 
     why = "; ".join(r.text for r in started.refusals) or "no probe was named"
     raise BenchError(f"nothing can be metered: {why}", "`bench doctor` says what mends it")
-
-
-@contextmanager
-def _interrupts_raise() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once; later ones wait for the end."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    caught = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
-
-    def handler(number: int, frame: object) -> None:
-        for n in caught:
-            signal.signal(n, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {n: signal.signal(n, handler) for n in caught}
-    try:
-        yield
-    finally:
-        for n, old in before.items():
-            signal.signal(n, old)
 
 
 # --- views

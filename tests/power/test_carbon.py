@@ -32,12 +32,9 @@ def test_regions_by_code_and_name(text: str, code: str, g_per_kwh: float) -> Non
     assert (found.code, round(found.g_per_kwh, 1)) == (code, g_per_kwh)
 
 
-def test_kinds_are_told_and_never_mix() -> None:
+def test_kinds_are_told() -> None:
     assert carbon.region("US").kind == "life-cycle"
     assert carbon.region("US-TX").kind == "combustion"
-    assert carbon.one_kind([carbon.region("DE"), carbon.region("FR")]) == "life-cycle"
-    with pytest.raises(UsageError, match=r"DE \(life-cycle\) and US-TX \(combustion\)"):
-        carbon.one_kind([carbon.region("DE"), carbon.region("US-TX")])
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_meters_that_have_to_be_asked_for_are_at_hand() -> None:
 
 
 def test_a_name_that_is_none_is_a_refusal() -> None:
-    (status,) = doctor.report(["rapple"])
+    (status,) = doctor.examine(["rapple"], look_s=0.0).meters
     assert not status.works
     assert "rapl" in (status.fix or "")
 

@@ -483,7 +483,7 @@ def cpu_s(pid: int) -> float:
 )
 def test_a_driver_that_does_not_work_says_why(make_gpus: MakeGpus, code: int, fix: str) -> None:
     make_gpus(SimulatedGpu(), init_code=code)
-    (status,) = doctor.report(["nvml"])
+    (status,) = doctor.examine(["nvml"], look_s=0.0).meters
     assert not status.works
     assert f"NVML {code}" in (status.reason or "")
     assert fix in (status.fix or "")
@@ -491,7 +491,7 @@ def test_a_driver_that_does_not_work_says_why(make_gpus: MakeGpus, code: int, fi
 
 def test_doctor_says_what_works(make_gpus: MakeGpus) -> None:
     make_gpus(SimulatedGpu(), SimulatedGpu())
-    report = {s.name: s for s in doctor.report(["nvml", "estimate"])}
+    report = {s.name: s for s in doctor.examine(["nvml", "estimate"], look_s=0.0).meters}
     assert report["nvml"].measures
     assert report["nvml"].what.count("NVIDIA H100 80GB HBM3") == 2
     assert report["estimate"].works
