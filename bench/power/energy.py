@@ -39,6 +39,7 @@ OF_THE_TRACE = {  # ids of marks that concern all of a trace, and whether it may
 }  # fmt: skip
 _SERIOUS = {"contended", "probe-failed"}  # marks that make the energy unfit for a rank
 _INFORMATION = {"power-capped"}  # marks that are no reason to doubt: most trainings meet the limit
+_SLOW_S = 0.1  # calls that take less long are in the uncertainty and are no doubt of their own
 
 Instants = NDArray[np.int64]
 
@@ -159,8 +160,16 @@ class Curve:
 
     def _slow_s(self, x: float) -> float:
         """How far off the time of readings near `x` may be because the driver took so long."""
-        slow = [m for m in self.marks if m.id == "slow" and m.value]
-        return max((m.value or 0 for m in slow if abs(self._mark_s(m) - x) < 1), default=0.0)
+        at, took_s = self._slow
+        first, last = np.searchsorted(at, [x - 1, x + 1])
+        return float(took_s[first:last].max(initial=0.0))
+
+    @cached_property
+    def _slow(self) -> tuple[Floats, Floats]:
+        """When calls took long, and how long each took, s."""
+        slow = sorted((self._mark_s(m), m.value) for m in self.marks if m.id == "slow" and m.value)
+        at, took_s = np.array(slow, np.float64).reshape(-1, 2).T
+        return at, took_s
 
     def _cover(self, start: float, stop: float) -> Cover:
         return Cover.of(
@@ -277,6 +286,8 @@ class Curve:
             if id in OF_THE_TRACE or id in _INFORMATION:
                 continue
             worst = max((m for m in inside if m.id == id), key=lambda m: m.value or 0.0)
+            if id == "slow" and (worst.value or 0.0) <= _SLOW_S:
+                continue
             often = f" ({count} times)" if count > 1 else ""
             text = f"{self.domain.name}: {worst.message}{often}"
             doubts.append(Warn(id=id, message=text, rankable=id not in _SERIOUS))

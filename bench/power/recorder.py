@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from bench.power import log
@@ -17,6 +18,7 @@ from bench.power.probes import Domain, Mark, Reading
 
 _PERIOD_S, _SYNC_S = 0.5, 3.0
 _SHORT_S = 0.05  # no watts from a counter over less
+_SLOW_S = 0.01  # a call that takes longer is kept with how long it took
 
 
 _NOTHING_ELSE = [None] * 3  # most readings tell energy and power alone
@@ -29,6 +31,7 @@ class Look(NamedTuple):
     probe: str
     domains: list[Domain]
     items: list[Reading | Mark]
+    took_s: float = 0.0
 
 
 class Recorder(threading.Thread):
@@ -81,7 +84,6 @@ class Recorder(threading.Thread):
                 self.writer.add(seen)
 
     def _record(self, look: Look) -> None:
-        marks = [item for item in look.items if isinstance(item, Mark)]
         try:
             rows = [
                 self._row(item)
@@ -90,21 +92,41 @@ class Recorder(threading.Thread):
             ]
             if rows:
                 self.writer.add(["r", *rows])
-        except (TypeError, ValueError, AttributeError) as error:  # of somebody else's making
+            marks = [item for item in look.items if isinstance(item, Mark)]
+            for mark in (*marks, *_slow(look)):
+                self.writer.add(_line(mark))
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:  # somebody else's
             text = f"{look.probe} gave what is no reading: {error}"
-            marks += [Mark(time.monotonic_ns(), "probe-failed", text, d.name) for d in look.domains]
-        for mark in marks:
-            self.writer.add(["mark", *mark])
+            for domain in look.domains:
+                mark = Mark(time.monotonic_ns(), "probe-failed", text, domain.name)
+                self.writer.add(_line(mark))
 
     def _row(self, reading: Reading) -> list[Any]:
         """The reading as it stands in the log: Python's own numbers, and finite ones."""
-        name, t_ns, power_w, energy_j, *others, error = reading
+        name, t_ns, power_w, energy_j, *others, error, _ = reading
         power_w, energy_j = _number(power_w), _number(energy_j)
         self._live.take(name, (t_ns, power_w, energy_j))
         row: list[Any] = [self._indices[name], int(t_ns), power_w, energy_j]
         if error is not None or others != _NOTHING_ELSE:
             row += [*map(_number, others), error]
         return row
+
+
+def _line(mark: Mark) -> list[Any]:
+    t_ns, id, message, domain, value = mark
+    whose = None if domain is None else str(domain)
+    return ["mark", int(t_ns), str(id), str(message), whose, _number(value)]
+
+
+def _slow(look: Look) -> Iterator[Mark]:
+    """Of readings whose call took so long that their time is not sure."""
+    for item in look.items:
+        if isinstance(item, Mark) or item.error is not None:
+            continue
+        took_s = look.took_s if item.took_s is None else item.took_s
+        if took_s > _SLOW_S:
+            text = f"{look.probe} took {took_s:.2f} s to answer"
+            yield Mark(item.t_ns, "slow", text, item.domain, took_s)
 
 
 def _number(value: Any) -> float | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -100,6 +101,27 @@ def test_the_stated_uncertainty_covers_the_truth(curve: Curve, length_s: float) 
         edge_j = math.sqrt(energy.uncertainty_j**2 - (0.1 * energy.energy_j) ** 2)
         covered += abs(energy.energy_j - truth(curve, start, stop)) <= edge_j + 1e-6
     assert covered >= 95
+
+
+def test_calls_of_90_ms_are_covered_and_no_doubt() -> None:
+    """A value is latched when the call ends and stamped with its middle."""
+    curve, took_s, chance = Square(100, 400, 0.73), 0.09, random.Random(9)
+    covered = 0
+    for _ in range(60):
+        start = chance.uniform(1.5, 2.5)
+        times = [0.095 * k for k in range(45)]
+        marks = [Mark(at(t), "slow", "took long", "gpu:GPU-1", took_s) for t in times]
+        late = [t + took_s / 2 for t in times]
+        trace = trace_of(curve, late, phase_s=chance.uniform(0, 0.1), marks=marks)
+        series = trace.series["gpu:GPU-1"]
+        trace.series["gpu:GPU-1"] = replace(series, t_ns=series.t_ns - round(took_s / 2 * 1e9))
+        (energy,) = trace.energy(at(start), at(start + 1))
+        assert energy.energy_j is not None
+        assert energy.uncertainty_j is not None
+        edge_j = math.sqrt(energy.uncertainty_j**2 - (0.1 * energy.energy_j) ** 2)
+        covered += abs(energy.energy_j - truth(curve, start, start + 1)) <= edge_j
+    assert covered >= 57
+    assert "slow" not in ids(trace, start, start + 1, rankable=True)
 
 
 def test_a_raw_difference_would_be_off_by_a_tick() -> None:

@@ -283,8 +283,11 @@ def test_a_hang_at_the_start_is_a_refusal(make_gpus: MakeGpus, tmp_path: Path) -
     meter.stop()
 
 
-def test_slow_calls_are_told(make_gpus: MakeGpus, tmp_path: Path) -> None:
-    gpus = make_gpus(SimulatedGpu(Constant(400), faults=[("slow", 1.5, FOREVER, 0.3)]))
+@pytest.mark.parametrize(("took_s", "told"), [(0.3, True), (0.06, False)])
+def test_slow_calls_are_in_the_uncertainty(
+    make_gpus: MakeGpus, tmp_path: Path, took_s: float, told: bool
+) -> None:
+    gpus = make_gpus(SimulatedGpu(Constant(400), faults=[("slow", 1.5, FOREVER, took_s)]))
     meter = Meter(tmp_path, probes=["nvml"])
     meter.start()
     start_ns, stop_ns, trace = window(meter, 3.0)
@@ -294,7 +297,8 @@ def test_slow_calls_are_told(make_gpus: MakeGpus, tmp_path: Path) -> None:
     assert energy.uncertainty_j is not None
     edges_j = (energy.uncertainty_j**2 - (0.1 * energy.energy_j) ** 2) ** 0.5
     assert abs(energy.energy_j - wanted) <= edges_j
-    assert "slow" in {w.id for w in trace.warnings(start_ns, stop_ns)}
+    assert edges_j >= 400 * took_s
+    assert ("slow" in {w.id for w in trace.warnings(start_ns, stop_ns)}) is told
 
 
 # --- ends

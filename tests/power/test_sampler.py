@@ -89,6 +89,18 @@ def test_ten_minutes_of_eight_cards_leaves_memory_flat(record: tuple[Recorder, P
     assert [len(s.t_ns) for s in trace.series.values()] == [6_000] * 8
 
 
+def test_calls_that_took_long_are_kept_with_how_long(record: tuple[Recorder, Path]) -> None:
+    """Each by its own time where the probe tells it, by that of the whole look where not."""
+    recorder, path = record
+    t_ns, names = 10**15, [b.name for b in BOARDS]
+    told = [Reading(names[0], t_ns, 400.0, took_s=0.04), Reading(names[1], t_ns, 400.0, took_s=0.0)]
+    recorder.seen.append(Look("cards", BOARDS, [*told, Reading(names[2], t_ns, 400.0)], 0.05))
+    recorder.seen.append(Look("cards", BOARDS, [Reading(names[3], t_ns, 400.0)], 0.009))
+    assert finished(recorder) == b""
+    slow = {m.domain: m.value for m in Trace.read_log(path).marks if m.id == "slow"}
+    assert slow == {names[0]: 0.04, names[2]: 0.05}
+
+
 def test_a_log_cut_anywhere_is_read_up_to_there(record: tuple[Recorder, Path]) -> None:
     recorder, path = record
     recorder.seen += [look(k) for k in range(20)]
@@ -393,6 +405,7 @@ def test_a_file_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
         ("if t > 0.5: return [Reading('node:mine', t_ns, 1e999)]", "no reading after"),
         ("if t > 0.5: return [('node:mine', t_ns, 60.0)]", "gave what is no reading"),
         ("if t > 0.5: return None", "failed: TypeError"),
+        ("if t > 0.5: return [Mark(t_ns, 'odd', 'odd', value='many')]", "gave what is no reading"),
     ],
 )
 def test_a_probe_that_fails_while_it_is_read_is_told(

@@ -57,6 +57,7 @@ class Reading(NamedTuple):
     clock_mhz: float | None = None
     temperature_c: float | None = None
     error: str | None = None
+    took_s: float | None = None  # to ask; None: as long as the whole look
 
 
 class Mark(NamedTuple):
@@ -83,6 +84,7 @@ class ProbeLike(Protocol):
 
 class Timed:
     """Asks for a value and says when it was given: the middle of the call, CLOCK_MONOTONIC in ns.
+    `took_s` is how long the last call took.
 
     On a busy machine a call may be held up for some milliseconds, and then the middle is off by as
     much: it is asked again, once. A driver that is slow by itself is not.
@@ -92,6 +94,7 @@ class Timed:
 
     def __init__(self) -> None:
         self._quickest_ns = self._SLOW_NS
+        self.took_s = 0.0
 
     def __call__(self, ask: Callable[[], Answer]) -> tuple[Answer, int]:
         for _ in range(2):
@@ -101,6 +104,7 @@ class Timed:
             self._quickest_ns = min(self._quickest_ns, took_ns)
             if not self._HELD_UP_NS + 3 * self._quickest_ns < took_ns < self._SLOW_NS:
                 break
+        self.took_s = took_ns / 1e9
         return answer, before_ns + took_ns // 2
 
 

@@ -116,7 +116,8 @@ class _Device:
         power_w = None if power_mw is None else power_mw / 1e3
         energy_j = energy_mj / 1e3 if energy_mj is not None and self._moved else None
         use, clock_mhz, heat_c = self._state.news()
-        reading = Reading(self.name, t_ns, power_w, energy_j, use, clock_mhz, heat_c)
+        took_s = self._timed.took_s
+        reading = Reading(self.name, t_ns, power_w, energy_j, use, clock_mhz, heat_c, None, took_s)
         return [reading, *marks, *self._state.ask(t_ns, tree)]
 
     def _energy_and_power(self) -> tuple[float | None, float | None, int]:

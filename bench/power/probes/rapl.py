@@ -166,7 +166,7 @@ class _Zone:
             return Reading(name, time.monotonic_ns(), error=f"{self.place.zone}: {text}")
         if self._lost:
             return Reading(name, t_ns, error=self._lost)
-        return Reading(name, t_ns, energy_j=energy_j)
+        return Reading(name, t_ns, energy_j=energy_j, took_s=self._timed.took_s)
 
     def _energy_j(self) -> float:
         now_uj, now_s = self.raw_uj(), _now_s()
