@@ -132,6 +132,9 @@ class Metric(Closed):
     n: int
     chance: float
     best: float
+    scale: Literal["linear", "log"] = "linear"  # what skill is linear in
+    also: dict[str, float] = {}  # other metrics, which never rank
+    signature: str | None = None  # of the tool whose definition it is
     statistics: dict[str, float]  # sufficient statistics, such as correct
     correct: str | None = None  # one bit an example in order, packed big-endian, base64
 

@@ -25,7 +25,7 @@ from bench.cards import Card
 from bench.child import Program, Progress
 from bench.errors import BenchError, MissingExtra, UsageError
 from bench.interrupts import undisturbed
-from bench.learn import models, sources
+from bench.learn import models, objectives, sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.record import Record, Reference, Spec, Warn
@@ -87,6 +87,7 @@ class Plan:
     card: Card
     resolved: Resolved
     model: str
+    objective: str
     located: models.Located
     recipe: str
     settings: dict[str, records.Scalar]
@@ -127,6 +128,8 @@ def prepare(request: Request) -> Plan:
     card = cards.load(request.task, request.task_folders)
     if request.replay and not request.replay.is_file():
         raise UsageError(f"there is no trace {request.replay}", "a run's trace.parquet")
+    kind = models.describe(request.model)["kind"]
+    objective = objectives.name_of(card.family, kind, request.model)
     settings = recipes.resolve(request.recipe, request.model, request.settings)
     budget = parse_budget(request.budget) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)
@@ -138,6 +141,7 @@ def prepare(request: Request) -> Plan:
         card=card,
         resolved=resolved,
         model=request.model,
+        objective=objective,
         located=models.locate(request.model),
         recipe=request.recipe,
         settings=settings,
@@ -198,7 +202,7 @@ def _metered(
         on_progress=on_progress,
     )
     trace = meter.stop()
-    metric, outcome = scored(plan.card, plan.resolved, out, folder, outcome)
+    metric, outcome = scored(plan.card, plan.resolved, out, folder, outcome, plan.objective)
     record = measure.finish(folder, start, trace, metric, outcome)
     assert isinstance(record, Record)
     return record
@@ -295,6 +299,7 @@ def _worker(
     checkpoint = plan.located.folder
     job = {
         "spec": spec.model_dump(mode="json"),
+        "objective": plan.objective,
         "checkpoint": str(checkpoint) if checkpoint else None,
         "plan_steps": plan_steps,
     }

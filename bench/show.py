@@ -295,8 +295,9 @@ def next_lines(record: Record, runs: int, seed: int | None) -> Lines:
 
 def card_lines(card: Card) -> Lines:
     """One task as a person reads it."""
-    pinned = card.fingerprints
-    reference = f"{card.reference.model} at {card.reference.value:g} ({card.reference.source})"
+    pinned, hub, local = card.fingerprints, card.hub, card.local
+    ref = card.reference
+    tiers = f"from {ref.model} at {ref.value:g} ({ref.source})" if ref else "none"
     prints = "not pinned"
     if pinned:
         prints = f"train {pinned.train[:16]}, scored {pinned.scored[:16]}"
@@ -305,13 +306,13 @@ def card_lines(card: Card) -> Lines:
         ("task", f"{card.name}: {card.title}, version {card.version}"),
         ("", card.description),
         ("inputs", ", ".join(card.inputs)),
-        ("classes", ", ".join(card.labels.classes)),
+        ("classes", ", ".join(card.classes)),
         ("metric", f"{card.metric.name}, chance: {card.metric.chance}, best: {card.metric.best:g}"),
-        ("rows", f"{card.rows.train:,} train, {card.rows.scored:,} scored"),
-        ("tiers", f"from {reference}"),
+        ("rows", f"{card.rows.train:,} train, {card.rows.scored:,} scored" if card.rows else ""),
+        ("tiers", tiers),
         ("published", published or "none"),
-        ("hub", f"{card.hub.repo} {card.hub.config} at {card.hub.revision[:12]}"),
-        ("local", f"{card.local.folder}/{{{card.local.train},{card.local.scored}}}"),
+        ("hub", f"{hub.repo} {hub.config} at {hub.revision[:12]}" if hub else "none"),
+        ("local", f"{local.folder}/{{{local.train},{local.scored}}}" if local else "none"),
         ("fingerprint", prints),
         ("licence", card.licence),
         ("citation", card.citation),
@@ -320,11 +321,12 @@ def card_lines(card: Card) -> Lines:
 
 
 def tasks(cards: list[Card]) -> Table:
-    rows = [
-        (c.name, c.title, c.family, c.metric.name, f"{c.rows.train:,}", f"{c.rows.scored:,}")
-        for c in cards
-    ]
+    rows = [(c.name, c.title, c.family, c.metric.name, *_row_counts(c)) for c in cards]
     return _list(["task", "title", "family", "metric", "train", "scored"], rows)
+
+
+def _row_counts(card: Card) -> tuple[str, str]:
+    return (f"{card.rows.train:,}", f"{card.rows.scored:,}") if card.rows else ("", "")
 
 
 def models(described: list[dict[str, Any]]) -> Table:

@@ -46,7 +46,12 @@ def environment(work: Path, out: Path, given: Mapping[str, str]) -> dict[str, st
 
 
 def scored(
-    card: Card, resolved: Resolved, out: Path, folder: Path, outcome: Outcome
+    card: Card,
+    resolved: Resolved,
+    out: Path,
+    folder: Path,
+    outcome: Outcome,
+    objective: str = "",
 ) -> tuple[records.Metric | None, Outcome]:
     """The metric of the predictions in `out`, which become `predictions.parquet` of the run's
     folder. A run that did not end well has none; one without whole predictions has failed."""
@@ -54,9 +59,10 @@ def scored(
         return None, outcome
     try:
         labels = resolved.scored.labels
-        predictions = data.read_predictions(out, len(labels), card.labels.classes)
+        predictions = data.read_predictions(out, len(labels), card.kind, card.classes)
         predictions.write(folder / "predictions.parquet")
-        return metrics.score(card.metric, labels, predictions.labels), outcome
+        facts = card.metrics.get(objective, card.metric)
+        return metrics.score(facts, labels, predictions.labels, resolved.parts), outcome
     except (BenchError, OSError) as error:
         return None, Outcome("failed", str(error), outcome.code)
 

@@ -64,7 +64,7 @@ def test_a_run_scores_what_it_says(folder: Path, shared_data: Path) -> None:
     card = cards.load(run.spec.task)
     scored = sources.resolve(card, str(shared_data)).scored
     assert data.labels_digest(scored.labels) == run.spec.data.labels_sha256
-    said = data.read_predictions(folder, len(scored), card.labels.classes).labels
+    said = data.read_predictions(folder, len(scored), card.kind, card.classes).labels
     correct = [a == b for a, b in zip(scored.labels, said, strict=True)]
     assert record.pack_bits(correct) == run.metric.correct
 

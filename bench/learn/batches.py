@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Batch:
     segments: torch.Tensor | None  # [T] 0, or 1 in the second text of a pair; None: all 0
     starts: torch.Tensor  # [B] where each text begins
     places: torch.Tensor | None  # [T] of each token in a [B, L] grid; None if all are of length L
-    labels: torch.Tensor | None  # [B]
+    labels: torch.Tensor | None  # [B] numbers of classes, or float32
     highest_token: int
 
     @property
@@ -34,6 +34,18 @@ class Batch:
     @property
     def longest(self) -> int:
         return int(self.lengths.max())
+
+
+class Rows(Protocol):
+    """Encoded examples of one split."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row."""
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> Batch: ...
 
 
 @dataclass
@@ -80,23 +92,29 @@ class Packed:
             segments=None if self.segments is None else _send(self.segments[index], device),
             starts=_send(firsts, device),
             places=None if grid is None else _send(grid, device),
-            labels=None if labels is None else _send(labels, device),
+            labels=None if labels is None else _send_labels(labels, device),
             highest_token=int(tokens.max()),
         )
 
 
-def _send(values: np.ndarray, device: torch.device) -> torch.Tensor:
-    """An int64 tensor on the device, without waiting for the copy."""
+def _send_labels(labels: np.ndarray, device: torch.device) -> torch.Tensor:
+    return _send(labels, device, np.int64 if labels.dtype.kind == "i" else np.float32)
+
+
+def _send(
+    values: np.ndarray, device: torch.device, kind: type[np.generic] = np.int64
+) -> torch.Tensor:
+    """A tensor on the device, without waiting for the copy."""
     import torch
 
-    tensor = torch.from_numpy(values.astype(np.int64, copy=False))
+    tensor = torch.from_numpy(values.astype(kind, copy=False))
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def pack(
     token_lists: Sequence[Sequence[int]],
     segment_lists: Sequence[Sequence[int]] | None,
-    labels: Sequence[int] | None,
+    labels: Sequence[int] | np.ndarray | None,
 ) -> Packed:
     """Rows from one list of ids a text, and one of segments where texts come in pairs."""
     starts = np.zeros(len(token_lists) + 1, dtype=np.int64)
@@ -107,7 +125,7 @@ def pack(
         if segment_lists is None
         else np.fromiter(chain.from_iterable(segment_lists), np.int8, starts[-1]),
         starts=starts,
-        labels=None if labels is None else np.asarray(labels, dtype=np.int64),
+        labels=None if labels is None else np.asarray(labels),
     )
 
 

@@ -13,12 +13,12 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from bench import record
-from bench.cards import Card
+from bench.cards import Card, Kind
 from bench.errors import BenchError, near_names
 
 FIELD = "\x1f"
@@ -52,6 +52,7 @@ class Resolved:
     scored: Rows
     identity: record.Data
     notes: list[str] = field(default_factory=list)
+    parts: dict[str, int] = field(default_factory=dict)  # of scored, in order, and their rows
 
 
 def canonical(text: str) -> str:
@@ -102,10 +103,25 @@ def carve_tune(train: Rows, share: float = 0.025, least: int = 200, most: int = 
     return [i for i, rank in enumerate(ranks) if rank < bound]
 
 
-def split_tune(train: Rows, train_fingerprint: str) -> tuple[Rows, Rows]:
+def carve_stretches(train: Rows, share: float = 0.025, length: int = 50) -> list[int]:
+    """The indices of the rows that are tuned on where rows are lines of running text: whole
+    stretches of `length` lines, those of the lowest hashes, about `share` of all and one at least.
+    So what is left on both sides keeps its context, but where a stretch begins or ends."""
+    starts = range(0, len(train), length)
+    texts = (train.inputs[start : start + length] for start in starts)
+    ranked = sorted(
+        (_sha256(ROW.join(FIELD.join(t) for t in text)), i) for i, text in enumerate(texts)
+    )
+    chosen = sorted(i for _, i in ranked[: max(1, round(share * len(ranked)))])
+    return [row for i in chosen for row in range(len(train))[i * length : (i + 1) * length]]
+
+
+def split_tune(train: Rows, train_fingerprint: str, kind: Kind) -> tuple[Rows, Rows]:
     """`train` without its tune rows, and these. Which they are is remembered in the user's cache:
     finding them is most of the work of preparing data."""
-    tuned = _remembered(train_fingerprint, lambda: carve_tune(train))
+    key = f"{train_fingerprint} {kind}"
+    carve = carve_stretches if kind == "words" else carve_tune
+    tuned = _remembered(key, lambda: carve(train))
     chosen = set(tuned)
     return train.take(i for i in range(len(train)) if i not in chosen), train.take(tuned)
 
@@ -180,12 +196,19 @@ class TaskFolder:
     name: str
     version: int
     family: str
+    kind: Kind  # of labels and predictions
     inputs: list[str]  # names of the columns
+    choices: list[str]  # names of further columns, one of which is right
+    words: dict[str, dict[str, str]]  # input column -> value -> the words that stand for it
     classes: list[str]
     metric: str
     train: Rows
     tune: Rows
     scored: list[tuple[str, ...]]
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.inputs, *self.choices]
 
 
 def write_task_folder(resolved: Resolved, card: Card, folder: Path) -> None:
@@ -196,18 +219,21 @@ def write_task_folder(resolved: Resolved, card: Card, folder: Path) -> None:
         "name": card.name,
         "version": card.version,
         "family": card.family,
+        "kind": card.kind,
         "inputs": card.inputs,
-        "classes": card.labels.classes,
+        "choices": card.columns[len(card.inputs) :],
+        "words": card.words,
+        "classes": card.classes,
         "metric": card.metric.name,
         "rows": resolved.identity.rows,
     }
     record.write_file(folder / "task.json", json.dumps(task, indent=1) + "\n")
     for split, rows in (("train", resolved.train), ("tune", resolved.tune)):
-        columns = [*card.inputs, "label"]
+        columns = [*card.columns, "label"]
         values = ((*texts, label) for texts, label in zip(rows.inputs, rows.labels, strict=True))
         _write_jsonl(folder / f"{split}.jsonl", columns, values)
     scored = ((i, *texts) for i, texts in enumerate(resolved.scored.inputs))
-    _write_jsonl(folder / "scored.jsonl", ["id", *card.inputs], scored)
+    _write_jsonl(folder / "scored.jsonl", ["id", *card.columns], scored)
 
 
 def _write_jsonl(path: Path, columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -224,9 +250,10 @@ def read_task_folder(folder: Path) -> TaskFolder:
         for split, n in task["rows"].items():
             if len(rows[split]) != n:
                 raise BenchError(f"{folder / split}.jsonl has {len(rows[split])} of {n} rows")
-        columns = task["inputs"]
+        columns = [*task["inputs"], *task["choices"]]
+        facts = {f.name: task[f.name] for f in fields(TaskFolder) if f.name in task}
         return TaskFolder(
-            **{k: task[k] for k in ("name", "version", "family", "inputs", "classes", "metric")},
+            **facts,
             train=_labelled(rows["train"], columns),
             tune=_labelled(rows["tune"], columns),
             scored=[tuple(row[c] for c in columns) for row in rows["scored"]],
@@ -251,9 +278,10 @@ def _labelled(rows: list[dict[str, Any]], columns: list[str]) -> Rows:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Class names in order of id, and one score a class for each, when the program gave them."""
+    """What is predicted of each row in order of id (names of classes, tags or texts; numbers, or
+    nats for language modelling), and one score a class, when the program gave them."""
 
-    labels: list[str]
+    labels: list[str] | list[float]
     scores: list[list[float]] | None
 
     def write(self, path: Path) -> None:
@@ -267,12 +295,13 @@ class Predictions:
         pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def read_predictions(folder: Path, n: int, classes: Sequence[str]) -> Predictions:
+def read_predictions(folder: Path, n: int, kind: Kind, classes: Sequence[str]) -> Predictions:
     """The predictions for `n` scored rows that a learning program left in `folder`.
 
     One of `predictions.parquet`, `.jsonl` or `.csv` with the columns `id` (0 to n-1, in any order),
-    `prediction` (a class name) and, if the program likes, `scores` (a number for each class; a
-    JSON list in CSV). BenchError says what is wrong with it.
+    `prediction` (a class name, a number, tags joined by spaces, a text, or nats) and, if the
+    program likes, `scores` (a number for each class; a JSON list in CSV). BenchError says what is
+    wrong with it.
     """
     path, rows = _prediction_rows(folder)
     by_id: dict[int, dict[str, Any]] = {}
@@ -280,8 +309,7 @@ def read_predictions(folder: Path, n: int, classes: Sequence[str]) -> Prediction
         i = _checked_id(path, row, n)
         if i in by_id:
             raise BenchError(f"{path}: id {i} is predicted twice")
-        if row.get("prediction") not in classes:
-            raise _unknown_class(path, i, row, classes)
+        row["prediction"] = _checked_prediction(path, i, row, kind, classes)
         by_id[i] = row
     if len(by_id) < n:
         missing = next(i for i in range(n) if i not in by_id)
@@ -363,6 +391,33 @@ def _checked_id(path: Path, row: dict[str, Any], n: int) -> int:
     if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < n:
         raise BenchError(f"{path}: id {i!r} is not a whole number from 0 to {n - 1}")
     return i
+
+
+def _checked_prediction(
+    path: Path, i: int, row: dict[str, Any], kind: Kind, classes: Sequence[str]
+) -> str | float:
+    """The prediction of one row in canonical form."""
+    value = row.get("prediction")
+    if kind == "class" and value not in classes:
+        raise _unknown_class(path, i, row, classes)
+    if kind in ("number", "words"):
+        return _checked_number(path, i, value, 0.0 if kind == "words" else -math.inf)
+    if not isinstance(value, str):
+        raise BenchError(f"{path}: the prediction for id {i} is {value!r}, which is not a text")
+    if kind == "tags" and (unknown := set(value.split()) - set(classes)):
+        raise _unknown_class(path, i, {"prediction": min(unknown)}, classes)
+    return value if kind == "class" else canonical(value)
+
+
+def _checked_number(path: Path, i: int, value: Any, least: float) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number < least:
+        wanted = "a finite number" + (f" of at least {least:g}" if least == 0 else "")
+        raise BenchError(f"{path}: the prediction for id {i} is {value!r}, not {wanted}")
+    return number
 
 
 def _unknown_class(path: Path, i: int, row: dict[str, Any], classes: Sequence[str]) -> BenchError:

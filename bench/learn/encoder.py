@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +40,7 @@ class Shape:
     head: Literal["tanh", "relu", "gelu", "none"] = "none"  # of a dense layer before the last
     epsilon: float = 1e-12
 
-    def weights(self, classes: int) -> dict[str, tuple[int, ...]]:
+    def weights(self, outputs: int) -> dict[str, tuple[int, ...]]:
         """Every weight but the table of tokens, by name."""
         d, e = self.width, self.embedding_width or self.width
         found: dict[str, tuple[int, ...]] = {"positions": (self.positions, e)}
@@ -59,7 +59,7 @@ class Shape:
             found |= _norm("last_norm", d)
         if self.head != "none":
             found |= _dense("head", d, d)
-        return found | _dense("classes", d, classes)
+        return found | _dense("classes", d, outputs)
 
 
 def _dense(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
@@ -71,17 +71,27 @@ def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
 
 
 class Encoder:
-    """Classifies texts. Weights are float32; activations are in `dtype`."""
+    """Some numbers (`outputs`) a text, or a token. Weights are float32; activations are in
+    `dtype`."""
 
     def __init__(
-        self, shape: Shape, classes: int, dtype: torch.dtype, device: torch.device
+        self,
+        shape: Shape,
+        outputs: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        per_token: bool = False,
     ) -> None:
+        if per_token:
+            shape = replace(shape, head="none")
         self.shape, self.dtype, self.device = shape, dtype, device
-        self.parameters = Parameters(shape.weights(classes), dtype, device)
+        self._first_only = shape.pooling == "first" and not per_token
+        self._per_token = per_token
+        self.parameters = Parameters(shape.weights(outputs), dtype, device)
         width = shape.embedding_width or shape.width
         self.table = Table(torch.empty(shape.vocabulary, width, device=device))
         self.order: np.ndarray | None = None  # token id of each row of the table; None: its own
-        if shape.pooling == "first":
+        if self._first_only:
             last, d = f"layers.{shape.layers - 1}.", shape.width
             self.parameters.split(f"{last}qkv.weight", f"{last}q.weight", f"{last}kv.weight", d)
             self.parameters.split(f"{last}qkv.bias", f"{last}q.bias", f"{last}kv.bias", d)
@@ -132,8 +142,8 @@ class Encoder:
         self.table.catch_up()
         self.parameters.cast()
 
-    def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor:
-        """[B, classes] in float32; with dropout while training, without it else."""
+    def outputs(self, batch: Batch, dropout: Dropout | None) -> Tensor:
+        """[B, outputs] or [T, outputs] in float32; with dropout while training, without it else."""
         dropout = dropout or Dropout(0.0, 0, self.dtype, self.device)
         training = torch.is_grad_enabled()
         dropout.draw(self._dropped(batch))
@@ -148,9 +158,10 @@ class Encoder:
     def _dropped(self, batch: Batch) -> int:
         """How many elements dropout sees in a pass."""
         tokens, d = len(batch.tokens), self.shape.width
-        last = batch.size if self.shape.pooling == "first" else tokens
+        last = batch.size if self._first_only else tokens
         blocks = 2 * d * ((self.shape.layers - 1) * tokens + last)
-        return tokens * (self.shape.embedding_width or d) + blocks + batch.size * d
+        classified = tokens if self._per_token else batch.size
+        return tokens * (self.shape.embedding_width or d) + blocks + classified * d
 
     def _embed(self, batch: Batch, dropout: Dropout, training: bool) -> Tensor:
         parameters = self.parameters
@@ -168,7 +179,7 @@ class Encoder:
     ) -> Tensor:
         name, heads, norm_first = f"layers.{i}.", self.shape.heads, self.shape.norm_first
         inner = self._norm(x, f"{name}mix_norm") if norm_first else x
-        if self.shape.pooling == "first" and i == self.shape.layers - 1:
+        if self._first_only and i == self.shape.layers - 1:
             q = self._linear(inner.index_select(0, batch.starts), f"{name}q")
             kv = self._linear(inner, f"{name}kv")
             x = x.index_select(0, batch.starts)
@@ -184,7 +195,7 @@ class Encoder:
         return x if norm_first else self._norm(x, f"{name}down_norm")
 
     def _pool(self, x: Tensor, batch: Batch) -> Tensor:
-        if self.shape.pooling == "first":
+        if self._per_token or self._first_only:
             return x  # the last layer kept nothing else
         sums = to_grid(x, batch).view(batch.size, batch.longest, -1).sum(1)
         lengths = torch.from_numpy(batch.lengths).to(self.device, non_blocking=True)

@@ -1,4 +1,5 @@
-"""Reads a task's rows from files: TSV (quoting off), CSV, JSON lines, Parquet, Arrow.
+"""Reads a task's rows from files: TSV (quoting off), CSV, JSON lines, Parquet, Arrow, parallel
+files of lines, a token and its tag a line, plain lines.
 
 Whatever is wrong with them is one line with file and row.
 """
@@ -8,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cards import Card, LocalFiles
+from bench.cards import Card, Kind, LocalFiles
 from bench.errors import UsageError, near_names
 from bench.learn.data import Rows, canonical
 
@@ -38,25 +40,38 @@ class Table:
 def read_rows(paths: Sequence[Path], card: Card) -> Rows:
     """The rows of one split from its files in order, by the card's columns and label values.
 
-    The file's suffix names its format; UsageError where a file or a row is not as it should be.
+    Parquet and Arrow are known by their suffix; other files are as the card says. UsageError where
+    a file or a row is not as it should be.
     """
+    local = card.local or LocalFiles(format="parquet", train="", scored="")
+    tables = [_parallel(paths, card)] if _are_parallel(paths, local) else (
+        _table(path, local, card) for path in paths
+    )  # fmt: skip
     inputs: list[tuple[str, ...]] = []
     labels: list[str] = []
-    for path in paths:
-        rows = _rows(_table(path, card.local), card)
+    for table in tables:
+        rows = _rows(table, card)
         inputs += rows.inputs
         labels += rows.labels
-    if len(set(labels)) < 2:
+    if card.kind == "class" and len(set(labels)) < 2:
         raise UsageError(
             f"{paths[0]}: every label is '{labels[0]}'",
-            f"a split needs rows of at least two of {', '.join(card.labels.classes)}",
+            f"a split needs rows of at least two of {', '.join(card.classes)}",
         )
     return Rows(inputs, labels)
 
 
-def _table(path: Path, local: LocalFiles) -> Table:
+def _are_parallel(paths: Sequence[Path], local: LocalFiles) -> bool:
+    return local.format == "parallel" and paths[0].suffix not in (".parquet", ".arrow")
+
+
+def _table(path: Path, local: LocalFiles, card: Card) -> Table:
+    suffix = path.suffix.lstrip(".")
     try:
-        table = _READERS[path.suffix.lstrip(".")](path, local)
+        if suffix in ("parquet", "arrow") or local.format in _READERS:
+            table = _READERS[suffix if suffix in _READERS else local.format](path, local)
+        else:
+            table = _LINE_READERS[local.format](path, card)
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from None
     if not table.columns or not len(next(iter(table.columns.values()))):
@@ -65,38 +80,40 @@ def _table(path: Path, local: LocalFiles) -> Table:
 
 
 def _rows(table: Table, card: Card) -> Rows:
-    for name in (*card.inputs, card.labels.column):
-        if name not in table.columns:
-            near = near_names(name, table.columns)
-            raise UsageError(
-                f"{table.path}: no column '{name}'; it has {', '.join(map(repr, table.columns))}",
-                f"is it '{near[0]}'? rename it to '{name}'" if near else None,
-            )
-    class_of = {**{c: c for c in card.labels.classes}, **card.labels.values}
-    values = [class_of.get(str(v)) for v in table.columns[card.labels.column]]
-    labels = [v for v in values if v is not None]
-    if len(labels) < len(values):
-        raise _unknown_label(table, values.index(None), card)
-    columns = [_texts(table, name) for name in card.inputs]
+    columns = [_texts(table, name, card) for name in card.columns]
     inputs = list(zip(*columns, strict=True))
     empty = ("",) * len(columns)
-    if empty in inputs:
+    if card.kind != "words" and empty in inputs:
         raise UsageError(f"{table.where(inputs.index(empty))}: the text is empty")
-    return Rows(inputs, labels)
+    return Rows(inputs, _LABELS[card.kind](table, inputs, card))
 
 
-def _unknown_label(table: Table, row: int, card: Card) -> UsageError:
-    label = table.columns[card.labels.column][row]
-    known = ", ".join(f"'{v}' ({c})" for v, c in card.labels.values.items())
-    hidden = str(label) == "-1"
-    return UsageError(
-        f"{table.where(row)}: label {str(label)!r} is none of {known}",
-        "labels of -1 are hidden: this is a test split without its labels" if hidden else None,
-    )
+def _values(table: Table, name: str) -> Sequence[Any]:
+    """A column; `endings.2` and `translation.de` are parts of the lists or objects in one."""
+    if name in table.columns:
+        return table.columns[name]
+    whole, _, part = name.rpartition(".")
+    if whole not in table.columns:
+        near = near_names(name, table.columns)
+        raise UsageError(
+            f"{table.path}: no column '{name}'; it has {', '.join(map(repr, table.columns))}",
+            f"is it '{near[0]}'? rename it to '{name}'" if near else None,
+        )
+    key: Any = int(part) if part.isdecimal() else part
+    found = []
+    for row, value in enumerate(table.columns[whole]):
+        try:
+            found.append(value[key])
+        except (TypeError, KeyError, IndexError):
+            where = table.where(row)
+            raise UsageError(f"{where}: {whole} is {value!r}, which has no '{part}'") from None
+    return found
 
 
-def _texts(table: Table, name: str) -> list[str]:
-    values = table.columns[name]
+def _texts(table: Table, name: str, card: Card) -> list[str]:
+    values = _values(table, name)
+    if card.kind == "tags":
+        values = [" ".join(map(str, v)) if isinstance(v, list | tuple) else v for v in values]
     try:
         texts = list(map(canonical, values))
     except TypeError:
@@ -112,6 +129,94 @@ def _texts(table: Table, name: str) -> list[str]:
             "is a quote or a line end missing?",
         )
     return texts
+
+
+# Labels
+
+
+def _class_labels(table: Table, inputs: list[tuple[str, ...]], card: Card) -> list[str]:
+    found, class_of = _label_values(table, card), _class_of(card)
+    values = [class_of.get(str(v)) for v in found]
+    labels = [v for v in values if v is not None]
+    if len(labels) < len(values):
+        row = values.index(None)
+        raise _unknown_label(table, row, str(found[row]), card)
+    return labels
+
+
+def _label_values(table: Table, card: Card) -> Sequence[Any]:
+    assert card.labels is not None
+    return _values(table, card.labels.column)
+
+
+def _class_of(card: Card) -> dict[str, str]:
+    """What files may hold -> class."""
+    return {c: c for c in card.classes} | (card.labels.values if card.labels else {})
+
+
+def _unknown_label(table: Table, row: int, label: str, card: Card) -> UsageError:
+    known = ", ".join(
+        f"'{v}'" if v == c else f"'{v}' ({c})"
+        for v, c in _class_of(card).items()
+        if v != c or c not in (card.labels.values.values() if card.labels else ())
+    )
+    return UsageError(
+        f"{table.where(row)}: label {label!r} is none of {known}",
+        "labels of -1 are hidden: this is a test split without its labels"
+        if label == "-1"
+        else None,
+    )
+
+
+def _number_labels(table: Table, inputs: list[tuple[str, ...]], card: Card) -> list[str]:
+    labels = []
+    for row, value in enumerate(_label_values(table, card)):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UsageError(f"{table.where(row)}: label {value!r} is not a number")
+        labels.append(repr(number).removesuffix(".0"))
+    return labels
+
+
+def _tag_labels(table: Table, inputs: list[tuple[str, ...]], card: Card) -> list[str]:
+    class_of = _class_of(card)
+    labels = []
+    for row, (value, texts) in enumerate(zip(_label_values(table, card), inputs, strict=True)):
+        tags = value.split() if isinstance(value, str) else [str(v) for v in value]
+        unknown = next((tag for tag in tags if tag not in class_of), None)
+        if unknown is not None:
+            raise _unknown_label(table, row, unknown, card)
+        if len(tags) != len(texts[0].split()):
+            raise UsageError(
+                f"{table.where(row)}: {len(tags)} tags for {len(texts[0].split())} tokens"
+            )
+        labels.append(" ".join(class_of[tag] for tag in tags))
+    return labels
+
+
+def _text_labels(table: Table, inputs: list[tuple[str, ...]], card: Card) -> list[str]:
+    assert card.labels is not None
+    labels = _texts(table, card.labels.column, card)
+    if "" in labels:
+        raise UsageError(f"{table.where(labels.index(''))}: {card.labels.column} is empty")
+    return labels
+
+
+def _word_counts(table: Table, inputs: list[tuple[str, ...]], card: Card) -> list[str]:
+    """The words of each text, its end being one."""
+    return [str(len(text.split()) + 1) for (text,) in inputs]
+
+
+_LABELS: dict[Kind, Callable[[Table, list[tuple[str, ...]], Card], list[str]]] = {
+    "class": _class_labels,
+    "number": _number_labels,
+    "tags": _tag_labels,
+    "text": _text_labels,
+    "words": _word_counts,
+}
 
 
 # Formats
@@ -205,6 +310,57 @@ def _from_arrow(path: Path, table: Any) -> Table:
 
 
 _READERS = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "arrow": _arrow}
+
+
+def _lines(path: Path, card: Card) -> Table:
+    """One text a line; empty lines are texts, too."""
+    lines = _text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    return Table(path, {card.inputs[0]: lines}, range(1, len(lines) + 1))
+
+
+def _conll(path: Path, card: Card) -> Table:
+    """Sentences between blank lines; a token comes first on its line, its tag last."""
+    assert card.labels is not None
+    tokens: list[list[str]] = []
+    tags: list[list[str]] = []
+    lines: list[int] = []
+    in_sentence = False
+    for number, line in enumerate(_text(path).replace("\r\n", "\n").split("\n"), 1):
+        cells = line.split()
+        if not cells or cells[0] == "-DOCSTART-":
+            in_sentence = False
+            continue
+        if len(cells) < 2:
+            raise UsageError(f"{path}:{number}: '{line}' has no tag")
+        if not in_sentence:
+            tokens.append([])
+            tags.append([])
+            lines.append(number)
+            in_sentence = True
+        tokens[-1].append(cells[0])
+        tags[-1].append(cells[-1])
+    return Table(path, {card.inputs[0]: tokens, card.labels.column: tags}, lines)
+
+
+_LINE_READERS = {"lines": _lines, "conll": _conll}
+
+
+def _parallel(paths: Sequence[Path], card: Card) -> Table:
+    """One file a column, a row a line; a blank last line of all is none."""
+    assert card.labels is not None
+    names = [*card.columns, card.labels.column]
+    try:
+        texts = [_text(path).replace("\r\n", "\n").rstrip("\n").split("\n") for path in paths]
+    except OSError as error:
+        raise UsageError(f"{error.filename} can't be read: {error.strerror}") from None
+    for path, lines in zip(paths, texts, strict=True):
+        if len(lines) != len(texts[0]):
+            raise UsageError(
+                f"{path} has {len(lines):,} lines and {paths[0]} {len(texts[0]):,}",
+                "line by line they must be translations of each other",
+            )
+    columns: dict[str, Sequence[Any]] = dict(zip(names, texts, strict=True))
+    return Table(paths[0], columns, range(1, len(texts[0]) + 1))
 
 
 def _text(path: Path) -> str:

@@ -31,9 +31,9 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
-def cached(hub: HubFiles) -> tuple[list[Path], list[Path]] | None:
-    """The files of train and scored in the local caches, at the pinned revision; None when they
-    are not there: the Hub client's Parquet files, or the Arrow files that `datasets` made."""
+def cached(hub: HubFiles) -> dict[str, list[Path]] | None:
+    """The files of each split in the local caches, at the pinned revision; None when they are not
+    all there: the Hub client's Parquet files, or the Arrow files that `datasets` made."""
     owner, _, name = hub.repo.partition("/")
     client = _cache("hub", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") / f"datasets--{owner}--{name}"
     places = [(client / "snapshots" / hub.revision / hub.config, "{}-*.parquet")]
@@ -42,9 +42,9 @@ def cached(hub: HubFiles) -> tuple[list[Path], list[Path]] | None:
     ):
         places += [(folder, "*-{}.arrow"), (folder, "*-{}-*.arrow")]
     for folder, pattern in places:
-        train, scored = (shards(folder, pattern.format(s)) for s in (hub.train, hub.scored))
-        if train and scored:
-            return train, scored
+        found = {split: shards(folder, pattern.format(split)) for split in hub.splits}
+        if all(found.values()):
+            return found
     return None
 
 
@@ -65,8 +65,8 @@ def _cache(folder: str, *variables: str) -> Path:
     return Path(home).expanduser() / folder
 
 
-def download(hub: HubFiles) -> tuple[list[Path], list[Path]]:
-    """Download the pinned revision through `datasets`; the files of train and scored.
+def download(hub: HubFiles) -> dict[str, list[Path]]:
+    """Download the pinned revision through `datasets`; the files of each split.
 
     BenchError, within about three seconds, when the Hub can't be reached or refuses.
     """
@@ -77,8 +77,7 @@ def download(hub: HubFiles) -> tuple[list[Path], list[Path]]:
         raise MissingExtra("data from the Hub")
     preflight(f"{endpoint()}/api/datasets/{hub.repo}/revision/{hub.revision}")
     answer = _run_datasets(hub)
-    train, scored = ([Path(f) for f in answer[split]] for split in (hub.train, hub.scored))
-    return train, scored
+    return {split: [Path(f) for f in answer[split]] for split in hub.splits}
 
 
 def preflight(address: str) -> None:
@@ -151,7 +150,7 @@ def _run_datasets(hub: HubFiles) -> dict[str, list[str]]:
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
     }
-    asked = [hub.repo, hub.config, hub.revision, hub.train, hub.scored]
+    asked = [hub.repo, hub.config, hub.revision, *hub.splits]
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-m", "bench.learn.hub", *asked],

@@ -14,10 +14,10 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.events import Events
 from bench.learn.adamw import AdamW
-from bench.learn.batches import Packed
-from bench.learn.evaluate import accuracy
+from bench.learn.batches import Rows
 from bench.learn.layers import Dropout
 from bench.learn.model import Model
+from bench.learn.objectives import Objective
 
 REPORT_EVERY_S = 0.3
 
@@ -31,9 +31,10 @@ class Training:
     """One training under way: what the hooks of a recipe may look at and change."""
 
     recipe: Any
+    objective: Objective
     model: Model
-    train: Packed
-    tune: Packed
+    train: Rows
+    tune: Rows
     seed: int
     events: Events
     total_steps: int = field(init=False)
@@ -72,8 +73,8 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
         rate = recipe.rate(training.step, total)
 
         model.begin_step(batch)
-        logits = model.logits(batch, dropout)
-        loss = recipe.loss(training, batch, logits)
+        outputs = model.outputs(batch, dropout)
+        loss = recipe.loss(training, batch, outputs)
         loss.backward()
         optimizer.step(rate, recipe.clip_norm)
         training.step += 1
@@ -120,8 +121,8 @@ def evaluate(training: Training) -> float | None:
     events = training.events
     synchronise(training.model.device)
     events.send("phase_start", phase="evaluate")
-    value = accuracy(training.model, training.tune)
-    events.send("eval", step=training.step, split="tune", metric="accuracy", value=value)
+    metric, value = training.objective.evaluate(training.model, training.tune)
+    events.send("eval", step=training.step, split="tune", metric=metric, value=value)
     events.send("phase_start", phase="train")
     return value
 

@@ -31,5 +31,5 @@ class Model(Protocol):
     def begin_evaluation(self) -> None:
         """Called before passes without gradients."""
 
-    def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor:
-        """[B, classes], float32."""
+    def outputs(self, batch: Batch, dropout: Dropout | None) -> Tensor:
+        """What the objective asked for, float32: [B, size], or [T, size] a token."""

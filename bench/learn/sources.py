@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import record
-from bench.cards import Card
+from bench.cards import Card, HubFiles
 from bench.errors import BenchError, UsageError
-from bench.learn import data, embedded, files, hub
+from bench.learn import corpora, data, files, hub
 from bench.learn.data import Resolved, Rows
 
 
@@ -25,6 +25,7 @@ class Found:
     place: str
     train: Rows
     scored: Rows
+    parts: dict[str, int] = field(default_factory=dict)  # of scored, in order, and their rows
 
 
 def resolve(card: Card, data_dir: str | Path | None = None) -> Resolved:
@@ -55,7 +56,7 @@ def _first(card: Card, sources: Sequence[Callable[[Card], Found]]) -> Resolved:
             return replace(resolved, notes=[*notes, *resolved.notes])
     raise BenchError(
         f"no data for {card.name}: {'; '.join(notes)}",
-        f"--data DIR, a folder with {card.local.train} and {card.local.scored}",
+        f"--data DIR, a folder with {' and '.join(_looked_for(card))}" if card.local else None,
     )
 
 
@@ -69,7 +70,7 @@ def _resolved(card: Card, found: Found) -> Resolved:
         **fingerprints,
         "labels": labels,
     }
-    train, tune = data.split_tune(found.train, fingerprints["train"])
+    train, tune = data.split_tune(found.train, fingerprints["train"], card.kind)
     if not tune.labels:
         raise UsageError(
             f"{found.place}: train has too few rows that differ to keep some apart for tuning"
@@ -82,7 +83,9 @@ def _resolved(card: Card, found: Found) -> Resolved:
         rows={"train": len(train), "tune": len(tune), "scored": len(found.scored)},
     )
     notes = [] if official else [_not_official(card, found, identity)]
-    return Resolved(found.source, found.place, train, tune, found.scored, identity, notes)
+    return Resolved(
+        found.source, found.place, train, tune, found.scored, identity, notes, found.parts
+    )
 
 
 def _not_official(card: Card, found: Found, identity: record.Data) -> str:
@@ -94,17 +97,34 @@ def _not_official(card: Card, found: Found, identity: record.Data) -> str:
         return f"this is NOT known to be {card.title}, whose card pins no fingerprints: {board}"
     differ = [
         f"{split} has {len(rows):,} rows, fingerprint {identity.fingerprints[split][:8]}, "
-        f"instead of {getattr(card.rows, split):,}, {getattr(card.fingerprints, split)[:8]}"
+        f"instead of {_official_rows(card, split)}{getattr(card.fingerprints, split)[:8]}"
         for split, rows in (("train", found.train), ("scored", found.scored))
         if identity.fingerprints[split] != getattr(card.fingerprints, split)
     ]
     return f"this is NOT the official {card.title}: {'; '.join(differ)}; {board}"
 
 
-def _from_files(
-    source: str, place: str, train: Sequence[Path], scored: Sequence[Path], card: Card
-) -> Found:
-    return Found(source, place, files.read_rows(train, card), files.read_rows(scored, card))
+def _official_rows(card: Card, split: str) -> str:
+    return f"{getattr(card.rows, split):,}, " if card.rows else ""
+
+
+Parts = dict[str, list[Path]]
+"""The files of each part of the scored split, in order; a split without parts has one, ''."""
+
+
+def _from_files(source: str, place: str, train: Sequence[Path], scored: Parts, card: Card) -> Found:
+    read = {part: files.read_rows(paths, card) for part, paths in scored.items()}
+    together = Rows(
+        [texts for rows in read.values() for texts in rows.inputs],
+        [label for rows in read.values() for label in rows.labels],
+    )
+    parts = {part: len(rows) for part, rows in read.items()} if len(read) > 1 else {}
+    return Found(source, place, files.read_rows(train, card), together, parts)
+
+
+def _named(scored: str | dict[str, str]) -> dict[str, str]:
+    """The parts of a scored split by name."""
+    return {"": scored} if isinstance(scored, str) else scored
 
 
 # A local folder
@@ -114,45 +134,78 @@ def _local(card: Card, root: Path) -> Found:
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}", "--data DIR, --data hub or --data embedded")
     looked_for: list[str] = []
-    for folder, *patterns in _layouts(card, root):
-        train, scored = (hub.shards(folder, pattern) for pattern in patterns)
-        if train and scored:
+    for folder, train_pattern, patterns in _layouts(card, root):
+        train = _files(folder, train_pattern, card)
+        scored = {part: _files(folder, pattern, card) for part, pattern in patterns.items()}
+        if train and all(scored.values()):
             return _from_files("local", str(folder), train, scored, card)
-        looked_for.append(f"{folder / patterns[0]} and {patterns[1]}")
+        looked_for.append(f"{folder / train_pattern} and {', '.join(patterns.values())}")
     raise UsageError(
-        f"{root} does not hold {card.title}; looked for {', '.join(looked_for)}",
+        f"{root} does not hold {card.title}; looked for {'; '.join(looked_for)}",
         "--data hub takes the Hub's data, --data embedded the embedded corpus",
     )
 
 
-def _layouts(card: Card, root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Where the files may be: the folder, and the file names of train and scored as patterns."""
-    for folder in (root / card.local.folder, root / Path(card.local.folder).name, root):
-        yield folder, card.local.train, card.local.scored
-    for folder in (root / card.local.folder, root / card.hub.config, root):
-        yield folder, f"{card.hub.train}-*.parquet", f"{card.hub.scored}-*.parquet"
+def _layouts(card: Card, root: Path) -> Iterator[tuple[Path, str, dict[str, str]]]:
+    """Where the files may be: the folder, the pattern of train's files, and those of scored's."""
+    if local := card.local:
+        for folder in dict.fromkeys((root / local.folder, root / Path(local.folder).name, root)):
+            yield folder, local.train, _named(local.scored)
+    if card.hub:
+        name = card.local.folder if card.local else card.name
+        scored = {part: f"{s}-*.parquet" for part, s in _named(card.hub.scored).items()}
+        for folder in dict.fromkeys((root / name, root / card.hub.config, root)):
+            yield folder, f"{card.hub.train}-*.parquet", scored
+
+
+def _files(folder: Path, pattern: str, card: Card) -> list[Path]:
+    """The files of one split: in parallel files one a column, or else its shards."""
+    if "{column}" not in pattern:
+        return hub.shards(folder, pattern)
+    assert card.labels is not None
+    paths = [folder / pattern.format(column=c) for c in (*card.columns, card.labels.column)]
+    return paths if all(path.is_file() for path in paths) else []
+
+
+def _looked_for(card: Card) -> list[str]:
+    assert card.local is not None
+    return [card.local.train, *_named(card.local.scored).values()]
 
 
 # The Hub
 
 
 def _hub_cache(card: Card) -> Found:
-    found = hub.cached(card.hub)
-    if not found:
+    files_of = hub.cached(_on_hub(card))
+    if not files_of:
+        assert card.hub is not None
         raise BenchError(f"the Hub's local cache has no {card.hub.repo} at the pinned revision")
-    return _from_files("hub-cache", str(found[0][0].parent), *found, card)
+    return _from_hub("hub-cache", str(files_of[_on_hub(card).train][0].parent), files_of, card)
 
 
 def _hub(card: Card) -> Found:
-    place = f"{hub.endpoint()}/datasets/{card.hub.repo} at {card.hub.revision[:8]}"
-    return _from_files("hub", place, *hub.download(card.hub), card)
+    facts = _on_hub(card)
+    place = f"{hub.endpoint()}/datasets/{facts.repo} at {facts.revision[:8]}"
+    return _from_hub("hub", place, hub.download(facts), card)
+
+
+def _from_hub(source: str, place: str, files_of: dict[str, list[Path]], card: Card) -> Found:
+    facts = _on_hub(card)
+    scored = {part: files_of[split] for part, split in _named(facts.scored).items()}
+    return _from_files(source, place, files_of[facts.train], scored, card)
+
+
+def _on_hub(card: Card) -> HubFiles:
+    if card.hub is None:
+        raise BenchError(f"the card of {card.title} names no data on the Hub")
+    return card.hub
 
 
 # The embedded corpus
 
 
 def _embedded(card: Card) -> Found:
-    if card.embedded != embedded.NAME:
+    if card.embedded is None:
         raise BenchError(f"no embedded corpus stands in for {card.title}")
-    train, scored = embedded.corpus()
-    return Found("embedded", f"the embedded corpus '{embedded.NAME}'", train, scored)
+    train, scored = corpora.load(card.embedded)
+    return Found("embedded", f"the embedded corpus '{card.embedded}'", train, scored)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -72,7 +73,7 @@ def load(folder: Path) -> Tokenizer:
 def encode(
     tokenizer: Tokenizer,
     inputs: Sequence[tuple[str, ...]],
-    labels: Sequence[int] | None,
+    labels: Sequence[int] | np.ndarray | None,
     max_length: int,
 ) -> Packed:
     """Each input (one text or a pair) as ids with special tokens, cut to `max_length`."""

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from bench.learn.batches import Packed
-    from bench.learn.data import TaskFolder
+    from bench.learn.batches import Rows
     from bench.learn.encoder import Encoder
     from bench.learn.loop import Training
 
@@ -35,6 +34,7 @@ class Job:
     """What the parent asks for. With `plan_steps`, at most so many steps, thrown away."""
 
     spec: Spec
+    objective: str
     checkpoint: Path | None
     plan_steps: int | None
 
@@ -44,6 +44,7 @@ class Job:
         checkpoint = facts["checkpoint"]
         return cls(
             spec=Spec.model_validate(facts["spec"]),
+            objective=facts["objective"],
             checkpoint=Path(checkpoint) if checkpoint else None,
             plan_steps=facts["plan_steps"],
         )
@@ -52,8 +53,7 @@ class Job:
 @dataclass(frozen=True)
 class Prepared:
     training: Training
-    scored: Packed
-    classes: list[str]
+    scored: Rows
 
 
 def main(arguments: list[str]) -> int:
@@ -99,8 +99,6 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     if job.plan_steps is not None:
         plan(prepared, job.plan_steps, events)
         return
-    from bench.learn import data
-    from bench.learn.evaluate import probabilities
     from bench.learn.loop import synchronise, train
 
     training = prepared.training
@@ -110,10 +108,9 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     training.recipe.finish(training)
     synchronise(device)
     events.send("phase_start", phase="predict")
-    scores = probabilities(training.model, prepared.scored)
+    predictions = training.objective.predict(training.model, prepared.scored)
     events.send("phase_stop", phase="predict")
-    labels = [prepared.classes[i] for i in scores.argmax(1)]
-    data.Predictions(labels, list(scores)).write(out / "predictions.parquet")
+    predictions.write(out / "predictions.parquet")
     events.send("run_stop", reason=reason)
 
 
@@ -168,7 +165,7 @@ def _uuids(device: torch.device) -> list[str]:
 
 def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -> Prepared:
     """Read the texts, make or load tokenizer and model, tokenise."""
-    from bench.learn import data, models, tokenize
+    from bench.learn import data, models, objectives, tokenize
     from bench.learn.encoder import Encoder
     from bench.learn.loop import Training
 
@@ -178,41 +175,30 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
         message = "this processor emulates bfloat16: it will be slower than float32 here"
         events.send("warning", id="slow-bf16", message=message)
     task = data.read_task_folder(task_folder)
+    objective = objectives.build(job.objective, task, recipe)
     if checkpoint is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
-        texts = [text for texts in task.train.inputs for text in texts]
-        tokenizer = tokenize.train(texts, recipe.vocabulary_size)
+        tokenizer = tokenize.train(objective.texts(), recipe.vocabulary_size)
     else:
         tokenizer = tokenize.load(checkpoint)
     events.send("progress", text="tokenising", done=1, total=2)
-    splits = _encode(task, tokenizer, recipe.max_length)
-    pairs = len(task.inputs) > 1
+    splits = objective.encode(tokenizer, recipe.max_length)
+    pairs = len(task.columns) > 1
     model = models.build(
-        spec.model, checkpoint, tokenizer, recipe, len(task.classes), pairs, spec.seed, device
+        spec.model, checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device
     )
     if isinstance(model, Encoder):
         order_rows(model, recipe, splits, spec.seed)
-    training = Training(recipe, model, splits["train"], splits["tune"], spec.seed, events)
+    training = Training(
+        recipe, objective, model, splits["train"], splits["tune"], spec.seed, events
+    )
     recipe.prepare(training)
     events.send("model", name=spec.model, **model.facts())
     events.send("progress", text="ready", done=2, total=2)
-    return Prepared(training, splits["scored"], task.classes)
+    return Prepared(training, splits["scored"])
 
 
-def _encode(task: TaskFolder, tokenizer: Any, max_length: int) -> dict[str, Packed]:
-    from bench.learn.tokenize import encode
-
-    number = {name: i for i, name in enumerate(task.classes)}
-    train = [number[label] for label in task.train.labels]
-    tune = [number[label] for label in task.tune.labels]
-    return {
-        "train": encode(tokenizer, task.train.inputs, train, max_length),
-        "tune": encode(tokenizer, task.tune.inputs, tune, max_length),
-        "scored": encode(tokenizer, task.scored, None, max_length),
-    }
-
-
-def order_rows(model: Encoder, recipe: Any, splits: dict[str, Packed], seed: int) -> None:
+def order_rows(model: Encoder, recipe: Any, splits: dict[str, Any], seed: int) -> None:
     """Number tokens, and keep the table's rows, in the order of first use in training."""
     import numpy as np
 
@@ -280,12 +266,10 @@ def _predict_sample(prepared: Prepared, evaluations: int) -> float:
     """Predict some scored rows: their share, by tokens, of all that a run predicts."""
     import numpy as np
 
-    from bench.learn.evaluate import probabilities
-
-    scored, tune = prepared.scored, prepared.training.tune
+    training, scored = prepared.training, prepared.scored
     sample = np.linspace(0, len(scored) - 1, min(len(scored), 128)).astype(int)
-    probabilities(prepared.training.model, scored, sample)
-    all_tokens = scored.lengths.sum() + evaluations * tune.lengths.sum()
+    training.objective.predict(training.model, scored, sample)
+    all_tokens = scored.lengths.sum() + evaluations * training.tune.lengths.sum()
     return float(scored.lengths[sample].sum() / all_tokens)
 
 
@@ -294,7 +278,7 @@ def _first_pass(training: Training, rows: np.ndarray) -> None:
     model = training.model
     batch = training.train.batch(rows, model.device)
     model.begin_step(batch)
-    training.recipe.loss(training, batch, model.logits(batch, training.dropout)).backward()
+    training.recipe.loss(training, batch, model.outputs(batch, training.dropout)).backward()
     training.optimizer.step(0.0, 0.0)
 
 

@@ -264,7 +264,7 @@ def _cell(place: Place, entries: list[Entry], cards: Mapping[str, Card], filters
     if card and card.version != place.version:
         card = None
     chance, best = _scale(entries)
-    asked = score.thresholds(card.reference, chance, best) if card else {}
+    asked = score.thresholds(card.reference, chance, best) if card and card.reference else {}
     judged = _ranked([_judged(e, asked, card) for e in _titled(entries)])
     sections = []
     for name in SECTIONS:

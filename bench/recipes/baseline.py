@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from bench.learn.batches import Batch, Packed
+    from bench.learn.batches import Batch, Rows
     from bench.learn.loop import Training
 
 
@@ -46,9 +46,7 @@ class Recipe:
     def prepare(self, training: Training) -> None:
         """Before the first step: change the model, train a teacher, choose rows."""
 
-    def batches(
-        self, rows: Packed, epoch: int, random: np.random.Generator
-    ) -> Iterator[np.ndarray]:
+    def batches(self, rows: Rows, epoch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
         """One epoch's batches, each an array of row numbers."""
         from bench.learn.batches import similar_lengths
 
@@ -61,12 +59,9 @@ class Recipe:
             return self.learning_rate * (step + 1) / warmup
         return self.learning_rate * (total_steps - step) / max(1, total_steps - warmup)
 
-    def loss(self, training: Training, batch: Batch, logits: Tensor) -> Tensor:
-        """The mean loss of a batch; `logits` is [batch, classes]."""
-        import torch.nn.functional as F
-
-        assert batch.labels is not None
-        return F.cross_entropy(logits.float(), batch.labels)
+    def loss(self, training: Training, batch: Batch, outputs: Tensor) -> Tensor:
+        """The mean loss of a batch, of what the model returned for it."""
+        return training.objective.loss(training.model, batch, outputs)
 
     def after_step(self, training: Training) -> bool:
         """After each update; True ends the training."""

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.learn.batches import Packed
+from bench.learn.batches import Batch, Packed
 from bench.learn.encoder import Encoder
+from bench.learn.evaluate import probabilities
+from bench.learn.model import Model
 
 
 class PlainEncoder:
@@ -71,3 +73,17 @@ class PlainEncoder:
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         return F.layer_norm(x, x.shape[-1:], weight, bias, self.shape.epsilon)
+
+
+class Labels:
+    """Classification of rows that are encoded already."""
+
+    def loss(self, model: Model, batch: Batch, outputs: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, batch.labels)
+
+    def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
+        return "accuracy", accuracy(model, rows)
+
+
+def accuracy(model: Model, rows: Packed) -> float:
+    return float((probabilities(model, rows).argmax(1) == rows.labels).mean())

@@ -125,25 +125,25 @@ def test_a_group_that_outgrows_its_share_is_still_one_group():
 def test_what_was_carved_is_remembered_and_a_damaged_memory_is_made_again(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     train = numbered(500)
-    first = data.split_tune(train, "print")
+    first = data.split_tune(train, "print", "class")
     (file,) = (tmp_path / "bench").iterdir()
     carve, calls = data.carve_tune, []
     monkeypatch.setattr(data, "carve_tune", lambda rows: calls.append(1) or carve(rows))
-    assert data.split_tune(train, "print") == first
+    assert data.split_tune(train, "print", "class") == first
     assert calls == []
     for damage in (b"", b"[1", b'["wrong", [1, 2]]', b"7"):
         file.write_bytes(damage)
-        assert data.split_tune(train, "print") == first
-        assert data.split_tune(train, "print") == first
+        assert data.split_tune(train, "print", "class") == first
+        assert data.split_tune(train, "print", "class") == first
     assert len(calls) == 4
-    data.split_tune(train, "another print")
+    data.split_tune(train, "another print", "class")
     assert len(calls) == 5
 
 
 def test_a_cache_that_can_not_be_written_is_done_without(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    trained, tuned = data.split_tune(numbered(500), "print")
+    trained, tuned = data.split_tune(numbered(500), "print", "class")
     assert (len(trained), len(tuned)) == (400, 100)
 
 
@@ -223,13 +223,13 @@ def write(folder: Path, suffix: str, predictions: list[dict]) -> None:
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
 def test_predictions_come_back_in_order_of_id(tmp_path, suffix):
     write(tmp_path, suffix, GOOD)
-    assert data.read_predictions(tmp_path, 2, CLASSES).labels == ["positive", "negative"]
+    assert data.read_predictions(tmp_path, 2, "class", CLASSES).labels == ["positive", "negative"]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
 def test_scores_are_optional(tmp_path, suffix):
     write(tmp_path, suffix, [{**row, "scores": [row["id"], 0.5]} for row in GOOD])
-    assert data.read_predictions(tmp_path, 2, CLASSES).scores == [[0.0, 0.5], [1.0, 0.5]]
+    assert data.read_predictions(tmp_path, 2, "class", CLASSES).scores == [[0.0, 0.5], [1.0, 0.5]]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
@@ -247,14 +247,14 @@ def test_wrong_predictions_are_one_line(tmp_path, suffix, change, complaint):
     with_scores = [{**row, "scores": [0.5, 0.5]} for row in GOOD] if "scores" in change else GOOD
     write(tmp_path, suffix, [{**with_scores[0], **change}, with_scores[1]])
     with pytest.raises(BenchError, match=complaint) as caught:
-        data.read_predictions(tmp_path, 2, CLASSES)
+        data.read_predictions(tmp_path, 2, "class", CLASSES)
     assert "\n" not in caught.value.message
 
 
 def test_missing_ids_are_counted(tmp_path):
     write(tmp_path, ".jsonl", GOOD)
     with pytest.raises(BenchError, match="3 of 5 ids are missing, the first is 2"):
-        data.read_predictions(tmp_path, 5, CLASSES)
+        data.read_predictions(tmp_path, 5, "class", CLASSES)
 
 
 @pytest.mark.parametrize("score", ["NaN", "Infinity", '"x"', "null"])
@@ -263,13 +263,13 @@ def test_scores_that_are_no_finite_numbers_are_refused(tmp_path, score):
         f'{{"id": 0, "prediction": "positive", "scores": [{score}, 1]}}\n'
     )
     with pytest.raises(BenchError, match="the scores for id 0 are"):
-        data.read_predictions(tmp_path, 1, CLASSES)
+        data.read_predictions(tmp_path, 1, "class", CLASSES)
 
 
 def test_a_near_class_is_the_hint(tmp_path):
     write(tmp_path, ".jsonl", [{"id": 0, "prediction": "Positive"}])
     with pytest.raises(BenchError) as caught:
-        data.read_predictions(tmp_path, 1, CLASSES)
+        data.read_predictions(tmp_path, 1, "class", CLASSES)
     assert caught.value.hint == "did you mean 'positive'?"
 
 
@@ -289,11 +289,11 @@ def test_a_near_class_is_the_hint(tmp_path):
 def test_a_file_that_can_not_be_read_is_one_line(tmp_path, name, content, complaint):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BenchError, match=complaint):
-        data.read_predictions(tmp_path, 1, CLASSES)
+        data.read_predictions(tmp_path, 1, "class", CLASSES)
 
 
 def test_two_files_are_one_too_many(tmp_path):
     write(tmp_path, ".jsonl", GOOD)
     write(tmp_path, ".csv", GOOD)
     with pytest.raises(BenchError, match=r"predictions\.jsonl and predictions\.csv"):
-        data.read_predictions(tmp_path, 2, CLASSES)
+        data.read_predictions(tmp_path, 2, "class", CLASSES)

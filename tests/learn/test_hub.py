@@ -15,7 +15,8 @@ import pytest
 
 from bench import cards
 from bench.errors import BenchError
-from bench.learn import data, embedded, hub, sources
+from bench.learn import data, hub, sources
+from bench.learn.corpora import verdicts
 from tests.learn.hub_server import REPO, REVISION, HubServer
 
 README = b"""---
@@ -72,7 +73,7 @@ def fresh_caches(monkeypatch, tmp_path):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(embedded, "corpus", partial(embedded.corpus, 40, 10))  # quick to write
+    monkeypatch.setattr(verdicts, "corpus", partial(verdicts.corpus, 40, 10))  # quick to write
 
 
 @pytest.fixture

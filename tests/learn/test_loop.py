@@ -16,10 +16,10 @@ from bench import recipes
 from bench.events import Events
 from bench.learn.batches import Packed, order_of_first_use, pack
 from bench.learn.encoder import Encoder, Shape
-from bench.learn.evaluate import accuracy, probabilities
+from bench.learn.evaluate import probabilities
 from bench.learn.layers import Dropout
 from bench.learn.loop import NotFinite, Training, train
-from tests.learn.plain import PlainEncoder
+from tests.learn.plain import Labels, PlainEncoder, accuracy
 
 CPU = torch.device("cpu")
 SHAPES = {
@@ -53,7 +53,7 @@ def training(model: Encoder, rows: Packed, recipe: str = "baseline", **given: ob
     options = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "dropout": 0.0, **given}
     text = {name: str(value) for name, value in options.items()}
     built = recipes.build(recipe, recipes.resolve(recipe, "transformer-tiny", text))
-    return Training(built, model, rows, texts(8, seed=9), 1, Events())
+    return Training(built, Labels(), model, rows, texts(8, seed=9), 1, Events())
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -65,11 +65,11 @@ def test_logits_and_gradients_are_those_of_plain_pytorch(shape: Shape, mixed: bo
     plain = PlainEncoder(model)
     batch = rows.batch(chosen, CPU)
     model.begin_step(batch)
-    logits = model.logits(batch, None)
+    outputs = model.outputs(batch, None)
     expected = plain.logits(rows, chosen)
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
 
-    F.cross_entropy(logits, batch.labels).backward()
+    F.cross_entropy(outputs, batch.labels).backward()
     F.cross_entropy(expected, batch.labels).backward()
     model.parameters.end_step()
     n = model.table.touched

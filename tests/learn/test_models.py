@@ -23,10 +23,11 @@ from bench.events import Events
 from bench.learn import models
 from bench.learn.batches import Packed, pack
 from bench.learn.encoder import Encoder
-from bench.learn.evaluate import accuracy
 from bench.learn.loop import Training, train
 from bench.learn.models import checkpoints, download
 from bench.learn.models.foreign import ForeignModel
+from bench.learn.objectives import Outputs
+from tests.learn.plain import Labels, accuracy
 
 CPU = torch.device("cpu")
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -79,11 +80,11 @@ def transformers_logits(module: Any, rows: Packed) -> torch.Tensor:
 def our_logits(model: Any, rows: Packed) -> torch.Tensor:
     model.begin_evaluation()
     with torch.inference_mode():
-        return model.logits(rows.batch(np.arange(len(rows)), CPU), None)
+        return model.outputs(rows.batch(np.arange(len(rows)), CPU), None)
 
 
 def load(folder: Path, max_length: int = 16) -> Any:
-    return checkpoints.load(folder, max_length, 2, 1, torch.float32, CPU)
+    return checkpoints.load(folder, max_length, Outputs("text", 2), 1, torch.float32, CPU)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_other_architectures_run_through_transformers_and_learn(kind: str, tmp_p
 
     given = {"epochs": "12", "batch_size": "8", "learning_rate": "0.003", "evaluations": "0"}
     recipe = recipes.build("baseline", recipes.resolve("baseline", str(tmp_path), given))
-    run = Training(recipe, model, rows, rows, 1, Events())
+    run = Training(recipe, Labels(), model, rows, rows, 1, Events())
     before = accuracy(model, rows)
     train(run, run.batches())
     assert accuracy(model, rows) > max(before, 0.8)

@@ -46,6 +46,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
             lines = [{"id": i, "sentence": text} for i, (text, _) in enumerate(rows)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     facts = {"name": "toy", "version": 1, "family": "classification", "inputs": ["sentence"]}
+    facts |= {"kind": "class", "choices": [], "words": {}}
     facts |= {"classes": CLASSES, "metric": "accuracy"}
     facts |= {"rows": {name: len(rows) for name, rows in splits.items()}}
     (folder / "task.json").write_text(json.dumps(facts))
@@ -74,7 +75,8 @@ def job(
         "seed_origin": "user",
     }
     path = folder / "job.json"
-    path.write_text(json.dumps({"spec": spec, "checkpoint": None, "plan_steps": plan_steps}))
+    facts = {"spec": spec, "objective": "classification", "checkpoint": None}
+    path.write_text(json.dumps({**facts, "plan_steps": plan_steps}))
     return path
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from bench.learn.model import Model
+    from bench.learn.objectives import Outputs
 
 DEFAULT = "transformer-small"
 
@@ -57,7 +58,7 @@ def build(
     checkpoint: Path | None,
     tokenizer: Any,
     recipe: Any,
-    classes: int,
+    outputs: Outputs,
     pairs: bool,
     seed: int,
     device: torch.device,
@@ -70,9 +71,9 @@ def build(
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.precision]
     if checkpoint is None:
         shape = listed.SCRATCH[name].shape(tokenizer.get_vocab_size(), recipe.max_length, pairs)
-        model = Encoder(shape, classes, dtype, device)
+        model = Encoder(shape, outputs.size, dtype, device, outputs.per == "token")
         model.initialise(seed)
         return model
     from bench.learn.models import checkpoints
 
-    return checkpoints.load(checkpoint, recipe.max_length, classes, seed, dtype, device)
+    return checkpoints.load(checkpoint, recipe.max_length, outputs, seed, dtype, device)

@@ -14,17 +14,18 @@ from torch import Tensor
 from bench.errors import BenchError, UsageError
 from bench.learn.encoder import Encoder, Shape
 from bench.learn.model import Model
+from bench.learn.objectives import Outputs
 
 
 def load(
     folder: Path,
     max_length: int,
-    classes: int,
+    outputs: Outputs,
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Model:
-    """The checkpoint with a head for `classes`: the project's encoder where it can run it, else
+    """The checkpoint with a new head for `outputs`: the project's encoder where it can run it, else
     transformers' own classes."""
     config = read_config(folder)
     positions = config.get("max_position_embeddings", config.get("n_positions"))
@@ -34,13 +35,15 @@ def load(
             f"--set max_length={positions}",
         )
     if shape := lean_shape(config, max_length):
-        model = Encoder(shape, classes, dtype, device)
+        model = Encoder(shape, outputs.size, dtype, device, outputs.per == "token")
         model.initialise(seed)  # for what the checkpoint lacks: the head
         fill(model, config["model_type"], folder / "model.safetensors")
         return model
     from bench.learn.models.foreign import ForeignModel
 
-    return ForeignModel(folder, classes, seed, dtype, device)
+    if outputs.per == "token":
+        raise UsageError(f"bench can't read {config['model_type']} for an output per token")
+    return ForeignModel(folder, outputs.size, seed, dtype, device)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class ForeignModel:
     def begin_evaluation(self) -> None:
         self._module.eval()
 
-    def logits(self, batch: Batch, dropout: Dropout | None) -> Tensor:
+    def outputs(self, batch: Batch, dropout: Dropout | None) -> Tensor:
         grid = torch.zeros(batch.size * batch.longest, dtype=torch.long, device=self.device)
         places = slice(None) if batch.places is None else batch.places
         tokens, mask = torch.full_like(grid, self._padding), grid.clone()

@@ -40,6 +40,7 @@ class Scratch:
         blocks = self.layers * 12 * self.width**2
         return {
             "name": name,
+            "kind": "encoder",
             "track": "scratch",
             "about": self.about,
             "parameters": blocks + VOCABULARY * self.width,
@@ -84,6 +85,7 @@ class Pretrained:
     def describe(self, name: str) -> dict[str, Any]:
         return {
             "name": name,
+            "kind": "encoder",
             "track": "finetune" if self.sha256 else "open",
             "about": self.about,
             "parameters": self.parameters,
@@ -146,6 +148,7 @@ PRETRAINED = {
 def describe_foreign(name: str) -> dict[str, Any]:
     return {
         "name": name,
+        "kind": "encoder",
         "track": "open",
         "about": "a checkpoint that the list does not know",
         "parameters": None,

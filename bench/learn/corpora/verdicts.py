@@ -17,8 +17,6 @@ from typing import TypeVar
 
 from bench.learn.data import Rows
 
-NAME = "verdicts"
-
 _T = TypeVar("_T")
 
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.learn import data, embedded
+from bench.learn import data
+from bench.learn.corpora import verdicts
 
 TRAIN = "b24b3705f4974ceeb2fefb7c93965cfc74b916e656480960ee8ab951b96cd913"
-DOCUMENT = Path(embedded.__file__).parents[1] / "docs" / "verdicts.md"
+DOCUMENT = Path(verdicts.__file__).parents[2] / "docs" / "verdicts.md"
 SCORED = "dc09c9739fcc252b5fdc9c964afc7e89c1e17254c5561236338fc803e1f59344"
 
 
 @pytest.fixture(scope="module")
 def corpus() -> tuple[data.Rows, data.Rows]:
-    return embedded.corpus()
+    return verdicts.corpus()
 
 
 def test_its_bytes_are_pinned(corpus):
@@ -28,7 +29,7 @@ def test_its_bytes_are_pinned(corpus):
 
 def test_it_is_written_within_two_seconds():
     start = time.process_time()
-    embedded.corpus()
+    verdicts.corpus()
     assert time.process_time() - start < 2
 
 
@@ -55,7 +56,7 @@ def words(rows: data.Rows) -> set[str]:
 
 def test_scored_has_templates_and_words_that_train_has_not(corpus):
     train, scored = corpus
-    for table in (embedded._FRAMES, embedded._CLAIMS):
+    for table in (verdicts._FRAMES, verdicts._CLAIMS):
         for _, texts in table.values():
             assert not set(texts["train"]) & set(texts["scored"])
     known = words(train)
@@ -64,7 +65,7 @@ def test_scored_has_templates_and_words_that_train_has_not(corpus):
         not set(re.findall("[a-z]+", t.lower())) <= known for (t,) in scored.inputs
     )
     assert with_a_new_word > 0.7 * len(scored)
-    polar = {w for pair in embedded._SIGNED.values() for side in pair for w in side}
+    polar = {w for pair in verdicts._SIGNED.values() for side in pair for w in side}
     assert set(" ".join(polar).split()) <= known
 
 
@@ -78,9 +79,9 @@ def test_scored_has_templates_and_words_that_train_has_not(corpus):
 )
 def test_signs_nest(template, label, sentence):
     """A claim is filled with words of its own polarity, whatever it stands in."""
-    writer = embedded._Writer("train", seed=3)
+    writer = verdicts._Writer("train", seed=3)
     writer._templates["claim"] = [["it is {+adj}", "it is not {-adj}"]]
-    bad, good = embedded._SIGNED["adj"]
+    bad, good = verdicts._SIGNED["adj"]
     for _ in range(50):
         writer._used.clear()
         text = writer._filled(template, label == "positive")

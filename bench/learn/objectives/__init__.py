@@ -1,0 +1,72 @@
+"""What a family of tasks asks of a kind of model: one objective a file. No torch at the top.
+
+Each module has a class `Objective`, made from the task's folder and the recipe.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from bench.cards import Family
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+    from bench.learn.batches import Batch, Rows
+    from bench.learn.data import Predictions, TaskFolder
+    from bench.learn.model import Model
+
+ModelKind = Literal["encoder"]
+
+_TABLE: dict[Family, dict[ModelKind, str]] = {
+    "classification": {"encoder": "classification"},
+    "regression": {"encoder": "regression"},
+}
+
+
+class Outputs(NamedTuple):
+    """What a model returns: `size` numbers a text, or a token."""
+
+    per: Literal["text", "token"]
+    size: int
+
+
+class Objective(Protocol):
+    outputs: Outputs
+
+    def texts(self) -> Sequence[str]:
+        """What a tokenizer from scratch is trained on."""
+
+    def encode(self, tokenizer: Tokenizer, max_length: int) -> dict[str, Rows]:
+        """`train` and `tune` with targets, and `scored` without."""
+
+    def loss(self, model: Model, batch: Batch, outputs: Tensor) -> Tensor:
+        """The mean loss of a batch."""
+
+    def evaluate(self, model: Model, rows: Rows) -> tuple[str, float]:
+        """A metric's name and value on rows with targets."""
+
+    def predict(self, model: Model, rows: Rows, chosen: np.ndarray | None = None) -> Predictions:
+        """What the model says of all rows, or of the `chosen` ones in their order."""
+
+
+def name_of(family: Family, kind: ModelKind, model: str) -> str:
+    """The objective's name; UsageError when this kind of model can't do such tasks."""
+    kinds = _TABLE[family]
+    if kind not in kinds:
+        able = " or ".join(kinds)
+        raise UsageError(
+            f"{model} ({kind}) can't be trained for {family}: that takes {able} models",
+            "bench models",
+        )
+    return kinds[kind]
+
+
+def build(name: str, task: TaskFolder, recipe: Any) -> Objective:
+    """The objective called `name` for this task."""
+    return importlib.import_module(f"{__name__}.{name}").Objective(task, recipe)
