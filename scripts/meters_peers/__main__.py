@@ -52,12 +52,15 @@ def main() -> None:
 
 
 def measure(about: dict[str, str], given: argparse.Namespace) -> Iterator[Result]:
+    tools = given.tools.split(",")
+    if absent := [p for p in PEERS if p in tools and _version(p) == _ABSENT]:
+        sys.exit(f"not installed here: {', '.join(absent)}; rm -r .venv-meters, and call it again")
     given.to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, given.to.open("w") as kept:
         stage = Stage(given.keep or Path(scratch), given.apart)
         print(json.dumps(about), file=kept, flush=True)
         patterns = [given.only] if given.only else QUICK if given.quick else ["*"]
-        for case in chosen(cases(given.quick), patterns, given.tools.split(",")):
+        for case in chosen(cases(given.quick), patterns, tools):
             print(f"{case.group}/{case.name} ...", file=sys.stderr, flush=True)
             for result in GROUPS[case.group].run(stage, case):
                 print(f"  {result.tool:14} {result.shown}", file=sys.stderr, flush=True)
@@ -101,6 +104,7 @@ def facts(given: argparse.Namespace) -> dict[str, str]:
     }
 
 
+_ABSENT = "not installed"
 _BUSY = " (not idle: times are noise, and Zeus's helpers may miss their own limit of 10 s)"
 
 
@@ -108,7 +112,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return _ABSENT
 
 
 if __name__ == "__main__":

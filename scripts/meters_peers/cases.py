@@ -165,6 +165,24 @@ class Case:
     tools: tuple[str, ...] = TOOLS
     rate_hz: float | None = None
     kinds: tuple[str, ...] = ("gpu",)
+    warns: tuple[str, ...] = ()  # of a fault: the ids by which bench speaks of it
+
+
+# By which warnings bench speaks of a fault: others, such as `slow` on a busy machine, are chance.
+WARNS: dict[str, tuple[str, ...]] = {
+    "counter reset": ("counter",),
+    "driver reloaded": ("counter", "gap", "unreadable"),
+    "counter frozen": ("counter",),
+    "counter leaps by 5 kJ": ("counter",),
+    "GPU lost": ("lost",),
+    "GPU lost, no counter": ("lost",),
+    "permission lost": ("unreadable",),
+    "power reads 0 for 2 s, no counter": ("gap", "unreadable"),
+    "power reads 0 for 2 s": ("disagreement", "gap", "unreadable"),
+    "each call takes 0.5 s for 2 s": ("slow",),
+    "a call hangs": ("hung",),
+    "a package vanishes half-way": ("unreadable",),
+}
 
 
 def cases(quick: bool) -> list[Case]:
@@ -242,7 +260,7 @@ def cases(quick: bool) -> list[Case]:
          Zones((both[0], two[2]), ("package-0", "package-1"), vanishes="package-1"), ("cpu",)),
     ]  # fmt: skip
     found += [
-        Case("faults", name, world, beside=beside, kinds=kinds)
+        Case("faults", name, world, beside=beside, kinds=kinds, warns=WARNS.get(name, ()))
         for name, beside, world, kinds in faults
     ]
     polling = ("bench", "zeus-polling", "codecarbon", "carbontracker")

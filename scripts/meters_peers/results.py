@@ -62,6 +62,10 @@ def accuracy(stage: Stage, case: Case) -> Iterator[Result]:
 def outcome(case: Case, run: Run, usual: set[str], usual_error: float) -> Result:
     """How a window came out, and what was said beyond what is usual."""
     said = [line for line in run.said if line not in usual]
+    if run.tool == "bench":
+        said = [
+            line for line in said if line.startswith(tuple(f"warning {i}:" for i in case.warns))
+        ]
     error = value = None
     if run.end or "raised" in run.out:
         shown, score = failure(run), 3.0 if run.end else 2.0
@@ -257,8 +261,9 @@ GROUPS = {
         "Faults",
         "A window of 6 s. A card's fault comes in its middle, where its power falls from 400 to "
         "100 W. Right: at most 2 % further off than without the fault. *Said so*: a warning or an "
-        "error that the same tool does not give without the fault. Missing: no value instead of a "
-        "wrong one. Raised: the user's call raises, the window is lost. Silent: a wrong value, and "
+        "error that the same tool does not give without the fault; of bench, one of its ids for "
+        "this fault. Missing: no value instead of a wrong one. Raised: the user's call raises, the "
+        "window is lost. Silent: a wrong value, and "
         "no word. A GPU that is lost is taken to draw on. Best is a right value, then a warned or "
         "missing one, then a call that raises, then a program hung or ended, then silence.",
         faults,

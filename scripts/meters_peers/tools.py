@@ -66,7 +66,7 @@ class Bench(Tool):
         self._block.__exit__(None, None, None)
         self._results.append(self._block.result)
         for warn in self._block.result.warnings:
-            print("warning:", warn.message, file=sys.stderr)
+            print(f"warning {warn.id}: {warn.message}", file=sys.stderr)
         for kind in self._block.result.not_covered:
             print("not covered:", kind, file=sys.stderr)
 
