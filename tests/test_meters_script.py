@@ -57,7 +57,7 @@ def test_the_best_of_a_row_is_named_and_where_bench_is_behind_is_said(tmp_path: 
 def test_a_fault_without_a_word_misses_the_aim(tmp_path: Path) -> None:
     lost = ("faults", "GPU lost", "bench", "missing", 1.0)
     silent = ("faults", "counter reset", "bench", "-25 %, silent", 4.0)
-    assert "and no word, at most 2: met" in meters("--from", stored(tmp_path / "a", lost))
+    assert "and no word, at most 1: met" in meters("--from", stored(tmp_path / "a", lost))
     text = meters("--from", stored(tmp_path / "b", lost, silent))
     assert "**missed**; the worst is -25 %, silent (counter reset)" in text
     hung = ("faults", "a call hangs", "bench", "hung", 3.0)
