@@ -27,9 +27,9 @@ def significant(value: float, digits: int = 3) -> str:
     """`value` with at most `digits` significant digits, never in exponent form."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, places)
-    return f"{rounded:,.{max(places, 0)}f}"
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of the rounded value
+    places = digits - 1 - exponent
+    return f"{round(value, places):,.{max(places, 0)}f}"
 
 
 def show_energy(energy_j: float, like_j: float | None = None) -> str:

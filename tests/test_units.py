@@ -41,7 +41,10 @@ def test_what_is_no_budget_is_refused_with_a_hint(text: str) -> None:
 def test_at_most_three_significant_digits() -> None:
     assert significant(1234.5) == "1,230"
     assert significant(0.0123456) == "0.0123"
-    assert significant(9.999) == "10.00"
+    assert significant(9.996) == "10.0", "a carry makes no further digit"
+    assert significant(99.96) == "100"
+    assert significant(0.09999) == "0.100"
+    assert significant(-999.9) == "-1,000"
     assert significant(0) == "0"
 
 
