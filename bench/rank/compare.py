@@ -238,16 +238,14 @@ def _on_one_meter(ratio: float, first: Record, other: Record, known: list[Record
     what = "one meter, as far as the records tell: its gain cancels"
     if first.level == "M0":
         what = "estimates by one formula, not measured"
-    found = [_repeats(r, known) for r in (first, other)]
-    a, b = found[0] or found[1], found[1] or found[0]
-    if a is None or b is None:
+    entries = {r.entry_key(): r for r in (first, other)}  # two runs of one have one scatter
+    found = [s for r in entries.values() if (s := _repeats(r, known))]
+    if not found:
         return Energy(ratio, None, "none", f"{what}; without repeats the scatter is not known")
-    borrowed = "" if all(found) else ", of one of the two entries alone"
-    if first.entry_key() == other.entry_key():
-        b = a
-    runs = f"{a[1]} and {b[1]} runs"
+    runs = " and ".join(str(n) for _, n in found) + " runs"
+    borrowed = "" if len(found) == len(entries) else ", of one of the two entries alone"
     return Energy(
-        ratio, score.ratio_interval(ratio, a, b), "repeats",
+        ratio, score.ratio_interval(ratio, *found), "repeats",
         f"{what}; 95 % from the scatter of repeats ({runs}{borrowed})",
     )  # fmt: skip
 

@@ -161,13 +161,13 @@ def _welch(first: Any, second: Any) -> tuple[Any, Any, Any]:
     return t, df, 2 * stdtr(df, -abs(t))
 
 
-def ratio_interval(
-    ratio: float, first: tuple[float, int], second: tuple[float, int]
-) -> tuple[float, float]:
-    """95 % interval of the ratio of two single runs, from (scatter, runs) of their entries."""
-    var_a, var_b = first[0] ** 2, second[0] ** 2
-    df = (var_a + var_b) ** 2 / (var_a**2 / (first[1] - 1) + var_b**2 / (second[1] - 1))
-    half = _t_quantile(df, 0.975) * math.sqrt(var_a + var_b)
+def ratio_interval(ratio: float, *scatters: tuple[float, int]) -> tuple[float, float]:
+    """95 % interval of the ratio of two single runs, from (scatter, runs) of each one's entry; or
+    of one that speaks for both, which does not make it better known."""
+    variances = [spread**2 for spread, _ in scatters]
+    unsure = sum(v**2 / (n - 1) for v, (_, n) in zip(variances, scatters, strict=True))
+    df = sum(variances) ** 2 / unsure
+    half = _t_quantile(df, 0.975) * math.sqrt(2 * fmean(variances))
     return ratio * math.exp(-half), ratio * math.exp(half)
 
 

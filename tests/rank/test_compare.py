@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
+import statistics
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from scipy import stats
 
 from bench.errors import UsageError
 from bench.rank import compare
@@ -119,7 +122,28 @@ def test_a_run_without_repeats_borrows_the_others_scatter_and_says_so() -> None:
     found = energy(a[0], make_record(recipe="b"), a)
     assert isinstance(found, Energy)
     assert found.basis == "repeats"
-    assert "of one of the two entries alone" in found.note
+    assert "(3 runs, of one of the two entries alone)" in found.note
+    assert half_width(found) == pytest.approx(one_scatter(a))
+
+
+def test_two_runs_of_one_entry_have_one_scatter_which_is_known_no_better_for_it() -> None:
+    a = [r.record for r in make_entry(3)]
+    found = energy(a[0], a[1], a)
+    assert isinstance(found, Energy)
+    assert "(3 runs)" in found.note
+    assert half_width(found) == pytest.approx(one_scatter(a))
+
+
+def half_width(found: Energy) -> float:
+    """Of the logarithm."""
+    assert found.interval
+    return math.log(found.interval[1] / found.ratio)
+
+
+def one_scatter(runs: list[Record]) -> float:
+    """The t-interval's half width for the difference of two runs: n - 1 degrees of freedom."""
+    spread = statistics.stdev(math.log(r.energy_j or 0) for r in runs)
+    return float(stats.t.ppf(0.975, len(runs) - 1)) * spread * math.sqrt(2)
 
 
 def test_repeats_that_do_not_count_tell_nothing() -> None:
