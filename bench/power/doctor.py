@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import registry
 from bench.errors import BenchError
-from bench.power import machine, probes
+from bench.power import gpus, machine, probes
 from bench.power.meter import Meter, Started
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def examine(
     meters = _statuses(started, trace, start_ns, stop_ns)
     if asked is None:
         meters += [_at_hand(name) for name in sorted(probes.NEEDS_ARGUMENT)]
-    gpus, unknown = _visible(environ)
+    visible, unknown = _visible(environ)
     facts = machine.facts()
     return Report(
-        meters, _uncovered(started), gpus, unknown, _calibration(meters), facts,
+        meters, _uncovered(started), visible, unknown, _calibration(meters), facts,
         _notes(facts, started),
     )  # fmt: skip
 
@@ -176,15 +176,16 @@ def _uncovered(started: Started) -> dict[str, str]:
         return {}
     reasons = {k: r.reason for r in reversed(started.refusals) for k in r.kinds}
     no_zone = "no meter here reads it apart"
-    return {k: reasons.get(k, no_zone) for k in _KINDS if k not in measured and _is_here(k)}
+    here = [k for k in _KINDS if k != "gpu" or _has_gpu(started)]
+    return {k: reasons.get(k, no_zone) for k in here if k not in measured}
 
 
-def _is_here(kind: str) -> bool:
-    """Whether there is such a thing: a machine without a GPU lacks no GPU's meter."""
-    if kind != "gpu":
+def _has_gpu(started: Started) -> bool:
+    """A machine without a GPU lacks no GPU's meter."""
+    if any("gpu" in r.kinds for r in started.refusals):
         return True
     try:
-        return bool(machine.gpus())
+        return any(gpus.listing())
     except BenchError:
         return True
 
@@ -192,7 +193,7 @@ def _is_here(kind: str) -> bool:
 def _visible(environ: Mapping[str, str]) -> tuple[list[dict[str, str]] | None, str | None]:
     """The GPUs that a child sees, or None and why that can't be told."""
     try:
-        names = {g.uuid: g.name for g in machine.gpus()}
+        names = {g.uuid: g.name for g in gpus.listed()}
         return [{"uuid": u, "name": names[u]} for u in machine.visible_gpus(environ)], None
     except BenchError as error:
         return None, error.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +14,9 @@ from bench.power.patience import each, within
 
 _PATIENCE_S = 10.0  # to open the GPUs: one that nothing keeps loaded takes a second or two
 _MOST_PATIENCE_S = 20.0  # with the driver itself
+_KEPT_S = 60.0  # a command asks several times, and a GPU that hangs costs seconds each time
+_NO_GPUS = (9, 12)  # codes of a driver that is not loaded: no program gets at a GPU then either
+_NODES = {"NVIDIA": "nvidiactl", "AMD": "kfd"}  # in /dev, where a program may use a GPU
 _ARCHITECTURES = {2: "Kepler", 3: "Maxwell", 4: "Pascal", 5: "Volta", 6: "Turing", 7: "Ampere",
                   8: "Ada", 9: "Hopper", 10: "Blackwell", 13: "Rubin"}  # fmt: skip
 _VIRTUAL = ("no", "passthrough", "vgpu", "host of vgpus", "host of vsgas")
@@ -42,32 +46,61 @@ class Gpu(NamedTuple):
     facts: dict[str, Any]
 
 
+class Listing(NamedTuple):
+    """The GPUs of this machine."""
+
+    gpus: list[Gpu]  # that NVML shows, in the order of their PCI addresses
+    unread: list[str]  # the others that a program may use, each with why it can't be read
+
+
 def listed() -> list[Gpu]:
     """The GPUs that NVML shows, in the order of their PCI addresses; none without a driver.
 
     BenchError when the driver does not answer at all: what a child could see can't be told then.
     """
+    return listing().gpus
+
+
+def listing() -> Listing:
+    """All GPUs, as they were at most a minute ago; BenchError as above."""
+    global _kept
+    if _kept is None or time.monotonic() - _kept[0] > _KEPT_S:
+        _kept = time.monotonic(), _outcome()
+    if isinstance(_kept[1], BenchError):
+        raise _kept[1]
+    return _kept[1]
+
+
+_kept: tuple[float, Listing | BenchError] | None = None
+
+
+def _outcome() -> Listing | BenchError:
     try:
-        found = within(_MOST_PATIENCE_S, _listed)
+        return within(_MOST_PATIENCE_S, _listing)
     except TimeoutError:
-        raise BenchError(
+        return BenchError(
             f"the NVIDIA driver has not answered for {_MOST_PATIENCE_S:g} s",
             "if `nvidia-smi` hangs as well, only a reboot helps",
-        ) from None
-    return sorted(found, key=lambda g: g.facts["pci"] or "")
+        )
 
 
-def _listed() -> list[Gpu]:
+def _listing() -> Listing:
+    others = usable()
+    unread = ["a GPU of AMD, which bench can't read"] * others.count("AMD")
     try:
         library = Library()
         found, unopened = opened(library, lambda handle: identify(library, handle))
-    except (OSError, NvmlError):  # `bench doctor` says what is wrong
-        return []
+    except OSError:
+        text = f"a GPU of NVIDIA, whose driver's library ({nvml.LIBRARY}) can't be loaded"
+        return Listing([], unread + [text] * others.count("NVIDIA"))
+    except NvmlError as error:
+        text = f"the GPUs of NVIDIA, whose driver gives an error ({error})"
+        return Listing([], unread + [text] * (error.code not in _NO_GPUS))
     for gpu in found:
         gpu.facts["unopened"] = unopened
     if not unopened:  # a call that hangs would keep this one, too
         library.close()
-    return found
+    return Listing(sorted(found, key=lambda g: g.facts["pci"] or ""), unread + unopened)
 
 
 def opened(library: Library, make: Callable[[Handle], Made]) -> tuple[list[Made], list[str]]:
@@ -213,6 +246,12 @@ def makers(root: str = "/sys/bus/pci/devices") -> list[str]:
         elif maker == "0x1002" and kind[:6] in ("0x0302", "0x0380", "0x1200"):
             found.append("AMD")
     return found
+
+
+def usable(root: str = "/sys/bus/pci/devices", nodes: str = "/dev") -> list[str]:
+    """The makers of those that a program can get at: a container may show a GPU on the bus that
+    nobody in it can open."""
+    return [maker for maker in makers(root) if os.path.exists(f"{nodes}/{_NODES[maker]}")]
 
 
 def _read(path: str) -> str:

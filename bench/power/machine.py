@@ -23,6 +23,7 @@ from bench.power.processor import (
 
 if TYPE_CHECKING:
     from bench.power.gpus import Gpu
+    from bench.record import Warn
 
 _SOFTWARE = ("torch", "transformers", "tokenizers", "datasets", "safetensors", "numpy")
 
@@ -45,8 +46,10 @@ def facts() -> dict[str, Any]:
 
 def _gpu_facts() -> dict[str, Any]:
     """`gpus`, each with what describes it; where they can't be told, None and why."""
+    from bench.power import gpus
+
     try:
-        return {"gpus": [{"uuid": g.uuid, "name": g.name, **g.facts} for g in gpus()]}
+        return {"gpus": [{"uuid": g.uuid, "name": g.name, **g.facts} for g in gpus.listed()]}
     except BenchError as error:
         return {"gpus": None, "gpus_unknown": error.message}
 
@@ -62,22 +65,16 @@ def software() -> dict[str, str]:
     return found
 
 
-def hardware_class(visible: Sequence[str]) -> str:
-    """`1 x NVIDIA H100 80GB HBM3` for GPUs given by UUID, `CPU AMD EPYC, 2 cores` for none."""
-    if not visible:
+def hardware_class(visible: Sequence[str], unread: int = 0) -> str:
+    """`1 x NVIDIA H100 80GB HBM3` for GPUs given by UUID, `CPU AMD EPYC, 2 cores` for none;
+    `unread` counts those beside them that no meter of bench's can read."""
+    from bench.power import gpus
+
+    if not visible and not unread:
         return f"CPU {cpu_name()}, {cores()} cores"
-    names = Counter(g.name for g in gpus() if g.uuid in visible)
+    names = Counter(g.name for g in gpus.listed() if g.uuid in visible) if visible else Counter()
+    names += Counter({"unknown GPU": unread})
     return " + ".join(f"{n} x {name}" for name, n in sorted(names.items()))
-
-
-def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs that can be seen here, in the order of their PCI addresses.
-
-    BenchError when the driver does not answer.
-    """
-    from bench.power.gpus import listed
-
-    return listed()
 
 
 # --- the system
@@ -120,12 +117,16 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
     text = environ.get("CUDA_VISIBLE_DEVICES")
     if text is not None and not text.strip():
         return []  # whatever the driver does
-    found = gpus()
+    from bench.power import gpus
+
+    found = gpus.listed()
     if text is None or not found:
         return [g.uuid for g in found]
     named: list[_Named] = []
     for entry in map(str.strip, text.split(",")):
         device = _device(entry, text, found, environ)
+        if device is None and entry[:4].upper() in ("GPU-", "MIG-") and _unopened(found):
+            raise _unclear(text, f"some GPUs can't be opened, and {entry} may be one of them")
         if device is None:
             break
         if device in named:
@@ -134,6 +135,27 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
             raise _unclear(text, "it mixes forms, and CUDA then takes some of them")
         named.append(device)
     return list(dict.fromkeys(d.board for d in named))
+
+
+def unmetered(environ: Mapping[str, str]) -> list[Warn]:
+    """The GPUs that a program with this environment may use and that NVML does not show."""
+    from bench.power import gpus
+    from bench.record import Warn
+
+    text = environ.get("CUDA_VISIBLE_DEVICES")
+    if text is not None and not re.match(r"\s*(\d|GPU-|MIG-)", text):
+        return []
+    found, unread = gpus.listing()
+    if text is not None and found:
+        return []  # what it names is among them, or was refused
+    return [
+        Warn(
+            id="gpu-unmetered",
+            message=f"not metered: {what}; CUDA_VISIBLE_DEVICES= keeps a program from using it",
+            rankable=False,
+        )
+        for what in unread
+    ]
 
 
 class _Named(NamedTuple):
@@ -164,7 +186,7 @@ def _by_ordinal(
     ordinal: int, text: str, found: Sequence[Gpu], environ: Mapping[str, str]
 ) -> _Named | None:
     by_address = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    if any(g.facts.get("unopened") for g in found):
+    if _unopened(found):
         raise _unclear(text, "some GPUs can't be opened, and it is open whether CUDA counts them")
     if ordinal >= len(found):
         return None
@@ -173,6 +195,10 @@ def _by_ordinal(
     if not by_address and len({g.name for g in found}) > 1:
         raise _unclear(text, "the GPUs differ, and CUDA then numbers them by speed")
     return _Named("ordinal", found[ordinal].uuid, found[ordinal].uuid)
+
+
+def _unopened(found: Sequence[Gpu]) -> bool:
+    return any(g.facts.get("unopened") for g in found)
 
 
 def _gpu_names(found: Sequence[Gpu]) -> dict[str, tuple[str, str]]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from bench.power import doctor, machine
+from bench.power import doctor, gpus, machine
+from bench.power.gpus import Listing
 from bench.power.meter import Started
 from bench.power.probes import Domain
 from bench.power.trace import Trace
-from tests.power.simulated import Constant, Curve, SimulatedRapl
+from tests.power.conftest import MakeGpus
+from tests.power.simulated import Constant, Curve, SimulatedGpu, SimulatedRapl
 from tests.power.stand_ins import program
 
 
@@ -27,7 +29,7 @@ def rapl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedR
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "gpus", lambda: [])
+    monkeypatch.setattr(gpus, "listing", lambda: Listing([], []))
 
 
 @pytest.mark.usefixtures("rapl", "no_gpu")
@@ -67,6 +69,13 @@ def test_what_is_not_covered_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
     assert report.uncovered == {"cpu": why, "dram": why}  # and no GPU, for there is none
     assert report.meters[-1].fix
     assert report.gpus == []
+
+
+@pytest.mark.compiler
+def test_a_driver_that_fails_leaves_a_gpu_uncovered(make_gpus: MakeGpus) -> None:
+    make_gpus(SimulatedGpu(), init_code=18)
+    report = doctor.examine(["nvml", "estimate"], look_s=0.0)
+    assert "NVML 18" in report.uncovered["gpu"]
 
 
 @pytest.mark.usefixtures("no_gpu")

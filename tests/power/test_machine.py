@@ -8,14 +8,15 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.power import machine
-from bench.power.gpus import Gpu, Mig
+from bench.power import gpus, machine
+from bench.power.gpus import Gpu, Listing, Mig
 from tests.power.conftest import MakeGpus
-from tests.power.simulated import SimulatedGpu
+from tests.power.simulated import FOREVER, SimulatedGpu
 
 A, B, C = "GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3"
 MIG = "MIG-1234"
@@ -25,7 +26,7 @@ MIG = "MIG-1234"
 def three(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Gpu(u, "NVIDIA H100", [], {}) for u in (A, B)]
     found.append(Gpu(C, "NVIDIA H100", [Mig(MIG, 1, 0)], {}))
-    monkeypatch.setattr(machine, "gpus", lambda: found)
+    monkeypatch.setattr(gpus, "listed", lambda: found)
 
 
 @pytest.mark.usefixtures("three")
@@ -103,7 +104,7 @@ def test_an_empty_list_does_not_ask_the_driver(monkeypatch: pytest.MonkeyPatch) 
     def hangs() -> list[Gpu]:
         raise BenchError("the NVIDIA driver has not answered")
 
-    monkeypatch.setattr(machine, "gpus", hangs)
+    monkeypatch.setattr(gpus, "listed", hangs)
     assert machine.visible_gpus({"CUDA_VISIBLE_DEVICES": " "}) == []
     with pytest.raises(BenchError, match="not answered"):
         machine.visible_gpus({})
@@ -113,11 +114,11 @@ def test_an_empty_list_does_not_ask_the_driver(monkeypatch: pytest.MonkeyPatch) 
 
 def test_ordinals_among_divided_boards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     divided = Gpu(A, "NVIDIA A100", [Mig(MIG, 1, 0)], {"mig_mode": True})
-    monkeypatch.setattr(machine, "gpus", lambda: [divided, Gpu(B, "NVIDIA A100", [], {})])
+    monkeypatch.setattr(gpus, "listed", lambda: [divided, Gpu(B, "NVIDIA A100", [], {})])
     with pytest.raises(UsageError, match="rules of its own"):
         machine.visible_gpus({"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     assert machine.visible_gpus({"CUDA_VISIBLE_DEVICES": A}) == [A]
-    monkeypatch.setattr(machine, "gpus", lambda: [divided])
+    monkeypatch.setattr(gpus, "listed", lambda: [divided])
     assert machine.visible_gpus({"CUDA_VISIBLE_DEVICES": "0"}) == [A]
 
 
@@ -125,7 +126,7 @@ def test_ordinals_beside_a_gpu_that_can_not_be_opened_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     facts = {"unopened": ["GPU 0: NVML 4: Insufficient Permissions"]}
-    monkeypatch.setattr(machine, "gpus", lambda: [Gpu(A, "NVIDIA A100", [], facts)])
+    monkeypatch.setattr(gpus, "listed", lambda: [Gpu(A, "NVIDIA A100", [], facts)])
     with pytest.raises(UsageError, match="can't be opened"):
         machine.visible_gpus({"CUDA_VISIBLE_DEVICES": "0"})
     assert machine.visible_gpus({"CUDA_VISIBLE_DEVICES": A}) == [A]
@@ -135,11 +136,106 @@ def test_ordinals_of_unlike_gpus_are_refused_unless_their_order_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = [Gpu(A, "NVIDIA T4", [], {}), Gpu(B, "NVIDIA H100", [], {})]
-    monkeypatch.setattr(machine, "gpus", lambda: found)
+    monkeypatch.setattr(gpus, "listed", lambda: found)
     with pytest.raises(UsageError, match="by speed"):
         machine.visible_gpus({"CUDA_VISIBLE_DEVICES": "0"})
     told = {"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     assert machine.visible_gpus(told) == [A]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [(None, True), ("0", True), (A, True), ("", False), (" ", False), ("-1", False)],
+)
+def test_a_gpu_that_nvml_does_not_show_is_unmetered(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, named: bool
+) -> None:
+    monkeypatch.setattr(gpus, "listing", lambda: Listing([], ["a GPU of AMD"]))
+    environ = {} if text is None else {"CUDA_VISIBLE_DEVICES": text}
+    found = [(w.id, w.rankable) for w in machine.unmetered(environ)]
+    assert found == [("gpu-unmetered", False)] * named
+    assert machine.hardware_class([], len(found)).startswith("1 x unknown GPU" if named else "CPU")
+
+
+def test_a_gpu_that_does_not_open_is_unmetered_unless_others_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = "GPU 1: has not answered for 10 s"
+    found = Listing([Gpu(A, "NVIDIA H100", [], {"unopened": [late]})], [late])
+    monkeypatch.setattr(gpus, "listing", lambda: found)
+    (warn,) = machine.unmetered({})
+    assert late in warn.message
+    assert machine.unmetered({"CUDA_VISIBLE_DEVICES": A}) == []
+    with pytest.raises(UsageError, match=f"{B} may be one of them"):
+        machine.visible_gpus({"CUDA_VISIBLE_DEVICES": f"{A},{B}"})
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "node", "maker"),
+    [
+        ("0x10de", "0x030200", "nvidiactl", "NVIDIA"),
+        ("0x10de", "0x030200", "null", None),  # shown on the bus of a container without it
+        ("0x1002", "0x038000", "kfd", "AMD"),
+        ("0x8086", "0x030000", "nvidiactl", None),
+    ],
+)
+def test_gpus_without_a_driver_of_ours(
+    tmp_path: Path, vendor: str, kind: str, node: str, maker: str | None
+) -> None:
+    device = tmp_path / "bus/0000:01:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text(vendor + "\n")
+    (device / "class").write_text(kind + "\n")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / node).touch()
+    found = gpus.usable(str(tmp_path / "bus"), str(tmp_path / "dev"))
+    assert found == ([maker] if maker else [])
+
+
+LISTS = """
+import time
+from bench.power import gpus
+gpus.usable = lambda: {usable}
+gpus._PATIENCE_S = 0.3
+for _ in range(2):
+    found, began_s = gpus.listing(), time.monotonic()
+print(len(found.gpus), *found.unread, time.monotonic() - began_s < 0.1, sep="|")
+"""
+
+
+def listing(usable: list[str]) -> list[str]:
+    """What another process finds, and whether it asks the driver only once."""
+    code = [sys.executable, "-c", LISTS.format(usable=usable)]
+    return (
+        subprocess.run(code, capture_output=True, text=True, check=True).stdout.strip().split("|")
+    )
+
+
+@pytest.mark.compiler
+def test_a_driver_that_fails_hides_no_gpu(make_gpus: MakeGpus) -> None:
+    make_gpus(SimulatedGpu(), init_code=18)
+    found = listing(["AMD"])
+    assert found[0] == "0"
+    assert found[1:3] == [
+        "a GPU of AMD, which bench can't read",
+        "the GPUs of NVIDIA, whose driver gives an error "
+        "(NVML 18: Driver/library version mismatch)",
+    ]
+    make_gpus(SimulatedGpu(), init_code=9)
+    assert listing([]) == ["0", "True"]
+
+
+@pytest.mark.compiler
+def test_gpus_are_asked_once_and_none_that_hangs_is_forgotten(make_gpus: MakeGpus) -> None:
+    make_gpus(SimulatedGpu(), SimulatedGpu(faults=[("hang", -99, FOREVER)]))
+    assert listing([]) == ["1", "GPU 1: has not answered for 0.3 s", "True"]
+
+
+def test_a_library_that_is_not_there_hides_no_gpu() -> None:
+    assert listing(["NVIDIA"])[:2] == [
+        "0", "a GPU of NVIDIA, whose driver's library (libnvidia-ml.so.1) can't be loaded"
+    ]  # fmt: skip
+    assert listing([]) == ["0", "True"]
 
 
 @pytest.mark.usefixtures("three")
