@@ -273,9 +273,9 @@ def code_sha256(others: Iterable[Path] = ()) -> str:
     """SHA-256 over what can change a number: metering, learning, recipes, and the `others`; not
     what only shows."""
     package = Path(__file__).parent
-    alone = ("run", "program", "workfolder", "measure", "child", "account", "metrics")
+    alone = ("run", "program", "workfolder", "measure", "child", "account")
     files = [package / f"{name}.py" for name in alone]
-    for side in ("power", "learn", "recipes"):
+    for side in ("power", "learn", "recipes", "metrics"):
         found = [p for p in (package / side).rglob("*.*") if p.suffix in (".py", ".toml")]
         files += [p for p in found if p.stem not in _ONLY_SHOWN]
     digest = hashlib.sha256()
@@ -340,7 +340,7 @@ def _device(asked: str) -> tuple[str, dict[str, str], list[str], list[Warn]]:
         return "cpu", {"CUDA_VISIBLE_DEVICES": ""}, [], []
     visible = machine.visible_gpus(os.environ)
     if asked == "auto" and not visible:
-        return "cpu", {}, [], []
+        return "cpu", {"CUDA_VISIBLE_DEVICES": ""}, [], []  # nor one that bench can't read
     if not _torch_has_cuda():
         if asked != "auto":
             raise UsageError(
@@ -352,9 +352,10 @@ def _device(asked: str) -> tuple[str, dict[str, str], list[str], list[Warn]]:
             message=f"{len(visible)} GPU(s) are visible, but this torch was built without CUDA: "
             "the training uses the CPU and the idle GPUs are charged (--device cpu hides them)",
         )
-        return "cpu", {}, visible, [note]
+        return "cpu", {}, visible, [note, *machine.unmetered(os.environ)]
     if len(visible) == 1 and not match[1]:
-        return "cuda", {}, visible, []  # as the user set it: a part of a board stays that part
+        notes = machine.unmetered(os.environ)
+        return "cuda", {}, visible, notes  # as the user set it: a part of a board stays that part
     index = int(match[1] or 0)
     if index >= len(visible):
         raise UsageError(f"there is no {asked}", f"{len(visible)} GPU(s) are visible here")

@@ -184,8 +184,8 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     events.send("progress", text="tokenising", done=1, total=2)
     splits = objective.encode(tokenizer, recipe.max_length)
     pairs = len(task.columns) > 1
-    model = models.build(
-        spec.model, checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device
+    model = models.entry(spec.model).build(
+        checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device
     )
     if isinstance(model, Encoder):
         order_rows(model, recipe, splits, spec.seed)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.learn.models import download
+from bench.learn.models.download import Located
+
 if TYPE_CHECKING:
+    import torch
+
     from bench.learn.encoder import Shape
+    from bench.learn.model import Model
+    from bench.learn.objectives import Outputs
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,34 @@ class Scratch:
             "contaminated": [],
             "settings": self.settings,
         }
+
+    def locate(self, name: str) -> Located:
+        return Located("scratch")
+
+    def build(
+        self,
+        checkpoint: Path | None,
+        tokenizer: Any,
+        recipe: Any,
+        outputs: Outputs,
+        pairs: bool,
+        seed: int,
+        device: torch.device,
+    ) -> Model:
+        from bench.learn.encoder import Encoder
+
+        shape = self.shape(tokenizer.get_vocab_size(), recipe.max_length, pairs)
+        per_token = outputs.per == "token"
+        model = Encoder(shape, outputs.size, _dtype(recipe), device, per_token)
+        model.initialise(seed)
+        return model
+
+
+def _dtype(recipe: Any) -> torch.dtype:
+    import torch
+
+    found: torch.dtype = getattr(torch, recipe.precision)
+    return found
 
 
 VOCABULARY = 16_000
@@ -95,6 +131,63 @@ class Pretrained:
             "contaminated": self.contaminated,
             "settings": self.settings,
         }
+
+    def locate(self, name: str) -> Located:
+        return download.listed_checkpoint(name, self)
+
+    def build(
+        self,
+        checkpoint: Path | None,
+        tokenizer: Any,
+        recipe: Any,
+        outputs: Outputs,
+        pairs: bool,
+        seed: int,
+        device: torch.device,
+    ) -> Model:
+        return _from_checkpoint(checkpoint, recipe, outputs, seed, device)
+
+
+class Foreign:
+    """A checkpoint that the list does not know: a folder, or an id on the Hub."""
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "kind": "encoder",
+            "track": "open",
+            "about": "a checkpoint that the list does not know",
+            "parameters": None,
+            "source": name,
+            "licence": "see its own page",
+            "seen": ["unknown"],
+            "contaminated": [],
+            "settings": _FINE_TUNED,
+        }
+
+    def locate(self, name: str) -> Located:
+        return download.foreign_checkpoint(name)
+
+    def build(
+        self,
+        checkpoint: Path | None,
+        tokenizer: Any,
+        recipe: Any,
+        outputs: Outputs,
+        pairs: bool,
+        seed: int,
+        device: torch.device,
+    ) -> Model:
+        return _from_checkpoint(checkpoint, recipe, outputs, seed, device)
+
+
+def _from_checkpoint(
+    checkpoint: Path | None, recipe: Any, outputs: Outputs, seed: int, device: torch.device
+) -> Model:
+    from bench.learn.models import checkpoints
+
+    assert checkpoint is not None
+    return checkpoints.load(checkpoint, recipe.max_length, outputs, seed, _dtype(recipe), device)
 
 
 _BOOKS = ["English Wikipedia", "BookCorpus"]
@@ -144,17 +237,4 @@ PRETRAINED = {
     ),
 }
 
-
-def describe_foreign(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": "encoder",
-        "track": "open",
-        "about": "a checkpoint that the list does not know",
-        "parameters": None,
-        "source": name,
-        "licence": "see its own page",
-        "seen": ["unknown"],
-        "contaminated": [],
-        "settings": _FINE_TUNED,
-    }
+MODELS: dict[str, Scratch | Pretrained] = {**SCRATCH, **PRETRAINED}
