@@ -124,3 +124,14 @@ def test_a_gpus_meter_that_was_asked_for_counts() -> None:
     hidden = meter("GPU-1", "gpu")._replace(uuid="GPU-1")
     counts = account.charged(start, [asked, hidden])
     assert (counts("gpu:command"), counts("gpu:GPU-1")) == (True, False)
+
+
+def test_a_nodes_meter_is_all_that_counts_live_too() -> None:
+    """What a budget is held against: the parts of a node are in it already."""
+    start = account.begin(["GPU-1"], None)
+    node, package = meter("psu"), meter("package-0", "cpu")
+    counts = account.charged(start, [node, package])
+    names = ("node:psu", "cpu:package-0", "gpu:GPU-1")
+    assert [counts(name) for name in names] == [True, False, False], "nor is GPU-1 missing"
+    guessed = meter("guess")._replace(level="M0")
+    assert account.charged(start, [guessed, package])("cpu:package-0"), "what is measured counts"
