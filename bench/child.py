@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.events import identity
 from bench.interrupts import ENDING, handled
 from bench.record import Status
 from bench.units import NS_PER_S, Budget, g_co2e
@@ -203,7 +204,8 @@ def _running(program: Program, journal: Journal) -> Iterator[tuple[subprocess.Po
     read_fd, write_fd = os.pipe()
     environment = {
         **program.environment,
-        "BENCH_EVENTS_FD": str(write_fd), "BENCH_STOP": str(program.stop_file),
+        "BENCH_EVENTS_FD": str(write_fd), "BENCH_EVENTS_ID": identity(write_fd),
+        "BENCH_STOP": str(program.stop_file),
     }  # fmt: skip
     child = None
     try:

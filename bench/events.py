@@ -1,7 +1,9 @@
 """Events that a metered program sends to its meter: one JSON object a line.
 
 The program finds the number of an open file descriptor in `BENCH_EVENTS_FD` and writes lines to
-it. Each has `event`, and `t_ns` (CLOCK_MONOTONIC; one without came when it was read). Known events:
+it. A process that did not inherit it may have another file under that number: `BENCH_EVENTS_ID`
+says which file it is, as `st_dev:st_ino`. Each line has `event`, and `t_ns` (CLOCK_MONOTONIC; one
+without came when it was read). Known events:
 
     run_start    seed, spec_sha256
     devices      uuids: the accelerators used (empty on a CPU)
@@ -34,9 +36,7 @@ class Events:
     """Sends events to the meter; does nothing when no meter listens."""
 
     def __init__(self, fd: int | None = None) -> None:
-        if fd is None and "BENCH_EVENTS_FD" in os.environ:
-            fd = int(os.environ["BENCH_EVENTS_FD"])
-        self._fd = fd
+        self._fd = _inherited() if fd is None else fd
         self._stop = Path(os.environ["BENCH_STOP"]) if "BENCH_STOP" in os.environ else None
 
     def send(self, event: str, **fields: Any) -> None:
@@ -46,7 +46,7 @@ class Events:
         line = json.dumps({"event": event, "t_ns": time.monotonic_ns(), **fields}) + "\n"
         try:
             os.write(self._fd, line.encode())
-        except BrokenPipeError:  # the meter is gone; the training is not its business
+        except OSError:  # the meter is gone; the training is not its business
             self._fd = None
 
     @contextmanager
@@ -61,3 +61,18 @@ class Events:
     def stop_asked(self) -> bool:
         """Whether the meter asks for a stop (a budget is spent)."""
         return self._stop is not None and self._stop.exists()
+
+
+def identity(fd: int) -> str:
+    """What tells an open file from others, as in `BENCH_EVENTS_ID`."""
+    status = os.fstat(fd)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _inherited() -> int | None:
+    """The meter's descriptor, where this process has it."""
+    try:
+        fd = int(os.environ["BENCH_EVENTS_FD"])
+        return fd if identity(fd) == os.environ["BENCH_EVENTS_ID"] else None
+    except (KeyError, ValueError, OSError):
+        return None

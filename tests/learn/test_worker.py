@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from bench import recipes
+from bench.events import identity
 from bench.learn import worker
 
 CLASSES = ["negative", "positive"]
@@ -101,6 +102,7 @@ def run(path: Path, task: Path, monkeypatch: pytest.MonkeyPatch, stop: Path | No
         monkeypatch.setenv("BENCH_TASK_DIR", str(task))
         monkeypatch.setenv("BENCH_OUT", str(path.parent))
         monkeypatch.setenv("BENCH_EVENTS_FD", str(file.fileno()))
+        monkeypatch.setenv("BENCH_EVENTS_ID", identity(file.fileno()))
         monkeypatch.setenv("BENCH_STOP", str(stop or path.parent / "stop"))
         code = worker.main([str(path)])
         file.seek(0)
@@ -123,6 +125,7 @@ def test_a_process_trains_and_predicts(task: Path, tmp_path: Path) -> None:
         "BENCH_TASK_DIR": str(task),
         "BENCH_OUT": str(tmp_path),
         "BENCH_EVENTS_FD": str(write),
+        "BENCH_EVENTS_ID": identity(write),
     }
     command = [sys.executable, "-m", "bench.learn.worker", str(job(tmp_path))]
     child = subprocess.Popen(command, env=environment, pass_fds=[write])
