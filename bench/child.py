@@ -213,7 +213,7 @@ def _running(program: Program, journal: Journal) -> Iterator[tuple[subprocess.Po
             if program.log is None:
                 child = subprocess.Popen(
                     program.command, pass_fds=(write_fd,), env=environment, process_group=0,
-                    preexec_fn=_before_exec(signal.SIGTERM, _in_front(os.getpgrp())),
+                    preexec_fn=_before_exec(signal.SIGTERM, _takes_terminal()),
                 )  # fmt: skip
             else:
                 with program.log.open("ab") as log:
@@ -269,33 +269,41 @@ def _lives(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _in_front(group: int) -> bool:
-    """Whether a process group is in front on the terminal that standard input is."""
+_TERMINAL = "/dev/tty"  # the one that bench is controlled from, wherever input and output go
+
+
+def _in_front() -> int | None:
+    """The process group in front on the terminal; None where there is no terminal."""
     try:
-        return os.isatty(0) and os.tcgetpgrp(0) == group
-    except OSError:  # another session's terminal
-        return False
+        with open(_TERMINAL, "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno())
+    except OSError:
+        return None
 
 
-def _hand_over(giver: int, taker: int) -> None:
-    """Put `taker` in front on the terminal if `giver` is."""
-    if not _in_front(giver):
-        return
+def _put_in_front(group: int) -> None:
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it would stop who is behind
     try:
-        os.tcsetpgrp(0, taker)
+        with open(_TERMINAL, "rb", buffering=0) as terminal:
+            os.tcsetpgrp(terminal.fileno(), group)
     except OSError:  # the group has ended
         return
     finally:
         signal.signal(signal.SIGTTOU, before)
 
+        if number in ENDING:
+            os.killpg(child.pid, signal.SIGCONT)  # what is stopped would not hear it
 
 def _stop_along(child: subprocess.Popen[bytes]) -> None:
-    """When the child was stopped (Ctrl-Z), stop too, so that the shell goes on; then resume it."""
-    if not os.isatty(0) or os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is None:
+    """When the child was stopped (Ctrl-Z), stop too, so that the shell goes on; then resume it.
+    One that stopped because it asked for the terminal gets it, if it is bench's to give."""
+    stopped = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
+    if stopped is None or (front := _in_front()) is None:
         return
-    _hand_over(child.pid, os.getpgrp())
-    os.kill(os.getpid(), signal.SIGSTOP)
+    asks = stopped.si_status in (signal.SIGTTIN, signal.SIGTTOU)
+    if not (asks and front == os.getpgrp()):
+        _hand_over(child.pid, os.getpgrp())
+        os.kill(os.getpid(), signal.SIGSTOP)
     _hand_over(os.getpgrp(), child.pid)  # after `fg`, not after `bg`
     _signal(child, signal.SIGCONT)
 
@@ -325,6 +333,18 @@ _OPTIONAL: dict[str, type] = {"loss": float, "total_steps": int}
 
 def checked_event(line: bytes) -> dict[str, Any]:
     """A child's event with what bench reads of it in the right types; ValueError, TypeError or
+def _hand_over(giver: int, taker: int) -> None:
+    """Put `taker` in front on the terminal if `giver` is."""
+    if _in_front() == giver:
+        _put_in_front(taker)
+
+
+def _takes_terminal() -> bool:
+    """Whether the child is in front from the start. In a pipe, others may read the terminal: it
+    gets it when it asks."""
+    return os.isatty(0) and _in_front() == os.getpgrp()
+
+
     KeyError if it is none, or is one that only the meter may send. One without a time came now."""
     event = json.loads(line)
     if not isinstance(event, dict):
@@ -439,9 +459,7 @@ def _before_exec(when_orphaned: signal.Signals, in_front: bool) -> Callable[[], 
         if libc:
             libc.prctl(1, when_orphaned)  # PR_SET_PDEATHSIG
         if in_front:
-            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-            os.tcsetpgrp(0, os.getpid())
-            signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+            _put_in_front(os.getpid())
 
     return hook
 

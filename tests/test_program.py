@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,33 @@ def test_ctrl_z_stops_both_and_fg_goes_on(folder: Path) -> None:
         terminal.wait_for("folder")
         terminal.type("exit $?\n")
         assert terminal.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("fills", "asks"),
+    [("echo rows", "read x < /dev/tty; echo got $x"), ("cat", "read x; echo got $x")],
+)
+def test_a_program_in_a_pipe_is_behind_until_it_asks_at_the_terminal(
+    folder: Path, fills: str, asks: str
+) -> None:
+    """What fills the pipe may read the terminal, too."""
+    command = shlex.join([*BENCH, "--", "sh", "-c", f"echo ready; {asks}"])
+    with Terminal(["sh", "-c", f"{fills} | {command}"]) as terminal:
+        terminal.wait_for("ready")
+        terminal.type("hello\n")
+        terminal.wait_for("got hello")
+        terminal.type("\x04")
+        assert terminal.ended() == 0
+
+
+def test_a_program_that_is_stopped_is_ended_all_the_same(folder: Path) -> None:
+    command = script(folder, "os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(60)")
+    with subprocess.Popen([*BENCH, *command], start_new_session=True) as process:
+        wait_for(
+            lambda: any(p.status() == "stopped" for p in psutil.Process(process.pid).children())
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
 
 
 class Terminal:
