@@ -103,7 +103,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 events.append(json.loads(line))
-            except json.JSONDecodeError:
+            except (json.JSONDecodeError, RecursionError):
                 continue
     return events
 
@@ -215,6 +215,15 @@ def _not_covered(events: list[dict[str, Any]]) -> list[str]:
     return [r["text"] for r in refused]
 
 
+def _bad_events(events: list[dict[str, Any]]) -> list[Warn]:
+    """What the child sent and nobody understood: a phase may be missing for it."""
+    bad = [e for e in events if e["event"] == "bad_event"]
+    if not bad:
+        return []
+    text = f"{len(bad)} event(s) of the program are left out; the first: {bad[0]['why']}"
+    return [Warn(id="bad-event", message=f"{text} ({bad[0]['text'][:80]})")]
+
+
 def _warnings(
     start: Start, events: list[dict[str, Any]], trace: Trace, window: Window
 ) -> list[Warn]:
@@ -222,6 +231,7 @@ def _warnings(
     told += [
         Warn(id="budget", message=e["message"]) for e in events if e["event"] == "budget_spent"
     ]
+    told += _bad_events(events)
     used = {u for e in events if e["event"] == "devices" for u in e["uuids"]}
     told += [
         Warn(id="unmetered", message=f"the child used {u}, which is not charged", rankable=False)

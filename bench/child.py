@@ -24,6 +24,7 @@ from bench.units import NS_PER_S, Budget, g_co2e
 
 if TYPE_CHECKING:
     from bench.power.meter import Meter
+    from bench.power.probes import Domain
 
 TICK_S = 0.25  # how often the live line is drawn and the budget is looked at
 KILL_AFTER_S = 5.0  # a child that was told to end has this long before it is killed
@@ -44,7 +45,7 @@ class Progress:
     power_w: dict[str, float] = field(default_factory=dict)
     energy_j: float = 0.0
     estimated: bool = False  # one of the charged domains is
-    reading_age_s: float = 0.0
+    silent: list[str] = field(default_factory=list)  # charged domains that aren't read any more
     train_started: tuple[float, float] | None = None  # elapsed_s, energy_j
     stopping: bool = False
 
@@ -70,6 +71,7 @@ class Outcome:
     failure: str | None = None
     code: int | None = None  # as the child's exit; negative: the signal that ended it
     left_running: bool = False  # something that it started has not ended
+    end_asked: bool = False  # an interrupt came to bench itself: no further run
 
 
 class Journal:
@@ -103,9 +105,7 @@ class Journal:
 
 
 class Limit:
-    """Whether a budget is spent. One of energy is, too, when nothing is read any more."""
-
-    BLIND_S = 5.0
+    """Whether a budget is spent. One of energy is, too, when a part of it is not read any more."""
 
     def __init__(self, budget: Budget | None, intensity_g_per_kwh: float) -> None:
         self._budget = budget
@@ -120,8 +120,9 @@ class Limit:
             return (
                 f"the budget of {b.text} is spent" if progress.elapsed_s >= b.duration_s else None
             )
-        if progress.reading_age_s > self.BLIND_S:
-            return f"the budget of {b.text} can't be watched: the meter went silent"
+        if progress.silent:
+            silent = ", ".join(progress.silent)
+            return f"the budget of {b.text} can't be watched: no reading of {silent}"
         grams = g_co2e(progress.energy_j, self._intensity)
         spent = (b.energy_j is not None and progress.energy_j >= b.energy_j) or (
             b.emissions_g is not None and grams >= b.emissions_g
@@ -145,27 +146,61 @@ class Program:
         return self.log is None
 
 
+class Gauge:
+    """What the meter shows of the domains that count."""
+
+    BLIND_S, BLIND_PERIODS = 5.0, 3  # without a reading for longer, a domain is silent
+
+    def __init__(self, meter: Meter, domains: Sequence[Domain]) -> None:
+        self.meter, self._domains = meter, domains
+
+    def power_w(self) -> dict[str, float]:
+        power_w = self.meter.live().power_w
+        return {d.name: power_w[d.name] for d in self._domains if d.name in power_w}
+
+    def open(self) -> None:
+        """Time and energy count from now on."""
+        self.opened_ns = time.monotonic_ns()
+        self._before_j = dict(self.meter.live().energy_j)
+
+    def look(self, progress: Progress) -> None:
+        live = self.meter.live()
+        progress.elapsed_s = (time.monotonic_ns() - self.opened_ns) / NS_PER_S
+        progress.power_w = self.power_w()
+        progress.energy_j = sum(
+            live.energy_j.get(d.name, 0.0) - self._before_j.get(d.name, 0.0) for d in self._domains
+        )
+        ages_s = {} if live.age_s is None else {d.name: live.age_s for d in self._domains}
+        progress.silent = [
+            d.name
+            for d in self._domains
+            if ages_s.get(d.name, progress.elapsed_s) > self._patience_s(d)
+        ]
+
+    def _patience_s(self, domain: Domain) -> float:
+        own_s = float(domain.facts.get("period_s") or 0.0)
+        return max(self.BLIND_S, self.BLIND_PERIODS * own_s)
+
+
 def run_child(
     program: Program,
     journal: Journal,
-    meter: Meter,
+    gauge: Gauge,
     progress: Progress,
     limit: Limit,
-    charges: Callable[[str], bool],
     on_progress: Callable[[Progress], None],
 ) -> Outcome:
     """Run the program from start to end; the journal then holds its events and `window_stop`."""
-    before_j = dict(meter.live().energy_j)
-    opened_ns = time.monotonic_ns()
+    gauge.open()
     with _running(program, journal) as (child, read_fd), _signals_pass(program, child):
-        meter.follow(child.pid)
-        events = _Reader(read_fd, child.pid, journal, progress)
+        gauge.meter.follow(child.pid)
+        events = _Reader(read_fd, child.pid, journal, progress, gauge.opened_ns)
         watch = _Budget(program, journal, limit, child)
         code = None
         while code is None:
             events.wait(TICK_S)
             code = child.poll()
-            _look(meter, progress, opened_ns, charges, before_j)
+            gauge.look(progress)
             if code is None:
                 watch.look(progress)
                 _stop_along(child)
@@ -254,6 +289,8 @@ def _signals_pass(program: Program, child: subprocess.Popen[bytes]) -> Iterator[
 def _signal(child: subprocess.Popen[bytes], number: int) -> None:
     try:
         os.killpg(child.pid, number)
+        if number in ENDING:
+            os.killpg(child.pid, signal.SIGCONT)  # what is stopped would not hear it
     except (ProcessLookupError, PermissionError):  # it has ended, or is another user's by now
         return
 
@@ -291,8 +328,18 @@ def _put_in_front(group: int) -> None:
     finally:
         signal.signal(signal.SIGTTOU, before)
 
-        if number in ENDING:
-            os.killpg(child.pid, signal.SIGCONT)  # what is stopped would not hear it
+
+def _hand_over(giver: int, taker: int) -> None:
+    """Put `taker` in front on the terminal if `giver` is."""
+    if _in_front() == giver:
+        _put_in_front(taker)
+
+
+def _takes_terminal() -> bool:
+    """Whether the child is in front from the start. In a pipe, others may read the terminal: it
+    gets it when it asks."""
+    return os.isatty(0) and _in_front() == os.getpgrp()
+
 
 def _stop_along(child: subprocess.Popen[bytes]) -> None:
     """When the child was stopped (Ctrl-Z), stop too, so that the shell goes on; then resume it.
@@ -322,6 +369,7 @@ def _how_it_ended(program: Program, code: int, events: _Reader) -> Outcome:
     return Outcome("failed", f"the program ended with exit code {code}{see}", code)
 
 
+_AHEAD_NS = NS_PER_S  # an event that is said to come so much later is of another clock
 _THE_METERS = {"meter", "window_start", "window_stop", "outcome", "budget_spent", "bad_event"}
 _FIELDS: dict[str, dict[str, type]] = {
     "phase_start": {"phase": str}, "phase_stop": {"phase": str}, "progress": {"text": str},
@@ -331,29 +379,30 @@ _FIELDS: dict[str, dict[str, type]] = {
 _OPTIONAL: dict[str, type] = {"loss": float, "total_steps": int}
 
 
-def checked_event(line: bytes) -> dict[str, Any]:
-    """A child's event with what bench reads of it in the right types; ValueError, TypeError or
-def _hand_over(giver: int, taker: int) -> None:
-    """Put `taker` in front on the terminal if `giver` is."""
-    if _in_front() == giver:
-        _put_in_front(taker)
+def checked_event(line: bytes, since_ns: int) -> dict[str, Any]:
+    """An event of a child that runs since `since_ns`, with what bench reads of it in the right
+    types; one without a time came now. ValueError if it is none, or only the meter may send it."""
+    try:
+        return _checked(json.loads(line), since_ns)
+    except KeyError as error:
+        raise ValueError(f"it has no {error}") from None
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
-def _takes_terminal() -> bool:
-    """Whether the child is in front from the start. In a pipe, others may read the terminal: it
-    gets it when it asks."""
-    return os.isatty(0) and _in_front() == os.getpgrp()
-
-
-    KeyError if it is none, or is one that only the meter may send. One without a time came now."""
-    event = json.loads(line)
+def _checked(event: Any, since_ns: int) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise ValueError("not an object")
-    if type(event.setdefault("t_ns", time.monotonic_ns())) is not int:
+    now_ns = time.monotonic_ns()
+    if type(t_ns := event.setdefault("t_ns", now_ns)) is not int:
         raise ValueError("t_ns is not a whole number")
+    if not since_ns <= t_ns <= now_ns + _AHEAD_NS:
+        raise ValueError("t_ns is not of this run by CLOCK_MONOTONIC")
     name = str(event["event"])
     if name in _THE_METERS or name.startswith("idle_"):
         raise ValueError(f"'{name}' is the meter's own")
+    if name.startswith("phase") and name not in _FIELDS:
+        raise ValueError(f"'{name}' is neither phase_start nor phase_stop")
     event.pop("by", None)
     if name == "devices":
         event["uuids"] = [str(uuid) for uuid in event["uuids"]]
@@ -372,9 +421,11 @@ def with_hint(message: str, hint: str | None) -> str:
 class _Reader:
     """Reads the child's events from the pipe, journals them and keeps `progress` up to date."""
 
-    def __init__(self, fd: int, pid: int, journal: Journal, progress: Progress) -> None:
+    def __init__(
+        self, fd: int, pid: int, journal: Journal, progress: Progress, since_ns: int
+    ) -> None:
         os.set_blocking(fd, False)
-        self._fd, self._journal, self._progress = fd, journal, progress
+        self._fd, self._journal, self._progress, self._since_ns = fd, journal, progress, since_ns
         self._rest = b""
         self.failure: str | None = None
         self.stop_reason: str | None = None
@@ -407,8 +458,8 @@ class _Reader:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             try:
-                event = checked_event(line)
-            except (ValueError, TypeError, KeyError) as error:
+                event = checked_event(line, self._since_ns)
+            except ValueError as error:
                 text = line[:200].decode(errors="replace")
                 self._journal.write("bad_event", text=text, why=str(error))
                 continue
@@ -433,21 +484,6 @@ class _Reader:
                 self.failure = with_hint(f"{event['kind']}: {event['message']}", event.get("hint"))
             case "run_stop":
                 self.stop_reason = event.get("reason")
-
-
-def _look(
-    meter: Meter,
-    progress: Progress,
-    opened_ns: int,
-    charges: Callable[[str], bool],
-    before_j: Mapping[str, float],
-) -> None:
-    live = meter.live()
-    progress.elapsed_s = (time.monotonic_ns() - opened_ns) / NS_PER_S
-    progress.power_w = {d: w for d, w in live.power_w.items() if charges(d)}
-    counted = {d: e - before_j.get(d, 0.0) for d, e in live.energy_j.items() if charges(d)}
-    progress.energy_j = sum(counted.values())
-    progress.reading_age_s = live.age_s or 0.0
 
 
 def _before_exec(when_orphaned: signal.Signals, in_front: bool) -> Callable[[], None]:

@@ -21,6 +21,7 @@ from bench import record as records
 from bench.account import Start, read_events
 from bench.child import (
     TICK_S,
+    Gauge,
     Journal,
     Limit,
     Outcome,
@@ -30,7 +31,7 @@ from bench.child import (
     with_hint,
 )
 from bench.errors import BenchError
-from bench.interrupts import Interrupted, interrupts_raise
+from bench.interrupts import Interrupted, interrupts_raise, undisturbed
 from bench.record import Measurement, Metered, Metric, Record, Reference
 from bench.units import Budget
 
@@ -61,33 +62,59 @@ def measure(
         with interrupts_raise():
             started = meter.start()
             charges = account.charged(start, started.domains)
-            progress.estimated = any(d.level == "M0" for d in started.domains if charges(d.name))
+            counted = [d for d in started.domains if charges(d.name)]
+            gauge = Gauge(meter, counted)
+            progress.estimated = any(d.level == "M0" for d in counted)
             journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             progress.text = "idle power"
-            _idle(meter, journal, idle_s, progress, on_progress)
+            _idle(gauge, journal, idle_s, progress, on_progress)
             journal.write("window_start", t_ns=meter.edge(lead_s=0.25))
             limit = Limit(budget, intensity_g_per_kwh)
-            outcome = run_child(program, journal, meter, progress, limit, charges, on_progress)
+            outcome = run_child(program, journal, gauge, progress, limit, on_progress)
             meter.edge()
             progress.phase, progress.text = "tail", "idle power"
-            _idle(meter, journal, idle_s, progress, on_progress)
+            _idle(gauge, journal, idle_s, progress, on_progress)
     except Interrupted as interrupt:  # in the tail it only cuts the idle power short
         outcome = outcome or Outcome("interrupted", f"interrupted by {interrupt}")
+        outcome.end_asked = True
     except BenchError as error:  # the sampler did not start
         outcome = Outcome("failed", with_hint(error.message, error.hint))
     except OSError as error:  # no disk, no processes: the window may never have opened
         outcome = Outcome("failed", str(error))
-    (folder / "reserve").unlink(missing_ok=True)  # room for what follows, on a full disk too
+    if outcome.left_running and program.keeps_others:
+        text = "the program left others running; what they do from now on is not metered"
+        journal.write("warning", id="left-running", message=text)
+    settle(journal, outcome)
+    return outcome
+
+
+def run(
+    program: Program,
+    folder: Path,
+    start: Start,
+    meter: Meter,
+    grade: Callable[[Outcome], tuple[Metric | None, Outcome]] = lambda outcome: (None, outcome),
+    **options: Any,
+) -> tuple[Record | Measurement, Outcome]:
+    """Measure a program (`options` as of `measure`), grade what it left, and write its record into
+    its folder, which interrupts wait for."""
+    with undisturbed(), opened(folder, start):
+        outcome = measure(program, folder, start, meter, **options)
+        program.stop_file.unlink(missing_ok=True)
+        trace = meter.stop()
+        metric, outcome = grade(outcome)
+        return finish(folder, start, trace, metric, outcome), outcome
+
+
+def settle(journal: Journal, outcome: Outcome) -> None:
+    """Write how it ended, into the room that was kept for that on a full disk."""
+    (journal.path.parent / "reserve").unlink(missing_ok=True)
     if journal.error:
         journal.write(
             "warning", id="disk", message=f"the disk took no events for a while: {journal.error}"
         )
-    if outcome.left_running and program.keeps_others:
-        text = "the program left others running; what they do from now on is not metered"
-        journal.write("warning", id="left-running", message=text)
     journal.write("outcome", status=outcome.status, failure=outcome.failure, code=outcome.code)
     journal.close()
-    return outcome
 
 
 def finish(
@@ -97,29 +124,41 @@ def finish(
     metric: Metric | None = None,
     outcome: Outcome | None = None,
 ) -> Record | Measurement:
-    """Write trace, record and manifest of a run whose child has ended, from its folder.
+    """Write trace, record and manifest of a run whose child has ended, from its folder."""
+    record = concluded(folder, start, trace, metric, outcome)
+    keep(folder, trace, record)
+    return record
 
-    What they are made from goes last, so that a kill in between loses nothing.
-    """
-    (folder / "reserve").unlink(missing_ok=True)
+
+def concluded(
+    folder: Path,
+    start: Start,
+    trace: Trace,
+    metric: Metric | None = None,
+    outcome: Outcome | None = None,
+) -> Record | Measurement:
+    """The record of a run whose child has ended, from what its folder holds."""
     events = read_events(folder / "events.jsonl")
     outcome = outcome or _outcome(events)
     fields = account.metered(start, events, trace)
     fields |= {"status": outcome.status, "failure": outcome.failure}
-    record: Record | Measurement
     if start.spec is None:
-        record = Measurement(**fields, command=start.command, exit_code=outcome.code)
-    else:
-        record = Record(
-            **fields, spec=start.spec, code_sha256=start.code_sha256,
-            model_facts=account.model_facts(events), metric=metric,
-        )  # fmt: skip
-        record = record.model_copy(update={"reference": _fitting(start, record)})
+        return Measurement(**fields, command=start.command, exit_code=outcome.code)
+    record = Record(
+        **fields, spec=start.spec, code_sha256=start.code_sha256,
+        model_facts=account.model_facts(events), metric=metric,
+    )  # fmt: skip
+    return record.model_copy(update={"reference": _fitting(start, record)})
+
+
+def keep(folder: Path, trace: Trace, record: Metered) -> None:
+    """Write them into the run's folder. What they are made from goes last, so that a kill in
+    between loses nothing."""
+    (folder / "reserve").unlink(missing_ok=True)
     scratch = folder / ".trace.parquet"
     trace.write_parquet(scratch)
     scratch.replace(folder / "trace.parquet")
     _close(folder, record)
-    return record
 
 
 def _fitting(start: Start, record: Record) -> Reference | None:
@@ -158,18 +197,25 @@ def recover(root: Path) -> Iterator[tuple[Path, str | None]]:
     """Finish every run below `root` whose parent is gone: its folder, and why it can't be
     finished, if it can't. One that is damaged must not stand in the way of the others."""
     for path in sorted(root.glob("*/*/start.json")):
+        yield from recover_run(path.parent)
+
+
+def recover_run(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """The same of one run, wherever its folder lies; nothing when it goes on or has ended."""
+    path = folder / "start.json"
+    try:
         with path.open("r+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # it goes on
-            if path.exists() and not _still_sampled(path.parent):
-                try:
-                    _recover(path.parent, json.load(file))
-                except (BenchError, OSError, ValueError, TypeError, KeyError) as error:
-                    yield path.parent, f"{type(error).__name__}: {error}".splitlines()[0]
-                else:
-                    yield path.parent, None
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or _still_sampled(folder):
+                return
+            _recover(folder, json.load(file))
+    except BlockingIOError:  # it goes on
+        return
+    except (BenchError, OSError, ValueError, TypeError, KeyError) as error:
+        if path.exists():  # else another command was quicker
+            yield folder, f"{type(error).__name__}: {error}".splitlines()[0]
+    else:
+        yield folder, None
 
 
 def _recover(folder: Path, facts: dict[str, Any]) -> None:
@@ -189,7 +235,7 @@ def _still_sampled(folder: Path) -> bool:
 
 
 def _idle(
-    meter: Meter,
+    gauge: Gauge,
     journal: Journal,
     idle_s: float,
     progress: Progress,
@@ -199,7 +245,7 @@ def _idle(
     journal.write(f"{name}_start")
     deadline = time.monotonic() + idle_s
     while (left := deadline - time.monotonic()) > 0:
-        progress.power_w = dict(meter.live().power_w)
+        progress.power_w = gauge.power_w()
         on_progress(progress)
         time.sleep(min(TICK_S, left))
     journal.write(f"{name}_stop")

@@ -18,10 +18,11 @@ import pytest
 
 from bench import measure, record
 from bench.account import Start, Window, phase_spans, read_events
-from bench.child import Outcome, Program
+from bench.child import Gauge, Limit, Outcome, Program, Progress
 from bench.interrupts import undisturbed
 from bench.power import log
-from bench.power.meter import Meter
+from bench.power.meter import Live, Meter
+from bench.power.probes import Domain
 from bench.record import Data, Record, Spec
 from bench.units import parse_budget
 from tests.test_reference import made
@@ -145,25 +146,33 @@ def test_a_sampler_that_does_not_start_fails_the_run_before_it_trains(
 
 
 def test_nonsense_from_the_child_is_kept_and_harms_nothing(tmp_path: Path) -> None:
-    outcome, _ = metered(
+    outcome, run = metered(
         tmp_path / "r",
         r"""
         fd = int(os.environ["BENCH_EVENTS_FD"])
         for line in (
-            b'not json', b'[1, 2]', b'{"event": "step"}', b'{"no": "event", "t_ns": 1}',
-            b'{"event": "window_stop", "t_ns": 1}', b'{"event": "outcome", "t_ns": 1}', b'\xff\xfe',
-            b'{"event": "step", "t_ns": 1, "step": "x"}', b'{"event": "warning", "t_ns": 1}',
-            b'{"event": "eval", "t_ns": 1, "metric": "accuracy", "value": "high"}',
+            b'{"event": "phase_start"}', b'not json', b'[1, 2]', b'{"event": "step"}',
+            b'{"no": "event"}', b'{"event": "window_stop"}', b'{"event": "outcome"}', b'\xff\xfe',
+            b'{"event": "step", "step": "x"}', b'{"event": "step", "step": 1e400}',
+            b'{"event": "warning"}', b'{"event": "devices", "uuids": 5}',
+            b'{"event": "eval", "metric": "accuracy", "value": "high"}',
             b'{"event": "phase_start", "phase": "train", "t_ns": "now"}',
-            b'{"event": "devices", "t_ns": 1, "uuids": 5}',
+            b'{"event": "phase_begin", "phase": "train"}',
+            b'{"event": "model", "layers": ' + b"[" * 3000 + b"]" * 3000 + b'}',
         ):
             os.write(fd, line + b"\n")
+        for t_ns in (0, time.time_ns(), time.monotonic_ns() + 2 * 10**9, 10**400):
+            os.write(fd, b'{"event": "phase_start", "phase": "train", "t_ns": %d}\n' % t_ns)
         events.send("run_stop", reason="done")
         """,
     )
     assert outcome.status == "complete"
     events = read_events(tmp_path / "r" / "events.jsonl")
-    assert sum(e["event"] == "bad_event" for e in events) == 12
+    assert sum(e["event"] == "bad_event" for e in events) == 20
+    assert {p.name for p in run.phases} == {"other"}
+    (warning,) = [w for w in run.warnings if w.id == "bad-event"]
+    assert warning.message.startswith("20 event(s) of the program are left out")
+    assert "it has no 'phase'" in warning.message
 
 
 def test_what_the_child_forked_ends_with_it(tmp_path: Path) -> None:
@@ -260,10 +269,15 @@ def test_a_killed_parent_is_recovered_by_the_next_command(tmp_path: Path) -> Non
     broken = tmp_path / "sst2" / "broken"
     broken.mkdir()
     (broken / "start.json").write_text("{")
-    (damaged, why), recovered = measure.recover(tmp_path)
-    assert damaged == broken
+    (tmp_path / "sst2" / "a folder").joinpath("start.json").mkdir(parents=True)
+    (odd, other_why), (damaged, why), recovered = measure.recover(tmp_path)
+    assert (odd.name, damaged) == ("a folder", broken)
+    assert "IsADirectoryError" in (other_why or ""), (
+        "nor does what can't be opened stand in the way"
+    )
     assert "JSONDecodeError" in (why or "")
     (broken / "start.json").unlink()
+    (odd / "start.json").rmdir()
     assert recovered == (folder, None)
     run = record.read(folder)
     assert run.status == "interrupted"
@@ -272,6 +286,18 @@ def test_a_killed_parent_is_recovered_by_the_next_command(tmp_path: Path) -> Non
     assert run.energy_j
     assert record.read(folder) == run
     assert list(measure.recover(tmp_path)) == []
+
+
+def test_an_interrupt_in_the_tail_cuts_it_short_and_ends_what_follows(tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.phase == "tail":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome, run = metered(tmp_path / "r", "", idle_s=5.0, on_progress=interrupt)
+    assert (outcome.status, outcome.end_asked) == ("complete", True)
+    assert run.status == "complete"
+    outcome, _ = metered(tmp_path / "undisturbed", "")
+    assert not outcome.end_asked
 
 
 def test_a_killed_sampler_is_said_and_does_not_end_the_run(tmp_path: Path) -> None:
@@ -421,6 +447,41 @@ def test_phases_cover_the_window_without_overlap() -> None:
         ("other", 400, 500),
         ("predict", 500, 1000),
     ]
+
+
+class Shown:
+    """A meter that shows this."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def live(self) -> Live:
+        return self._live
+
+
+def test_a_budget_is_not_held_against_what_is_not_read_any_more() -> None:
+    gpu, slow, never = (
+        Domain(name, "node", name, "M2", 0.1, facts=facts)
+        for name, facts in (("gpu", {}), ("slow", {"period_s": 10.0}), ("never", {}))
+    )
+    ages_s: dict[str, float | None] = {"gpu": 0.3, "slow": 25.0, "other": 99.0, "never": None}
+    watt_hours = Limit(parse_budget("1Wh"), 0.0)
+
+    def looked(**ages: float | None) -> Progress:
+        gauge = Gauge(Shown(Live({}, {}, 0.0, {**ages_s, **ages})), [gpu, slow, never])  # type: ignore[arg-type]
+        gauge.open()
+        gauge.opened_ns -= round(elapsed_s * 1e9)
+        gauge.look(progress := Progress())
+        return progress
+
+    elapsed_s = 3.0
+    assert watt_hours.spent(looked()) is None, "it has just begun"
+    elapsed_s = 60.0
+    assert looked().silent == ["never"]
+    assert looked(gpu=6.0, never=1.0).silent == ["gpu"], "though others are read"
+    assert looked(slow=31.0, never=1.0).silent == ["slow"]
+    assert "no reading of gpu" in (watt_hours.spent(looked(gpu=6.0, never=1.0)) or "")
+    assert Limit(parse_budget("2min"), 0.0).spent(looked()) is None
 
 
 def test_a_torn_journal_is_read_up_to_the_tear(tmp_path: Path) -> None:
