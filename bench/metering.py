@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,8 @@ from bench.child import Journal, Outcome
 from bench.errors import UsageError
 from bench.power import carbon, machine
 from bench.power.meter import Meter
-from bench.record import Measurement
+from bench.power.probes import with_found
+from bench.record import Measurement, Warn
 from bench.units import kwh_from_j
 
 if TYPE_CHECKING:
@@ -51,14 +53,17 @@ class Metering:
         self._kept = None if folder is None else Path(folder)
         self._region, self._pue = region, pue
         self.scenario = carbon.asked(region, pue)
-        self._rate_hz, self._probes, self._idle_s = rate_hz, probes, idle_s
+        self._rate_hz, self._idle_s = rate_hz, idle_s
+        self._probes = with_found(probes or [])
         self._result: Measurement | None = None
 
     def __enter__(self) -> Metering:
         with ExitStack() as stack:
             folder = self._folder(stack)
             visible = machine.visible_gpus(os.environ)
-            self._start = account.begin(visible, self._region, pue=self._pue)
+            self._start = account.begin(
+                visible, self._region, pue=self._pue, notes=machine.unmetered(os.environ)
+            )
             if self._kept:
                 stack.enter_context(measure.opened(folder, self._start))
             self._journal = Journal(folder / "events.jsonl")
@@ -91,29 +96,42 @@ class Metering:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        synchronise()
-        self._journal.write("window_stop", t_ns=self._meter.edge())
-        self._idle("idle_after")
-        self._finish(_outcome(kind, error))
+        with self._open:
+            self._synchronise()
+            self._journal.write("window_stop", t_ns=self._meter.edge())
+            self._idle("idle_after")
+            self._finish(_outcome(kind, error))
 
     def _finish(self, outcome: Outcome) -> None:
-        with self._open:
-            readings = self._meter.stop()
-            self._journal.write("outcome", status=outcome.status, failure=outcome.failure)
-            if self._kept:
-                record = measure.finish(self._kept, self._start, readings, None, outcome)
-                assert isinstance(record, Measurement)
-            else:
-                events = account.read_events(self._journal.path)
-                fields = account.metered(self._start, events, readings)
-                record = Measurement(
-                    **fields, status=outcome.status, failure=outcome.failure, command=[]
-                )
+        readings = self._meter.stop()
+        measure.settle(self._journal, outcome)
+        folder = self._journal.path.parent
+        record = measure.concluded(folder, self._start, readings, None, outcome)
+        assert isinstance(record, Measurement)
         self._result = record
+        if self._kept:
+            try:
+                measure.keep(folder, readings, record)
+            except OSError as error:  # no reason to end a program that has trained
+                doubt = Warn(id="not-kept", message=f"{folder} does not hold the result: {error}")
+                warnings.warn(doubt.message, RuntimeWarning, stacklevel=3)
+                several = [*record.warnings, doubt]
+                self._result = record.model_copy(update={"warnings": several})
 
     def _stop_if_left(self) -> None:
         if self._meter.alive:
             self._meter.stop()
+
+    def _synchronise(self) -> None:
+        """Wait for the GPU where the program uses torch with one."""
+        torch = sys.modules.get("torch")
+        if torch is None or not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+            return
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:  # of the program's making: it has been told, or will be
+            text = f"the GPU could not be waited for: {_first_line(error)}"
+            self._journal.write("warning", id="not-synchronised", message=text)
 
     def _idle(self, name: str) -> None:
         if self._idle_s:
@@ -128,12 +146,12 @@ class Metering:
 
         Work that was given to a GPU is waited for, so that it falls into the right phase.
         """
-        synchronise()
+        self._synchronise()
         self._journal.write("phase_start", phase=name)
         return Phase(self, name)
 
     def end_phase(self, name: str) -> None:
-        synchronise()
+        self._synchronise()
         self._journal.write("phase_stop", phase=name)
 
     def live(self) -> Live:
@@ -185,17 +203,13 @@ class Phase:
         self._metering.end_phase(self._name)
 
 
-def synchronise() -> None:
-    """Wait for the GPU where the program uses torch with one."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-
-
 def _outcome(kind: type[BaseException] | None, error: BaseException | None) -> Outcome:
     if kind is None:
         return Outcome("complete")
     if issubclass(kind, KeyboardInterrupt):
         return Outcome("interrupted", "interrupted by Ctrl-C")
-    lines = str(error).splitlines() or [""]
-    return Outcome("failed", f"{kind.__name__}: {lines[0]}".rstrip(": "))
+    return Outcome("failed", f"{kind.__name__}: {_first_line(error)}".rstrip(": "))
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).splitlines() or [""])[0]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -138,6 +139,71 @@ def test_the_result_is_asked_for_too_early() -> None:
     with bench.meter(probes=ESTIMATE) as m, pytest.raises(UsageError, match="has not ended"):
         _ = m.energy_kwh
     assert not [p for p in psutil.Process().children(recursive=True) if "sampler" in p.name()]
+
+
+class Cuda:
+    """torch.cuda after a kernel has failed."""
+
+    @staticmethod
+    def is_available() -> bool:
+        return True
+
+    is_initialized = is_available
+
+    @staticmethod
+    def synchronize() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access\nmore")
+
+
+def test_a_gpu_that_failed_is_said_and_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=Cuda))
+    m = bench.meter(tmp_path / "kept", probes=ESTIMATE)
+
+    def fail() -> None:
+        with m, m.phase("train"):
+            raise ValueError("the program's own")
+
+    with pytest.raises(ValueError, match="own"):
+        fail()
+    assert m.result.status == "failed"
+    assert any("illegal memory access" in w.message for w in m.result.warnings)
+    assert not psutil.Process().children(recursive=True)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_full_disk_does_not_end_a_program_that_has_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, bench.meter(tmp_path / "a" / "b", probes=ESTIMATE) as m:
+        time.sleep(0.2)
+        patch.setattr(record, "write_file", full)
+    assert m.result.energy_j
+    assert any("No space left" in w.message for w in m.result.warnings)
+    assert not psutil.Process().children(recursive=True)
+    assert list(measure.recover(tmp_path)) == [(tmp_path / "a" / "b", None)], "nothing is lost"
+
+
+def test_an_interrupt_at_the_end_stops_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = time.sleep
+
+    def interrupted(seconds: float) -> None:
+        monkeypatch.setattr(time, "sleep", sleep)
+        raise KeyboardInterrupt
+
+    m = bench.meter(probes=ESTIMATE, idle_s=0.1)
+
+    def end() -> None:
+        with m:
+            monkeypatch.setattr(time, "sleep", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    assert not psutil.Process().children(recursive=True)
 
 
 KILLED = """

@@ -22,7 +22,7 @@ def doctor(probe: Probes = None, as_json: Json = False) -> None:
     """Say which meters work here, and what mends others."""
     from bench import show as showing
     from bench.power import doctor as checks
-    from bench.run import with_found
+    from bench.power.probes import with_found
 
     report = checks.examine(with_found(probe or []))
     if as_json:
@@ -74,8 +74,9 @@ def calibrate(
         str, typer.Option(metavar="PROBE", help="The meter to trust: shelly:HOST, ./mine.py.")
     ],
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="All windows together; five of each load.")
-    ] = 15.0,
+        float | None,
+        typer.Option(help="All windows together; five of each load, of a minute each at least."),
+    ] = None,
     load: Annotated[
         list[str] | None,
         typer.Option(metavar="CMD", help="What to run beside idle (repeatable)."),
@@ -86,11 +87,16 @@ def calibrate(
     """Compare the meters with a reference: level M3."""
     from bench import show as showing
     from bench.power import calibration
-    from bench.run import with_found
+    from bench.power.probes import with_found
 
     loads = [calibration.load_of(command) for command in load or []]
     chosen = [calibration.Load("idle"), *loads] if loads else calibration.default_loads()
-    window_s = 60 * minutes / (len(chosen) * calibration.WINDOWS)
+    windows = len(chosen) * calibration.WINDOWS
+    least = windows * calibration.WINDOW_S / 60
+    if minutes is not None and minutes < least:
+        raise UsageError(f"{minutes:g} minutes are too short for {windows} windows",
+                         f"--minutes {least:g} or more")  # fmt: skip
+    window_s = 60 * (minutes or least) / windows
 
     def say(name: str, done: int, windows: int) -> None:
         print(f"{name}: {done} of {windows} windows of {window_s:.3g} s", file=sys.stderr)
@@ -116,7 +122,7 @@ def watch(
 ) -> None:
     """Show watts live, by domain."""
     from bench.power import watch as watching
-    from bench.run import with_found
+    from bench.power.probes import with_found
 
     for_s = _seconds(for_) if for_ else None
     view: watching.View = watching.JsonLines() if as_json else watching.Plain()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bench import registry
@@ -133,6 +133,11 @@ def shown(text: str) -> str:
 def names() -> list[str]:
     """The probes that are tried when none is asked for by name."""
     return [n for n in registry.names(PACKAGE, GROUP) if n not in NEEDS_ARGUMENT]
+
+
+def with_found(asked: Sequence[str]) -> list[str] | None:
+    """The probes that are tried by default and those asked for; None: just the default."""
+    return list(dict.fromkeys([*names(), *asked])) if asked else None
 
 
 def find(text: str) -> Found:
