@@ -2,7 +2,8 @@
 
 Idle and two loads, five windows of a minute each: what this machine's meters say beside what the
 reference says. A line through the windows gives gain and offset, and what is left of the scatter
-the uncertainty. Against a node's meter the sum of all domains is calibrated; against a meter of one
+the uncertainty. Each domain has to move with the loads: of one that stands still, the line says
+nothing. Against a node's meter the sum of all domains is calibrated; against a meter of one
 kind, such as a shunt in a GPU's supply, the sum of the domains of that kind. Source: MLCommons
 power measurement rules, SPEC PTDaemon.
 
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,18 +31,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import BenchError, UsageError
 from bench.power.probes import Domain
+from bench.power.processor import text_of
 
 if TYPE_CHECKING:
     from bench.power.trace import Trace
 
-VERSION = 1
+VERSION = 2
 WINDOW_S, WINDOWS = 60.0, 5
 VALID_DAYS = 365
 _SETTLE_S = 5.0  # after a load has started; no longer than a quarter of a window
 _LEAST_SPREAD = 0.1  # of the mean power: between idle and load a meter has to move
 _MOST_OFF = 0.5  # a gain further than this from 1 is a mistake, not a calibration
 _IDENTITY = ("driver", "power_source", "energy_source")  # facts of a domain that must not change
-_BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+_MARGIN = 0.1  # of power: so far outside of what was calibrated the line still holds
+_BUSY = """import os
+parent, block = os.getppid(), bytes(1 << 23)
+while os.getppid() == parent:
+    sum(range(100_000))
+    bytearray(block)
+"""  # a processor and its memory
 
 
 class Load(NamedTuple):
@@ -68,8 +76,9 @@ class Calibration:
     reference: dict[str, Any]  # probe, domain, device, gain (its own uncertainty, k = 2)
     protocol: dict[str, Any]  # window_s, windows, loads
     machine: dict[str, Any]
-    machine_id: str | None  # a digest, which names nobody
+    machine_ids: dict[str, str]  # digests, which name nobody, of what tells machines apart
     domains: dict[str, dict[str, Any]]  # name -> device, uuid and facts that must not have changed
+    range_w: dict[str, tuple[float, float]]  # name -> between which powers it was calibrated
     gain: float
     offset_w: float
     uncertainty: float  # relative, k = 2: the scatter about the line, and the reference's own
@@ -95,9 +104,18 @@ class Calibration:
             if kept.pop("version") != VERSION:
                 raise ValueError("it is of another version of bench")
             points = [Point(*p) for p in kept.pop("points")]
-            found = cls(**kept, points=points)
-            datetime.fromisoformat(found.date)
-            numbers = (found.gain, found.offset_w, found.uncertainty)
+            range_w = {name: (low, high) for name, (low, high) in kept.pop("range_w").items()}
+            found = cls(**kept, points=points, range_w=range_w)
+            if datetime.fromisoformat(found.date).tzinfo is None:
+                raise ValueError("its date has no time zone")
+            if not found.domains or found.domains.keys() != range_w.keys():
+                raise ValueError("it names no domains, or others than it gives ranges of")
+            if not all(isinstance(f, dict) for f in (found.machine_ids, *found.domains.values())):
+                raise ValueError("what it was made with is no JSON object")
+            if not {"device", "probe"} <= found.reference.keys():
+                raise ValueError("it does not name its reference")
+            numbers = [found.gain, found.offset_w, found.uncertainty, found.protocol["window_s"],
+                       *(w for both in range_w.values() for w in both)]  # fmt: skip
             if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
                 raise ValueError("its numbers are not finite")
             if abs(found.gain - 1) > _MOST_OFF or found.uncertainty < 0:
@@ -121,11 +139,20 @@ def where() -> Path:
     )
 
 
-def _machine_id() -> str | None:
-    try:
-        return hashlib.sha256(Path("/etc/machine-id").read_bytes().strip()).hexdigest()[:16]
-    except OSError:  # not every container has one
-        return None
+_MACHINES = {"system": "/etc/machine-id", "board": "/sys/class/dmi/id/product_uuid"}
+
+_NOTHING_TELLS = f"nothing tells this machine from others: no {' and no '.join(_MACHINES.values())}"
+
+
+def _machine_ids() -> dict[str, str]:
+    """What tells this machine from others, as far as it may be read: a container may have no id of
+    its own, a cloned system has another's, and the board's is root's to read."""
+    texts = {name: text_of(path) for name, path in _MACHINES.items()}
+    return {
+        name: hashlib.sha256(text.encode()).hexdigest()[:16]
+        for name, text in texts.items()
+        if text not in ("", "uninitialized")
+    }
 
 
 # --- using one
@@ -153,8 +180,10 @@ def apply(domains: list[Domain], now: datetime | None = None) -> list[Domain]:
 
 def _why_not(calibration: Calibration, concerned: list[Domain], now: datetime) -> str | None:
     date = datetime.fromisoformat(calibration.date)
-    if calibration.machine_id != _machine_id():
-        return "the calibration is another machine's"
+    if why := _why_another(calibration):
+        return why
+    if calibration.protocol["window_s"] < WINDOW_S:
+        return f"its windows were of {calibration.protocol['window_s']:g} s, not {WINDOW_S:g} s"
     if now - date > timedelta(days=VALID_DAYS):
         return f"the calibration of {date:%Y-%m-%d} is older than a year"
     missing = sorted(calibration.domains.keys() - {d.name for d in concerned})
@@ -164,6 +193,17 @@ def _why_not(calibration: Calibration, concerned: list[Domain], now: datetime) -
         for key, then in calibration.domains[domain.name].items():
             if (is_now := _identity(domain).get(key)) != then:
                 return f"{key} was {then} when it was calibrated and is {is_now} now"
+    return None
+
+
+def _why_another(calibration: Calibration) -> str | None:
+    """Why the calibration may be of another machine than this one."""
+    then, now = calibration.machine_ids, _machine_ids()
+    both = then.keys() & now.keys()
+    if any(then[name] != now[name] for name in both):
+        return "the calibration is another machine's"
+    if not both and not all(known.get("uuid") for known in calibration.domains.values()):
+        return _NOTHING_TELLS
     return None
 
 
@@ -180,9 +220,43 @@ def _calibrated(domain: Domain, calibration: Calibration) -> Domain:
         "uncertainty": calibration.uncertainty,
         "date": calibration.date,
         "reference": calibration.reference["device"],
+        "range_w": calibration.range_w[domain.name],
+        "without": {"level": domain.level, "gain": domain.gain},
     }
     facts = {**domain.facts, "calibration": stated}
     return domain._replace(level="M3", gain=calibration.uncertainty, facts=facts)
+
+
+def as_counted(domains: list[Domain], counted: Collection[str]) -> list[Domain]:
+    """The domains as they are where only those `counted` count: a calibration is of a sum, and
+    says nothing of a part of it."""
+    calibrated = [d.name for d in domains if "calibration" in d.facts]
+    left_out = sorted(set(calibrated) - set(counted))
+    if not left_out:
+        return domains
+    why = f"not calibrated: that is of a sum with {left_out[0]}, which does not count here"
+    return [_refused(uncalibrated(d), why) if d.name in calibrated else d for d in domains]
+
+
+def uncalibrated(domain: Domain) -> Domain:
+    """The domain as its meter gives it."""
+    before = (domain.facts.get("calibration") or {}).get("without", {})
+    facts = {k: v for k, v in domain.facts.items() if k not in ("calibration", "not_calibrated")}
+    return domain._replace(facts=facts, **before)
+
+
+def doubt(domain: Domain, energy_j: float, duration_s: float) -> str | None:
+    """What there is to say of the calibration of an energy."""
+    if why := domain.facts.get("not_calibrated"):
+        return str(why)
+    line = domain.facts.get("calibration")
+    if not line or "range_w" not in line or duration_s <= 0:
+        return None
+    power_w = (energy_j / duration_s - line["offset_w"]) / line["gain"]
+    low_w, high_w = line["range_w"]
+    if (1 - _MARGIN) * low_w <= power_w <= (1 + _MARGIN) * high_w:
+        return None
+    return f"calibrated between {low_w:.3g} and {high_w:.3g} W, and {power_w:.3g} W were read"
 
 
 def _refused(domain: Domain, why: str) -> Domain:
@@ -227,6 +301,7 @@ def calibrate(
     Takes the number of loads x windows x window_s. `on_progress` is told the load and how many of
     its windows are done. BenchError when the reference or a meter was not read throughout.
     """
+    from bench.interrupts import interrupts_raise
     from bench.power import machine
     from bench.power import probes as known
     from bench.power.meter import Meter
@@ -236,7 +311,7 @@ def calibrate(
         raise UsageError("a calibration needs idle and a load, and two windows of each at least")
     names = known.names() if probes is None else list(probes)
     shown = known.shown(reference)  # without a password
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, interrupts_raise():
         meter = Meter(Path(folder), probes=[*(n for n in names if n != reference), reference])
         started = meter.start()
         try:
@@ -246,23 +321,28 @@ def calibrate(
                 raise BenchError(f"the reference {shown} can't be read: {' '.join(reasons)}")
             if any(d.level == "M0" for d in found):
                 raise UsageError(f"the reference {reference} is an estimate", "give a meter")
+            calibrated = [d.name for d in _to_calibrate(started.domains, found)]
+            meter.follow(os.getpid())  # the loads are its own, not others on the GPU
             spans = list(_spans(meter.edge, loads, window_s, windows, on_progress))
         finally:
             trace = meter.stop()
-    calibrated = _to_calibrate(trace, found)
+    trace.domains = [uncalibrated(d) for d in trace.domains]
+    watts = [_watts(trace, calibrated, span) for span in spans]
+    references = [_watts(trace, [d.name for d in found], span) for span in spans]
     points = [
-        Point(load, _mean_w(trace, [d.name for d in calibrated], start_ns, stop_ns),
-              _mean_w(trace, [d.name for d in found], start_ns, stop_ns))
-        for load, start_ns, stop_ns in spans
-    ]  # fmt: skip
+        Point(span[0], sum(mine.values()), sum(theirs.values()))
+        for span, mine, theirs in zip(spans, watts, references, strict=True)
+    ]
+    range_w = _ranges_w(watts)
     gain, offset_w, uncertainty = fit(points, max(d.gain for d in found))
     return Calibration(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         reference={"probe": shown, "domain": found[0].name, "device": found[0].device,
                    "gain": max(d.gain for d in found)},
         protocol={"window_s": window_s, "windows": windows, "loads": [load.name for load in loads]},
-        machine=machine.facts(), machine_id=_machine_id(),
-        domains={d.name: _identity(d) for d in calibrated},
+        machine=machine.facts(), machine_ids=_machine_ids(),
+        domains={d.name: _identity(d) for d in trace.domains if d.name in calibrated},
+        range_w=range_w,
         gain=gain, offset_w=offset_w, uncertainty=uncertainty, points=points,
     )  # fmt: skip
 
@@ -317,6 +397,8 @@ def _spans(
 @contextmanager
 def _running(load: Load) -> Iterator[Callable[[], None]]:
     """Run a load's processes; what it gives raises BenchError once one of them has ended."""
+    from bench.power.probes.command import die_with_parent
+
     running: list[subprocess.Popen[bytes]] = []
 
     def check() -> None:
@@ -331,7 +413,7 @@ def _running(load: Load) -> Iterator[Callable[[], None]]:
         for _ in range(load.times if load.command else 0):
             running.append(subprocess.Popen(
                 load.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, start_new_session=True,
+                stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent,
             ))  # fmt: skip
         yield check
     except OSError as error:
@@ -343,26 +425,42 @@ def _running(load: Load) -> Iterator[Callable[[], None]]:
             process.wait()
 
 
-def _to_calibrate(trace: Trace, reference: list[Domain]) -> list[Domain]:
-    """The domains whose sum is what the reference meters, as their readings are."""
-    trace.domains = [_raw(d) for d in trace.domains]
+def _to_calibrate(domains: list[Domain], reference: list[Domain]) -> list[Domain]:
+    """The domains whose sum is what the reference meters."""
     kinds, names = {d.kind for d in reference}, {d.name for d in reference}
-    others = [d for d in trace.domains if d.name not in names and d.level != "M0"]
+    others = [d for d in domains if d.name not in names and d.level != "M0"]
     found = [d for d in others if d.kind in kinds or ("node" in kinds and d.kind != "node")]
     if not found:
         raise BenchError("there is nothing to calibrate: no other meter was read",
                          "bench doctor")  # fmt: skip
+    if not _machine_ids() and not all(d.uuid for d in found):
+        raise BenchError(_NOTHING_TELLS, "in a container: -v /etc/machine-id:/etc/machine-id:ro")
     return found
 
 
-def _raw(domain: Domain) -> Domain:
-    facts = {k: v for k, v in domain.facts.items() if k not in ("calibration", "not_calibrated")}
-    return domain._replace(facts=facts)
-
-
-def _mean_w(trace: Trace, names: list[str], start_ns: int, stop_ns: int) -> float:
-    found = {e.domain: e for e in trace.energy(start_ns, stop_ns) if e.domain in names}
-    for energy in found.values():
+def _watts(trace: Trace, names: list[str], span: tuple[str, int, int]) -> dict[str, float]:
+    """Domain -> mean power in a window; BenchError where that is missing or would not rank."""
+    load, start_ns, stop_ns = span
+    counts = names.__contains__
+    energies = [e for e in trace.energy(start_ns, stop_ns, counts) if e.domain in names]
+    for energy in energies:
         if energy.energy_j is None:
             raise BenchError(f"{energy.domain} was not read throughout: {energy.reason}")
-    return sum(e.energy_j or 0.0 for e in found.values()) / ((stop_ns - start_ns) / 1e9)
+    for warn in trace.warnings(start_ns, stop_ns, counts):
+        if not warn.rankable and warn.id != "node-omits":  # that is what gain and offset are for
+            raise BenchError(f"a window of the load '{load}' can't be used: {warn.message}")
+    return {e.domain: (e.energy_j or 0.0) / ((stop_ns - start_ns) / 1e9) for e in energies}
+
+
+def _ranges_w(watts: Sequence[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    """Domain -> the lowest and the highest power; BenchError where one has hardly moved."""
+    found = {}
+    for name in watts[0]:
+        several = [w[name] for w in watts]
+        low_w, high_w = found[name] = min(several), max(several)
+        if high_w - low_w < _LEAST_SPREAD * sum(several) / len(several):
+            raise BenchError(
+                f"the loads hardly move {name}: {low_w:.3g} to {high_w:.3g} W",
+                "give loads that use all that is calibrated: --load COMMAND, as often as needed",
+            )
+    return found

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.power import calibration
 from bench.power.counter import TickedCounter
 from bench.power.integral import Integral, Sure
 from bench.power.probes import Domain, Mark
@@ -73,9 +74,9 @@ class Curve:
         limit_w = float(max((w for w in limits_w if w), default=math.inf))
         has_energy = np.isfinite(energy_j)
         has_power = np.isfinite(power_w) & (power_w >= 0) & (power_w <= _MOST_POWER * limit_w)
-        calibration = domain.facts.get("calibration") or {}
-        self._gain = float(calibration.get("gain", 1.0))
-        self._offset_w = float(calibration.get("offset_w", 0.0))
+        line = domain.facts.get("calibration") or {}
+        self._gain = float(line.get("gain", 1.0))
+        self._offset_w = float(line.get("offset_w", 0.0))
         self._implausible_s = t[~has_power & ~np.isnan(power_w)]
         self.integral = Integral(t[has_power], power_w[has_power], average_s)
         self.counter = TickedCounter(t[has_energy], energy_j[has_energy], self.integral, limit_w)
@@ -238,7 +239,7 @@ class Curve:
         if energy.energy_j <= 0 and stop > start:
             text = f"{name}: the meter says {energy.energy_j:.3g} J, which nothing that is on uses"
             doubts.append(Warn(id="no-energy", message=text, rankable=False))
-        if why := self.domain.facts.get("not_calibrated"):
+        if why := calibration.doubt(self.domain, energy.energy_j, stop - start):
             doubts.append(Warn(id="calibration", message=f"{name}: {why}"))
         if self.domain.facts.get("mig"):
             text = f"{name}: the board is divided (MIG); its readings are the whole board's"

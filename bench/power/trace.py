@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.power import log
+from bench.power.calibration import as_counted
 from bench.power.energy import OF_THE_TRACE, Curve, Series
 from bench.power.probes import Domain, Mark
 
@@ -145,21 +146,25 @@ class Trace:
         found += _node_warnings([energy for energy, _ in measured])
         return found + self._general_warnings(start_ns, stop_ns)
 
-    def phase_energy_j(self, start_ns: int, stop_ns: int) -> dict[str, float]:
+    def phase_energy_j(
+        self, start_ns: int, stop_ns: int, charged: Charged = _all
+    ) -> dict[str, float]:
         """Domain -> joules of a part of the window. Parts that tile a window sum to its energy."""
         found = {}
-        for domain in self.domains:
+        for domain in self._as_counted(charged):
             curve = self._curve(domain)
             if curve.why_missing(start_ns, stop_ns) is None:
                 found[domain.name] = curve.joules(start_ns, stop_ns)
         return found
 
-    def mean_power_w(self, start_ns: int, stop_ns: int) -> dict[str, float]:
+    def mean_power_w(
+        self, start_ns: int, stop_ns: int, charged: Charged = _all
+    ) -> dict[str, float]:
         """Domain -> mean watts between two instants, for domains that were read there."""
         span_s = (stop_ns - start_ns) / 1e9
         return {
             e.domain: e.energy_j / span_s
-            for e in self.energy(start_ns, stop_ns)
+            for e in self.energy(start_ns, stop_ns, charged)
             if e.energy_j is not None and span_s > 0
         }
 
@@ -168,8 +173,9 @@ class Trace:
     ) -> list[tuple[DomainEnergy, list[Warn]]]:
         if stop_ns < start_ns:
             raise ValueError("the window ends before it starts")
-        measured = [self._curve(d).energy(start_ns, stop_ns) for d in self.domains]
-        known = {d.name for d in self.domains}
+        domains = self._as_counted(charged)
+        measured = [self._curve(d).energy(start_ns, stop_ns) for d in domains]
+        known = {d.name for d in domains}
         measured += [_unseen(name) for name in expected if name not in known]
         node = any(e.kind == "node" and charged(e.domain) for e, _ in measured)
         return [
@@ -177,15 +183,22 @@ class Trace:
             for e, w in measured
         ]
 
+    def _as_counted(self, charged: Charged) -> list[Domain]:
+        """The domains, calibrated where all that the calibration is of counts."""
+        counted = [d for d in self.domains if charged(d.name)]
+        nodes = [d for d in counted if d.kind == "node"]
+        return as_counted(self.domains, [d.name for d in nodes or counted])
+
     def _curve(self, domain: Domain) -> Curve:
-        if domain.name not in self._curves:
+        key = domain.name, "calibration" in domain.facts
+        if key not in self._curves:
             marks = [m for m in self.marks if m.domain in (None, domain.name)]
             rate_hz = float(self.facts.get("rate_hz", 10.0))
-            self._curves[domain.name] = Curve(domain, self.series[domain.name], marks, rate_hz)
-        return self._curves[domain.name]
+            self._curves[key] = Curve(domain, self.series[domain.name], marks, rate_hz)
+        return self._curves[key]
 
     @cached_property
-    def _curves(self) -> dict[str, Curve]:
+    def _curves(self) -> dict[tuple[str, bool], Curve]:
         return {}
 
     def _general_warnings(self, start_ns: int, stop_ns: int) -> list[Warn]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.interrupts import Interrupted, interrupts_raise
 from bench.power import log
+from bench.power.calibration import as_counted
 from bench.power.meter import Live, Meter, Started
 from bench.power.naming import short_names
 from bench.power.probes import Domain
@@ -95,7 +96,8 @@ class Watch:
         self.start_s = self.now_s = start_s
         self.counted = counted(started.domains)
         self.estimated = all(d.level == "M0" for d in started.domains)
-        shown = [d for d in started.domains if self.estimated or d.level != "M0"]
+        domains = as_counted(started.domains, self.counted)
+        shown = [d for d in domains if self.estimated or d.level != "M0"]
         self.domains = {d.name: d for d in shown}
         self.short = short_names(shown)
         self.seen = {d.name: _seen(d) for d in shown}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from bench.power.calibration import Calibration, Load, Point, apply, calibrate, 
 from bench.power.energy import Series
 from bench.power.probes import Domain
 from bench.power.trace import Trace
-from tests.power.simulated import Ramp, SimulatedRapl
+from tests.power.simulated import Constant, Ramp, SimulatedRapl
 
 GPU = Domain("gpu:GPU-1", "gpu", "H100", "M1", 0.1, "GPU-1", None, {"driver": "570.1"})
 CPU = Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1)
@@ -31,7 +33,14 @@ GUESS = Domain("dram:estimate", "dram", "64 GB", "M0", 0.4)
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "calibration.json"
     monkeypatch.setenv("BENCH_CALIBRATION", str(path))
+    monkeypatch.setattr(calibration, "_machine_ids", lambda: {"system": "this one"})
     return path
+
+
+BOTH = {
+    "domains": {GPU.name: calibration._identity(GPU), "gpu:GPU-2": {}},
+    "range_w": {GPU.name: (60.0, 400.0), "gpu:GPU-2": (60.0, 400.0)},
+}
 
 
 def kept(*domains: Domain, **changes: Any) -> Calibration:
@@ -40,8 +49,9 @@ def kept(*domains: Domain, **changes: Any) -> Calibration:
         "reference": {"probe": "shelly:plug", "domain": "node:shelly", "device": "a plug"},
         "protocol": {"window_s": 60.0, "windows": 5, "loads": ["idle", "half", "all"]},
         "machine": {},
-        "machine_id": calibration._machine_id(),
+        "machine_ids": {"system": "this one"},
         "domains": {d.name: calibration._identity(d) for d in domains},
+        "range_w": {d.name: (60.0, 400.0) for d in domains},
         "gain": 1.25, "offset_w": 10.0, "uncertainty": 0.02,
     }  # fmt: skip
     return Calibration(**{**fields, **changes})
@@ -106,8 +116,9 @@ def test_the_offset_of_a_sum_is_shared_out() -> None:
         ({"date": (datetime.now(UTC) - timedelta(days=366)).isoformat()}, [GPU], "than a year"),
         ({}, [GPU._replace(device="A100")], "device was H100 when it was calibrated and is A100"),
         ({}, [GPU._replace(facts={"driver": "580.2"})], "driver was 570.1"),
-        ({"machine_id": "another"}, [GPU], "another machine's"),
-        ({"domains": {GPU.name: calibration._identity(GPU), "gpu:GPU-2": {}}}, [GPU], "GPU-2 was"),
+        ({"machine_ids": {"system": "another"}}, [GPU], "another machine's"),
+        ({"machine_ids": {"system": "this one", "board": "a"}, **BOTH}, [GPU], "GPU-2 was"),
+        ({"protocol": {"window_s": 0.4}}, [GPU], "windows were of 0.4 s, not 60 s"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_said(
@@ -123,7 +134,7 @@ def test_what_does_not_fit_is_refused_and_said(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"version": 2}', '{"version": 1, "gain": 1}'],
+    ["", "{", "[]", '{"version": 1}', '{"version": 2, "gain": 1}'],
 )
 def test_a_file_that_can_not_be_used_is_said(path: Path, text: str) -> None:
     path.write_text(text)
@@ -132,10 +143,48 @@ def test_a_file_that_can_not_be_used_is_said(path: Path, text: str) -> None:
     assert guess == GUESS
 
 
-@pytest.mark.parametrize("gain", [float("nan"), 17.0])
-def test_a_gain_that_is_none_is_not_applied(path: Path, gain: float) -> None:
-    kept(GPU, gain=gain).write()
-    assert apply([GPU])[0].level == "M1"
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"gain": float("nan")}, {"gain": 17.0}, {"domains": []}, {"domains": {}},
+        {"domains": {"gpu:GPU-1": 3}}, {"machine_ids": None}, {"date": "2026-11-20T10:00:00"},
+        {"range_w": {}}, {"range_w": {"gpu:GPU-1": 3}}, {"reference": []}, {"protocol": {}},
+        {"protocol": {"window_s": "long"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_damaged_is_not_applied(path: Path, damage: dict[str, Any]) -> None:
+    kept(GPU).write()
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    (gpu,) = apply([GPU])
+    assert gpu.level == "M1"
+    assert "can't be used" in gpu.facts["not_calibrated"]
+
+
+def test_where_nothing_tells_machines_apart_only_boards_with_a_name_are_calibrated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Containers that share a home: None is not the same machine as None."""
+    monkeypatch.setattr(calibration, "_machine_ids", dict)
+    kept(GPU, machine_ids={}).write()
+    assert apply([GPU])[0].level == "M3"
+    kept(CPU, machine_ids={}).write()
+    (cpu,) = apply([CPU])
+    assert cpu.level == "M1"
+    assert "nothing tells this machine from others" in cpu.facts["not_calibrated"]
+    with pytest.raises(BenchError, match="no /etc/machine-id"):
+        calibration._to_calibrate([CPU], [CPU._replace(name="cpu:shunt")])
+
+
+def test_an_id_that_was_never_set_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    (tmp_path / "id").write_text("uninitialized\n")
+    (tmp_path / "board").write_text("1f3a\n")
+    machines = {"system": str(tmp_path / "id"), "board": str(tmp_path / "board")}
+    monkeypatch.setattr(calibration, "_MACHINES", machines)
+    assert list(calibration._machine_ids()) == ["board"]
 
 
 def test_it_comes_back_as_it_was_written(path: Path) -> None:
@@ -157,12 +206,12 @@ def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what it does to energy
 
 
-def trace_of(domain: Domain) -> Trace:
-    """Ten times a second for 14 s: 100 W, in a counter that moves every 20 ms and in power."""
+def trace_of(*domains: Domain) -> Trace:
+    """Ten times a second for 14 s: 100 W each, in a counter that moves every 20 ms and in power."""
     t = np.arange(0, 14, 0.1)
     empty = np.full(len(t), np.nan)
     series = Series((t * 1e9).astype(np.int64), 100 + 0 * t, 100 * t, empty, empty, empty)
-    return Trace([domain], {domain.name: series}, [], [], {"rate_hz": 10.0})
+    return Trace([*domains], {d.name: series for d in domains}, [], [], {"rate_hz": 10.0})
 
 
 def test_energy_is_corrected_and_its_uncertainty_is_the_residual() -> None:
@@ -182,6 +231,41 @@ def test_calibrated_parts_sum_to_the_window() -> None:
     trace = trace_of(apply([GPU])[0])
     parts = [trace.phase_energy_j(a * 10**9, b * 10**9)[GPU.name] for a, b in ((2, 5), (5, 12))]
     assert sum(parts) == pytest.approx(trace.energy(2 * 10**9, 12 * 10**9)[0].energy_j)
+
+
+def test_a_part_of_what_was_calibrated_is_not_calibrated() -> None:
+    """Two boards on one shunt, one of them hidden from the program."""
+    both = [GPU, GPU._replace(name="gpu:GPU-2", uuid="GPU-2")]
+    kept(*both).write()
+    trace, window = trace_of(*apply(both)), (2 * 10**9, 12 * 10**9)
+    whole = trace.energy(*window)
+    assert sum(e.energy_j or 0 for e in whole) == pytest.approx(1.25 * 2000 + 10 * 10, rel=1e-3)
+    assert {e.level for e in whole} == {"M3"}
+    alone = GPU.name.__eq__
+    energy = next(e for e in trace.energy(*window, alone) if e.charged)
+    assert (energy.level, energy.energy_j) == ("M1", pytest.approx(1000, rel=1e-3))
+    assert energy.uncertainty_j == pytest.approx(0.1 * 1000, rel=0.1)
+    (warn,) = trace.warnings(*window, alone)
+    assert (warn.id, "gpu:GPU-2, which does not count" in warn.message) == ("calibration", True)
+    assert trace.phase_energy_j(*window, alone)[GPU.name] == pytest.approx(energy.energy_j)
+    assert trace.mean_power_w(*window, alone)[GPU.name] == pytest.approx(100, rel=1e-3)
+
+
+def test_the_parts_of_a_node_that_counts_are_not_calibrated() -> None:
+    node = Domain("node:plug", "node", "a plug", "M2", 0.05)
+    kept(CPU).write()
+    trace = trace_of(*apply([CPU, node]))
+    levels = {e.domain: e.level for e in trace.energy(2 * 10**9, 12 * 10**9)}
+    assert levels == {CPU.name: "M1", node.name: "M2"}
+
+
+def test_power_outside_of_what_was_calibrated_is_said() -> None:
+    kept(GPU, range_w={GPU.name: (120.0, 400.0)}).write()
+    (warn,) = trace_of(*apply([GPU])).warnings(2 * 10**9, 12 * 10**9)
+    assert (warn.id, warn.rankable) == ("calibration", True)
+    assert "between 120 and 400 W, and 100 W were read" in warn.message
+    kept(GPU, range_w={GPU.name: (105.0, 400.0)}).write()
+    assert trace_of(*apply([GPU])).warnings(2 * 10**9, 12 * 10**9) == []
 
 
 # --- making one
@@ -206,6 +290,9 @@ REFERENCE = """
         def close(self):
             pass
 """
+
+
+SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 
 
 @pytest.fixture
@@ -246,6 +333,63 @@ def test_an_injected_gain_and_offset_are_found_by_the_procedure(
     assert told[0] == ("idle", 0, 3)
     assert told[-1] == ("asleep", 3, 3)
     assert json.loads(found.write().read_text())["version"] == calibration.VERSION
+
+
+def test_what_no_load_moves_is_not_calibrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rapl = SimulatedRapl(
+        tmp_path / "powercap", {"package-0": Ramp(20, 120, 12), "package-1": Constant(50)}
+    )
+    monkeypatch.setenv("BENCH_POWERCAP_ROOT", str(rapl.root))
+    wall = reference(tmp_path, rapl, 1.0, 50.0)
+    with rapl, pytest.raises(BenchError, match="hardly move cpu:package-1: ") as raised:
+        calibrate(wall, ["rapl"], [Load("idle"), Load("other", SLEEP)], 0.8, 3)
+    assert "--load" in (raised.value.hint or "")
+
+
+def test_a_window_that_would_not_rank_calibrates_nothing(
+    rapl: SimulatedRapl, tmp_path: Path
+) -> None:
+    path = Path(reference(tmp_path, rapl, 1.0, 0.0))
+    marks = "return [Mark(t_ns, 'contended', 'suspicious', 'node:reference'),"
+    text = path.read_text().replace("return [Reading", f"{marks} Reading")
+    path.write_text(text.replace("import Domain", "import Domain, Mark"))
+    with rapl, pytest.raises(BenchError, match=r"'idle' can't be used: .*suspicious"):
+        calibrate(str(path), ["rapl"], [Load("idle"), Load("other", SLEEP)], 0.8, 3)
+
+
+def test_a_load_ends_with_a_calibration_that_is_killed(rapl: SimulatedRapl, tmp_path: Path) -> None:
+    """By SIGTERM, which is caught, and by SIGKILL, which can't be."""
+    code = (
+        "import sys; from bench.power.calibration import Load, calibrate\n"
+        "def told(name, done, windows): print(name, done, flush=True)\n"
+        f"load = Load('asleep', {(*SLEEP, str(tmp_path))!r})\n"
+        "calibrate(sys.argv[1], ['rapl'], [load, Load('idle')], 0.4, 9, told)"
+    )
+    wall = reference(tmp_path, rapl, 1.0, 0.0)
+    with rapl:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            made = subprocess.Popen(
+                [sys.executable, "-c", code, wall],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            assert made.stdout is not None
+            while made.stdout.readline() != b"asleep 1\n":
+                assert made.poll() is None
+            assert str(tmp_path) in arguments_of_all(SLEEP[-1])
+            made.send_signal(number)
+            made.communicate()
+            time.sleep(0.2)
+            assert str(tmp_path) not in arguments_of_all(SLEEP[-1])
+
+
+def arguments_of_all(like: str) -> str:
+    """The command lines of the processes that hold this text."""
+    command = ["ps", "-ww", "-eo", "args"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return "\n".join(line for line in listed.splitlines() if f" {like} " in line)
 
 
 def test_no_load_outlives_a_calibration(rapl: SimulatedRapl, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class Program:
         try:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
-                env={**os.environ, "LC_ALL": "C"}, process_group=0, preexec_fn=_die_with_me,
+                env={**os.environ, "LC_ALL": "C"}, process_group=0, preexec_fn=die_with_parent,
             )  # fmt: skip
         except OSError as error:
             raise Unread(f"{self.name} can't be started: {error.strerror}") from None
@@ -165,6 +165,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 _libc = ctypes.CDLL(None)
 
 
-def _die_with_me() -> None:
-    """A sampler that is killed leaves no program behind."""
+def die_with_parent() -> None:
+    """In a new process: who is killed leaves no program behind."""
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
