@@ -11,6 +11,7 @@ import typer
 
 from bench.cli import app
 from tests.conftest import REPOSITORY
+from tests.test_layers import TABLE
 
 PAGES = [
     p
@@ -25,6 +26,14 @@ def test_nothing_is_left_to_fill_in_and_links_lead_somewhere(page: Path) -> None
     assert not re.search(r"@@\w+@@|TODO|being measured", text)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
+
+
+def test_the_tree_names_every_part() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text.partition("bench/\n")[2].partition("tasks/ ")[0]
+    named = re.findall(r"(?m)(\w+)(?:\.py|/)(?= |$)", tree)
+    parts = set(TABLE) - {"__init__", "__main__"} | {"docs"}
+    assert sorted(named) == sorted(parts)
 
 
 def test_the_readmes_commands_exist() -> None:
