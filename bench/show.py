@@ -153,14 +153,16 @@ def _with_doubt(record: Metered) -> str:
         bands = [d.band_j or (d.energy_j or 0.0, d.energy_j or 0.0) for d in record.charged]
         low, high = (sum(band[i] for band in bands) for i in (0, 1))
         return f"about {show_energy_band(energy_j, low, high)}"
-    return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j or 0.0)}"
+    if record.uncertainty_j is None:
+        return f"{show_energy(energy_j)} ± unknown"
+    return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j)}"
 
 
 def _carbon(record: Metered, scenario: Scenario) -> Lines:
     if record.energy_j is None:
         return []
     region, pue = scenario.region, scenario.pue
-    assumed = "" if record.region else "; assumed, --region names yours"
+    assumed = "; assumed, --region names yours" if scenario.assumed else ""
     building = "" if pue.name == NO_PUE else f"; {pue}"
     return [
         (

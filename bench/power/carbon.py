@@ -57,6 +57,7 @@ class Scenario:
     name: str
     region: Region
     pue: Pue
+    assumed: bool = False  # no region was named
 
     @property
     def g_per_metered_kwh(self) -> float:
@@ -135,7 +136,7 @@ def asked(region_text: str | None, pue_text: str | None = None) -> Scenario:
     named = {s.name: s for s in scenarios()}.get(_plain(region_text or ""))
     grid = named.region if named else region(region_text) if region_text else default()
     building = pue(pue_text) if pue_text else named.pue if named else pue(NO_PUE)
-    return Scenario(named.name if named else grid.name, grid, building)
+    return Scenario(named.name if named else grid.name, grid, building, not region_text)
 
 
 @cache
