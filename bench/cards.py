@@ -55,6 +55,15 @@ class MetricFacts(Closed):
     best: float = 1.0
     scale: Literal["linear", "log"] = "linear"
     also: list[str] = []
+    positive: str | None = None  # the class that F1 is of
+
+    @model_validator(mode="after")
+    def _whole(self) -> MetricFacts:
+        if self.chance == "majority" and self.name != "accuracy":
+            raise ValueError(f"chance = 'majority' is of accuracy: say what {self.name} has")
+        if "f1" in (self.name, *self.also) and self.positive is None:
+            raise ValueError("f1 needs positive, the class that it is of")
+        return self
 
 
 class Reference(Closed):
@@ -160,6 +169,8 @@ class Card(Closed):
             raise ValueError(f"{self.family} needs two labels.classes or more")
         if self.choices and self.family != "completion":
             raise ValueError("choices belong to completion")
+        if self.metric.positive and self.metric.positive not in self.classes:
+            raise ValueError(f"metric.positive = '{self.metric.positive}' is none of its classes")
         if not (self.local or self.hub or self.embedded):
             raise ValueError("it names no data: [local], [hub] or embedded")
         return self

@@ -11,8 +11,15 @@ from bench.cards import MetricFacts
 from bench.errors import unknown_name
 from bench.record import Metric, pack_bits
 
-_MODULES = {"accuracy": "classes"}
-"""Metric -> the module whose function of that name computes it."""
+_MODULES = {
+    "accuracy": "classes",
+    "f1": "classes",
+    "mcc": "classes",
+    "pearson": "numbers",
+    "spearman": "numbers",
+}
+"""Metric -> the module whose function of that name computes it, and whose function of that name
+with `_of` computes it again from its statistics and the number of examples."""
 
 
 class Scored(NamedTuple):
@@ -44,12 +51,12 @@ def score(
             first = n
         else:
             there = slice(begin, begin + n)
-            found = compute(facts.name, labels[there], predictions[there])
+            found = compute(facts, facts.name, labels[there], predictions[there])
             also[f"{facts.name}, {part}"] = found.value
         begin += n
     labels, predictions = labels[:first], predictions[:first]
-    found = compute(facts.name, labels, predictions)
-    also |= {name: compute(name, labels, predictions).value for name in facts.also}
+    found = compute(facts, facts.name, labels, predictions)
+    also |= {name: compute(facts, name, labels, predictions).value for name in facts.also}
     chance = facts.chance
     if chance == "majority":
         chance = max(Counter(labels).values()) / len(labels)
@@ -60,10 +67,22 @@ def score(
     )  # fmt: skip
 
 
-def compute(name: str, labels: Sequence[str], predictions: Sequence[Any]) -> Scored:
-    """One metric by name; UsageError when there is none of that name."""
-    if name not in _MODULES:
-        raise unknown_name("metric", name, _MODULES, "bench rules")
-    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    found: Scored = getattr(module, name)(labels, predictions)
+def compute(
+    facts: MetricFacts, name: str, labels: Sequence[str], predictions: Sequence[Any]
+) -> Scored:
+    """One metric by name, for a task with these facts; UsageError when there is none."""
+    given = {"positive": facts.positive} if name == "f1" else {}
+    found: Scored = _function(name, name)(labels, predictions, **given)
     return found
+
+
+def recompute(metric: Metric) -> float:
+    """A metric's value from its statistics alone, without labels or predictions."""
+    value: float = _function(metric.name, f"{metric.name}_of")(metric.statistics, metric.n)
+    return value
+
+
+def _function(metric: str, name: str) -> Any:
+    if metric not in _MODULES:
+        raise unknown_name("metric", metric, _MODULES, "bench rules")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[metric]}"), name)
