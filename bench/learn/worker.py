@@ -165,7 +165,7 @@ def _uuids(device: torch.device) -> list[str]:
 
 def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -> Prepared:
     """Read the texts, make or load tokenizer and model, tokenise."""
-    from bench.learn import data, models, objectives, tokenize
+    from bench.learn import data, models, objectives
     from bench.learn.encoder import Encoder
     from bench.learn.loop import Training
 
@@ -176,17 +176,14 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
         events.send("warning", id="slow-bf16", message=message)
     task = data.read_task_folder(task_folder)
     objective = objectives.build(job.objective, task, recipe)
+    entry = models.entry(spec.model)
     if checkpoint is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
-        tokenizer = tokenize.train(objective.texts(), recipe.vocabulary_size)
-    else:
-        tokenizer = tokenize.load(checkpoint)
+    tokenizer = entry.tokenizer(objective.texts(), recipe, checkpoint)
     events.send("progress", text="tokenising", done=1, total=2)
     splits = objective.encode(tokenizer, recipe.max_length)
     pairs = len(task.columns) > 1
-    model = models.entry(spec.model).build(
-        checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device
-    )
+    model = entry.build(checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device)
     if isinstance(model, Encoder):
         order_rows(model, recipe, splits, spec.seed)
     training = Training(

@@ -6,6 +6,7 @@ Hub, and runs on the track `open`. Nothing here imports torch at the top.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,9 @@ class Entry(Protocol):
 
     def locate(self, name: str) -> Located:
         """Find the weights, from the network if need be: called before the measured window."""
+
+    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
+        """Trained on `texts`, or the checkpoint's."""
 
     def build(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,6 +62,11 @@ class Scratch:
 
     def locate(self, name: str) -> Located:
         return Located("scratch")
+
+    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
+        from bench.learn import tokenize
+
+        return tokenize.train(texts, recipe.vocabulary_size)
 
     def build(
         self,
@@ -135,6 +141,9 @@ class Pretrained:
     def locate(self, name: str) -> Located:
         return download.listed_checkpoint(name, self)
 
+    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
+        return _tokenizer_of(checkpoint)
+
     def build(
         self,
         checkpoint: Path | None,
@@ -168,6 +177,9 @@ class Foreign:
     def locate(self, name: str) -> Located:
         return download.foreign_checkpoint(name)
 
+    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
+        return _tokenizer_of(checkpoint)
+
     def build(
         self,
         checkpoint: Path | None,
@@ -179,6 +191,13 @@ class Foreign:
         device: torch.device,
     ) -> Model:
         return _from_checkpoint(checkpoint, recipe, outputs, seed, device)
+
+
+def _tokenizer_of(checkpoint: Path | None) -> Any:
+    from bench.learn import tokenize
+
+    assert checkpoint is not None
+    return tokenize.load(checkpoint)
 
 
 def _from_checkpoint(
