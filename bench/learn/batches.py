@@ -45,6 +45,9 @@ class Rows(Protocol):
     def lengths(self) -> np.ndarray:
         """Tokens of each row."""
 
+    def batches(self, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+        """Once all rows, in the batches and the order that suit them."""
+
     def batch(self, rows: np.ndarray, device: torch.device) -> Batch: ...
 
 
@@ -63,6 +66,9 @@ class Packed:
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.starts)
+
+    def batches(self, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+        return similar_lengths(self.lengths, size, random)
 
     def renumber(self, number: np.ndarray) -> None:
         """Give each token id a new number."""

@@ -48,9 +48,7 @@ class Recipe:
 
     def batches(self, rows: Rows, epoch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
         """One epoch's batches, each an array of row numbers."""
-        from bench.learn.batches import similar_lengths
-
-        return similar_lengths(rows.lengths, self.batch_size, random)
+        return rows.batches(self.batch_size, random)
 
     def rate(self, step: int, total_steps: int) -> float:
         """The learning rate of a step (from 0): a linear rise, then a linear fall to zero."""
