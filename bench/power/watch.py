@@ -48,10 +48,11 @@ class Seen:
     offset_w: float = 0.0
     now_w: float | None = None
     peak_w: float = 0.0
-    energy_j: float = 0.0
+    is_sum: bool = False  # unknown while a part of it is
     since_s: float | None = None  # the first reading, and the joules then
     first_j: float = 0.0
     moved_s: float = 0.0  # when the joules last rose
+    _energy_j: float = 0.0
     _read_j: float = 0.0  # as they were read
     minute: deque[float | None] = field(default_factory=lambda: deque(maxlen=_MINUTE))
     _second: tuple[float, float] = (0.0, 0.0)  # when the last one was over, and the joules then
@@ -61,11 +62,11 @@ class Seen:
         if self.since_s is None:
             self.since_s = self.moved_s = now_s
             self._read_j = energy_j
-            self.energy_j = self.first_j = self.gain * energy_j
-            self._second = now_s, self.energy_j
+            self._energy_j = self.first_j = self.gain * energy_j
+            self._second = now_s, self._energy_j
         if energy_j > self._read_j:
             self._read_j, self.moved_s = energy_j, now_s
-            self.energy_j = self.gain * energy_j + self.offset_w * (now_s - self.since_s)
+            self._energy_j = self.gain * energy_j + self.offset_w * (now_s - self.since_s)
         silent = now_s - self.moved_s > _SILENT_S
         known = power_w is not None and not silent
         self.now_w = self.gain * (power_w or 0.0) + self.offset_w if known else None
@@ -76,15 +77,24 @@ class Seen:
         """When a second is over, its mean goes to the sparkline."""
         before_s, before_j = self._second
         if now_s - before_s >= 1:
-            joules, self._second = self.energy_j - before_j, (now_s, self.energy_j)
+            joules, self._second = self._energy_j - before_j, (now_s, self._energy_j)
             read = self.now_w is not None or joules > 0
             self.minute.append(joules / (now_s - before_s) if read else None)
+
+    @property
+    def energy_j(self) -> float | None:
+        """Since it was first read; None when it never was, or a part of a sum is not read now."""
+        unknown = self.since_s is None or (self.is_sum and self.now_w is None)
+        return None if unknown else self._energy_j
 
     @property
     def mean_w(self) -> float | None:
         """From the first reading to the last."""
         span_s = self.moved_s - (self.since_s or 0.0)
-        return (self.energy_j - self.first_j) / span_s if span_s > 0.5 else self.now_w
+        energy_j = self.energy_j
+        if energy_j is None or span_s <= 0.5:
+            return self.now_w
+        return (energy_j - self.first_j) / span_s
 
 
 class Watch:
@@ -101,7 +111,7 @@ class Watch:
         self.domains = {d.name: d for d in shown}
         self.short = short_names(shown)
         self.seen = {d.name: _seen(d) for d in shown}
-        self.total = Seen()
+        self.total = Seen(is_sum=True)
 
     @property
     def elapsed_s(self) -> float:
@@ -119,8 +129,9 @@ class Watch:
         parts = [self.seen[name] for name in self.counted]
         known = [s.now_w for s in parts if s.now_w is not None]
         whole = sum(known) if len(known) == len(parts) else None  # a part of a sum is no sum
-        if all(s.since_s is not None for s in parts):
-            self.total.look(whole, sum(s.energy_j for s in parts), now_s)
+        joules = [s.energy_j for s in parts if s.energy_j is not None]
+        if len(joules) == len(parts):
+            self.total.look(whole, sum(joules), now_s)
 
     def notes(self) -> list[tuple[str, str]]:
         """What has to be said, and the style it is said in."""
@@ -277,7 +288,8 @@ class Plain:
     def draw(self, watch: Watch) -> None:
         parts = [f"{watch.short[name]} {_watts(s.now_w)}" for name, s in watch.seen.items()]
         total = f"total {_about(watch)}{_watts(watch.total.now_w)}"
-        _print([f"{watch.elapsed_s:6.0f} s  {total}  {_joules(watch.total)}  {'  '.join(parts)}"])
+        so_far = _joules(watch.total.energy_j)
+        _print([f"{watch.elapsed_s:6.0f} s  {total}  {so_far}  {'  '.join(parts)}"])
 
     def closed(self, watch: Watch, summary: Summary) -> None:
         _print(summary_lines(watch, summary))
@@ -371,15 +383,15 @@ def _narrow(name: str, seen: Seen, width: int) -> list[str]:
 
 def _numbers(seen: Seen) -> str:
     watts = [_watts(seen.now_w), _watts(seen.mean_w), _watts(seen.peak_w or None)]
-    return "".join(f"{text:>9}" for text in [*watts, _joules(seen)])
+    return "".join(f"{text:>9}" for text in [*watts, _joules(seen.energy_j)])
 
 
 def _watts(power_w: float | None) -> str:
     return "–" if power_w is None else f"{significant(power_w)} W"
 
 
-def _joules(seen: Seen) -> str:
-    return show_energy(seen.energy_j)
+def _joules(energy_j: float | None) -> str:
+    return "–" if energy_j is None else show_energy(energy_j)
 
 
 def _about(watch: Watch) -> str:
@@ -412,7 +424,7 @@ def summary_lines(watch: Watch, summary: Summary) -> list[str]:
         said.append("too long to keep: sums of the live readings, without uncertainty")
     known = {e.domain: e for e in summary.energies}
     for name, seen in watch.seen.items():
-        what, mean_w = show_energy(seen.energy_j), seen.mean_w
+        what, mean_w = _joules(seen.energy_j), seen.mean_w
         if name in known:
             what, joules = _energy(known[name]), known[name].energy_j
             mean_w = None if joules is None else joules / summary.duration_s
@@ -433,7 +445,7 @@ def _energy(e: DomainEnergy) -> str:
 
 def _total(watch: Watch, known: dict[str, DomainEnergy]) -> str:
     if not known:
-        return show_energy(watch.total.energy_j)
+        return _joules(watch.total.energy_j)
     parts = [known[name] for name in watch.counted]
     joules = [e.energy_j for e in parts if e.energy_j is not None]
     if len(joules) < len(parts):

@@ -67,9 +67,25 @@ def test_what_can_not_be_read_is_missing_and_no_part_of_a_sum() -> None:
     look(seen, {"gpu:GPU-0": 300.0}, 930.0, 3.1)
     assert seen.seen["gpu:GPU-1"].now_w is None
     assert seen.total.now_w is None, "the rest is not the total"
+    assert seen.total.energy_j is seen.total.mean_w is None
     assert ("no reading: GPU 1", "red") in seen.notes()
     row = next(text for text, _ in rows_of(seen, 80) if text.startswith("GPU 1"))
     assert "–" in row
+    look(seen, {d.name: 300.0 for d in GPUS}, 960.0, 3.2)
+    assert seen.total.energy_j == 1920
+    assert seen.total.mean_w == pytest.approx(600, rel=0.05)
+
+
+def test_what_was_never_read_has_no_energy(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = Watch(Started(GPUS, [], {}), 10.0, 1000.0)
+    for tick in range(1, 30):
+        seen.look(Live({GPUS[0].name: 300.0}, {GPUS[0].name: 30.0 * tick}, 0.0), 1000 + tick / 10)
+    watching.JsonLines().draw(seen)
+    said = json.loads(capsys.readouterr().out)
+    assert said["energy_j"] == {GPUS[0].name: 870.0, GPUS[1].name: None}
+    assert said["total_j"] is said["total_w"] is None
+    watching.Plain().draw(seen)
+    assert "total – " in capsys.readouterr().out
 
 
 def test_a_meter_that_hangs_is_not_shown_as_if_it_went_on() -> None:
