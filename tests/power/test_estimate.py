@@ -34,6 +34,29 @@ def test_a_part_of_a_package_has_its_share() -> None:
     assert "8 of 128 threads" in model.inputs
 
 
+def test_processors_between_two_packages_all_count() -> None:
+    watts = [estimate.processor_model("AMD EPYC 7513 32-Core", n).full_w for n in (64, 95, 96, 97)]
+    assert watts == pytest.approx([200, 200 * 95 / 64, 300, 200 * 97 / 64])
+    assert "2 package(s), 95 of 128" in estimate.processor_model("AMD EPYC 7513", 95).inputs
+
+
+@pytest.mark.parametrize(
+    ("name", "tdp_w"),
+    [
+        ("Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz", 150),
+        ("Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz", None),  # 205 W
+        ("AMD EPYC 7543P 32-Core Processor", 225),
+        ("13th Gen Intel(R) Core(TM) i9-13900KF", 125),
+        ("13th Gen Intel(R) Core(TM) i9-13900KS", None),  # 150 W
+        ("AMD Ryzen 9 7950X 16-Core Processor", 170),
+        ("AMD Ryzen 9 7950X3D 16-Core Processor", None),  # 120 W
+    ],
+)
+def test_a_processor_is_known_by_all_of_its_name(name: str, tdp_w: float | None) -> None:
+    said = estimate.processor_model(name, 8).inputs
+    assert said.startswith(f"TDP {tdp_w} W x" if tdp_w else "TDP unknown")
+
+
 def test_an_unknown_processor_has_a_stated_default() -> None:
     model = estimate.processor_model("AMD EPYC", 2)
     assert model.full_w == 7.0

@@ -11,6 +11,8 @@ machines, a stated default per processor stands in.
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from typing import NamedTuple
 
@@ -82,19 +84,25 @@ class Probe:
         return None
 
 
+def _is_named(name: str, part: str) -> bool:
+    """Whether a processor is this one, or one of equal power: 6248R is not 6248, 7543P (for one
+    socket) is 7543, and 13900KF (without graphics) is 13900K."""
+    same = "P?" if part.startswith("EPYC") else "F?" if part.endswith("K") else ""
+    return re.search(rf"{re.escape(part)}{same}(?![0-9A-Z])", name, re.IGNORECASE) is not None
+
+
 def processor_model(name: str, processors: int) -> Model:
     """The model for `processors` logical processors of the CPU called `name`."""
-    known = next((rated for part, rated in CPUS.items() if part.lower() in name.lower()), None)
+    known = next((rated for part, rated in CPUS.items() if _is_named(name, part)), None)
     if known is None:
         full_w = W_PER_PROCESSOR.value * processors
         said = f"TDP unknown: {W_PER_PROCESSOR.value} W per processor ({W_PER_PROCESSOR.source})"
     else:
         tdp_w, threads = known
-        packages = max(1, round(processors / threads))
-        fraction = min(1.0, processors / (packages * threads))
-        full_w = tdp_w * packages * fraction
+        packages = math.ceil(processors / threads)
+        full_w = tdp_w * processors / threads
         said = f"TDP {tdp_w} W x {packages} package(s)"
-        if fraction < 1:
+        if processors < packages * threads:
             said += f", {processors} of {packages * threads} threads are at hand"
     return Model(IDLE_SHARE.value * full_w, full_w, f"{said}; idle {IDLE_SHARE.value} of TDP "
                  f"({IDLE_SHARE.source})")  # fmt: skip
