@@ -312,7 +312,7 @@ def calibrate(
     names = known.names() if probes is None else list(probes)
     shown = known.shown(reference)  # without a password
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, interrupts_raise():
-        meter = Meter(Path(folder), probes=[*(n for n in names if n != reference), reference])
+        meter = Meter(Path(folder), probes=[reference, *(n for n in names if n != reference)])
         started = meter.start()
         try:
             found = started.by_probe.get(shown, [])

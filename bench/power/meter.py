@@ -59,6 +59,7 @@ class Live:
     power_w: dict[str, float] = field(default_factory=dict)
     energy_j: dict[str, float] = field(default_factory=dict)
     age_s: float | None = None  # of the newest reading
+    domain_age_s: dict[str, float | None] = field(default_factory=dict)  # None: never read
 
 
 class Meter:
@@ -80,6 +81,7 @@ class Meter:
         self._process: subprocess.Popen[bytes] | None = None
         self._started = False
         self._live = Live()
+        self._read_ns: dict[str, int | None] = {}
         self._edge_s = 0.0
 
     def start(self, timeout_s: float = 15.0) -> Started:
@@ -92,12 +94,15 @@ class Meter:
         self._live_fd = os.memfd_create("bench-live")
         self._stderr = open(os.memfd_create("bench-stderr"), "rb")  # noqa: SIM115
         call = (str(self.folder), self._rate_hz, max(0.1, timeout_s - 1), self._live_fd,
-                os.getpid(), calibration.where().exists(), [tuple(f) for f in found])  # fmt: skip
-        self._process = subprocess.Popen(
-            _command(call, own=all(registry.is_own(f.module) for f in found)),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
-            pass_fds=[self._live_fd], start_new_session=True,
-        )  # fmt: skip
+                os.getpid(), calibration.where().exists(), found)  # fmt: skip
+        with open(os.memfd_create("bench-call"), "r+b") as told:
+            told.write(json.dumps(call).encode())
+            told.seek(0)
+            self._process = subprocess.Popen(
+                _command(told.fileno(), own=all(registry.is_own(f.module) for f in found)),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+                pass_fds=[self._live_fd, told.fileno()], start_new_session=True,
+            )  # fmt: skip
         line = self._read_line(time.monotonic() + timeout_s)
         if not line:
             self._kill()
@@ -135,13 +140,12 @@ class Meter:
             return self._live
         record = log.decode(os.pread(self._live_fd, 1 << 16, 0).partition(b"\n")[0])
         if record is not None:  # else it is being written: the one before will do
-            _, newest_ns, power_w, energy_j = record
-            self._newest_ns = newest_ns
+            _, self._read_ns, power_w, energy_j = record
             self._live = Live(power_w, energy_j)
-        if not self._live.energy_j:
-            return self._live
-        age_s = (time.monotonic_ns() - self._newest_ns) / 1e9
-        return Live(self._live.power_w, self._live.energy_j, age_s)
+        now_ns = time.monotonic_ns()
+        ages_s = {d: None if t is None else (now_ns - t) / 1e9 for d, t in self._read_ns.items()}
+        age_s = min((age for age in ages_s.values() if age is not None), default=None)
+        return Live(self._live.power_w, self._live.energy_j, age_s, ages_s)
 
     @property
     def alive(self) -> bool:
@@ -245,7 +249,7 @@ def _find(names: Sequence[str]) -> tuple[list[Found], list[Refused]]:
     return found, refused
 
 
-def _command(call: tuple[object, ...], own: bool) -> list[str]:
+def _command(call_fd: int, own: bool) -> list[str]:
     """Python without `site`, a third of its start: what that finds is in our path already.
 
     The standard library stays first in the path; then comes the very package that starts it. A
@@ -254,4 +258,4 @@ def _command(call: tuple[object, ...], own: bool) -> list[str]:
     path = [str(Path(__file__).parents[2]), *map(str, sys.path)]
     site = "" if own else "import site; site.main(); "
     code = f"import sys; sys.path += {path}; {site}from bench.power import sampler; "
-    return [sys.executable, "-P", "-S", "-c", f"{code}sampler.main{call}"]
+    return [sys.executable, "-P", "-S", "-c", f"{code}sampler.main({call_fd})"]

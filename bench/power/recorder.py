@@ -48,6 +48,7 @@ class Recorder(threading.Thread):
     def adopt(self, domains: list[Domain]) -> None:
         """Record these domains: readings of others are left out."""
         for domain in domains:
+            self._live.read_ns[domain.name] = None
             index = self._indices[domain.name] = len(self._indices)
             self.seen.append(["domain", index, domain._asdict()])
 
@@ -142,8 +143,11 @@ class _Live:
         self._newest: dict[str, _Point] = {}  # since it was published last
         self._power_w: dict[str, float] = {}
         self._energy_j: dict[str, float] = {}
+        self.read_ns: dict[str, int | None] = {}  # when it was read last, failures left out
 
     def take(self, name: str, point: _Point) -> None:
+        if point[1] is not None or point[2] is not None:
+            self.read_ns[name] = point[0]
         self._last.setdefault(name, point)
         self._newest[name] = point
 
@@ -151,8 +155,8 @@ class _Live:
         for name, point in self._newest.items():
             self._add(name, *point)
         self._newest.clear()
-        newest_ns = max((last[0] for last in self._last.values()), default=0)
-        os.pwrite(self._fd, log.encode(["live", newest_ns, self._power_w, self._energy_j]), 0)
+        record = ["live", self.read_ns, self._power_w, self._energy_j]
+        os.pwrite(self._fd, log.encode(record), 0)
 
     def _add(self, name: str, t_ns: int, power_w: float | None, energy_j: float | None) -> None:
         if power_w is None and energy_j is None:

@@ -176,6 +176,7 @@ class ProbeThread(threading.Thread):
             return
         self.left = True
         other = ProbeThread(self.sampler, self.found)
+        other.name = self.name
         other.probe, other.kinds, other.domains = self.probe, self.kinds, self.domains
         other.answered.set()
         other.go.set()
@@ -193,6 +194,7 @@ class ProbeThread(threading.Thread):
 def start(sampler: Sampler, several: Sequence[Found], patience_s: float, calibrated: bool) -> None:
     """Start every probe, wait for them to answer, and tell the parent what there is."""
     threads = [ProbeThread(sampler, found) for found in several]
+    _tell_apart(threads)
     threading.excepthook = _failed
     for thread in threads:
         thread.start()
@@ -221,6 +223,16 @@ def start(sampler: Sampler, several: Sequence[Found], patience_s: float, calibra
     sampler.burst(_FIRST_BURST_S)
     for thread in working:
         thread.go.set()
+
+
+def _tell_apart(threads: Sequence[ProbeThread]) -> None:
+    """Give each a name of its own: what tells two programs apart may be in what is not shown."""
+    seen: dict[str, int] = {}
+    for thread in threads:
+        shown = thread.name
+        seen[shown] = seen.get(shown, 0) + 1
+        if seen[shown] > 1:
+            thread.name = f"{shown} ({seen[shown]})"
 
 
 def _refuse_doubles(threads: Sequence[ProbeThread]) -> None:
@@ -319,11 +331,11 @@ def finish(sampler: Sampler, told: bool) -> None:
             rest = rest[os.write(1, rest) :]
 
 
-def main(
-    folder: str, rate_hz: float, patience_s: float, live_fd: int, parent: int,
-    calibrated: bool, several: Sequence[tuple[str, str]],
-) -> None:  # fmt: skip
-    """Called by the process that `bench.power.meter` starts."""
+def main(call_fd: int) -> None:
+    """Called by the process that `bench.power.meter` starts; what it is to do is in that file, as
+    everybody may read a process's arguments, and a probe's may hold a password."""
+    with open(call_fd, "rb") as file:
+        folder, rate_hz, patience_s, live_fd, parent, calibrated, several = json.load(file)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent's business; this process ends with it
     recorder = Recorder(log.Writer(f"{folder}/{log.NAME}"), live_fd)

@@ -214,6 +214,12 @@ def test_arguments_are_not_kept_for_they_may_hold_a_password(made: Made) -> None
         ("command:every=2 curl -u me:hunter2 http://pdu", "command:every=2 curl …"),
         ("prometheus:http://me:hunter2@host:9090?query=a", "prometheus:http://…@host:9090?query=a"),
         ("./mine.py:https://me:hunter2@host/x", "./mine.py:https://…@host/x"),
+        ("shelly:every=2 name=a admin:hunter2@10.0.0.5", "shelly:every=2 name=a …@10.0.0.5"),
+        ("prometheus:http://me:hunt@er2@host?query=a", "prometheus:http://…@host?query=a"),
+        ("ipmitool:every=10", "ipmitool:every=10"),
+        ("ipmitool:every=10 -I lanplus -U me -P hunter2", "ipmitool:every=10 …"),
+        ("cellar:password=hunter2", "cellar:…"),
+        ("command:", "command:"),
     ],
 )
 def test_a_probe_is_stored_without_what_may_be_a_password(text: str, shown: str) -> None:
@@ -227,6 +233,29 @@ def test_no_password_gets_into_the_log(tmp_path: Path) -> None:
     assert [r.probe for r in started.refusals] == ["command:false …"]
     assert b"hunter2" not in (tmp_path / log.NAME).read_bytes()
     assert "hunter2" not in repr(started)
+
+
+def test_no_password_is_in_the_samplers_arguments(tmp_path: Path) -> None:
+    meter = Meter(tmp_path, probes=["command:every=9 sh -c 'echo 5' hunter2"])
+    meter.start()
+    sampler = meter._process
+    assert sampler is not None
+    arguments = Path(f"/proc/{sampler.pid}/cmdline").read_bytes()
+    meter.stop()
+    assert b"sampler.main" in arguments
+    assert b"hunter2" not in arguments
+
+
+def test_two_programs_that_look_alike_are_told_apart(tmp_path: Path) -> None:
+    """And none is lost of the meters that a probe has: both are `sh` with something."""
+    two = [f"command:every=9 kind={kind} sh -c 'echo 5'" for kind in ("cpu", "cpu")]
+    meter = Meter(tmp_path, probes=["command:sh -c 'echo 5'", "command:sh -c 'exit 5'", *two])
+    started = meter.start()
+    meter.stop()
+    assert list(started.by_probe) == ["command:sh …", "command:every=9 kind=cpu sh …"]
+    assert [r.probe for r in started.refusals] == [
+        "command:sh … (2)", "command:every=9 kind=cpu sh … (2)"
+    ]  # fmt: skip
 
 
 def test_two_meters_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:

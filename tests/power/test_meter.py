@@ -105,6 +105,7 @@ def test_live_watts_and_joules(make_gpus: MakeGpus, tmp_path: Path) -> None:
     assert live.power_w == {gpus.domain(0): pytest.approx(250)}
     assert live.age_s is not None
     assert live.age_s < 0.9  # it is renewed twice a second
+    assert live.domain_age_s == {gpus.domain(0): live.age_s}
     assert live.energy_j[gpus.domain(0)] == pytest.approx(250 * (1.2 - live.age_s), abs=50)
 
 

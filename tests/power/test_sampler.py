@@ -101,6 +101,27 @@ def test_calls_that_took_long_are_kept_with_how_long(record: tuple[Recorder, Pat
     assert slow == {names[0]: 0.04, names[2]: 0.05}
 
 
+def test_each_domain_has_its_own_newest_reading(record: tuple[Recorder, Path]) -> None:
+    """A board that is lost is not young because another is read."""
+    recorder, _ = record
+    first, second, third = (b.name for b in BOARDS[:3])
+    recorder.seen.append(
+        Look("cards", BOARDS, [Reading(first, 10**9, 400.0), Reading(second, 10**9, 400.0)])
+    )
+    recorder.seen.append(
+        Look(
+            "cards",
+            BOARDS,
+            [Reading(first, 2 * 10**9, 400.0), Reading(second, 2 * 10**9, error="lost")],
+        )
+    )
+    recorder.record()
+    recorder._live.publish()
+    page = log.decode(os.pread(recorder._live._fd, 1 << 16, 0).partition(b"\n")[0])
+    assert page is not None
+    assert [page[1][name] for name in (first, second, third)] == [2 * 10**9, 10**9, None]
+
+
 def test_a_log_cut_anywhere_is_read_up_to_there(record: tuple[Recorder, Path]) -> None:
     recorder, path = record
     recorder.seen += [look(k) for k in range(20)]

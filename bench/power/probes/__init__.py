@@ -23,6 +23,7 @@ PACKAGE, GROUP = "bench.power.probes", "bench.probes"
 Answer = TypeVar("Answer")
 # Not used unless asked for.
 NEEDS_ARGUMENT = {"replay", "command", "ipmitool", "prometheus", "shelly"}
+_OWN = {"nvml", "rapl", "estimate", "replay", "prometheus", "shelly"}  # arguments but for logins
 
 
 class Refusal(NamedTuple):
@@ -123,11 +124,24 @@ class Found(NamedTuple):
         return shown(self.text)
 
 
+_OPTIONS = re.compile(r"((kind|name|gain|every|timeout|lines|unit|id)=\S+(\s+|$))*")
+_LOGIN = re.compile(r"^(\w+://)?.*@", re.DOTALL)  # up to the last @: a password may hold one
+
+
 def shown(text: str) -> str:
-    """A probe as it may be stored: without logins in addresses and a program's arguments."""
-    text = re.sub(r"//[^/@\s]*@", "//…@", text)
-    program = re.match(r"command:(?:[a-z]+=\S+\s+)*\S+", text)
-    return f"{program[0]} …" if program and program[0] != text else text
+    """A probe as it may be stored: without logins in addresses, and without the arguments of
+    programs and of probes that bench doesn't know."""
+    name, colon, argument = text.partition(":")
+    options = _OPTIONS.match(argument)[0]  # type: ignore[index]  # it matches nothing, too
+    what = argument[len(options) :]
+    if name == "command":
+        program, _, more = what.partition(" ")
+        what = f"{program} …" if more else program
+    elif name in _OWN or "/" in name:
+        what = _LOGIN.sub(r"\1…@", what)
+    elif what:
+        what = "…"
+    return f"{name}{colon}{options}{what}"
 
 
 def names() -> list[str]:
