@@ -88,6 +88,7 @@ class LocalFiles(Closed):
     scored: str | dict[str, str]  # or part -> file; the first part is ranked
     header: bool = True
     columns: list[str] | None = None  # names, where there is no header
+    renamed: dict[str, str] = {}  # column -> what the header calls it, where that is another name
 
 
 class HubFiles(Closed):
