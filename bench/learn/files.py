@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,9 @@ def _table(path: Path, local: LocalFiles, card: Card) -> Table:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from None
     if not table.columns or not len(next(iter(table.columns.values()))):
         raise UsageError(f"{path} has no rows")
-    return table
+    columns = table.columns
+    renamed = {ours: columns[theirs] for ours, theirs in local.renamed.items() if theirs in columns}
+    return replace(table, columns={**columns, **renamed})
 
 
 def _rows(table: Table, card: Card) -> Rows:
@@ -306,7 +308,16 @@ def _arrow(path: Path, local: LocalFiles) -> Table:
 
 
 def _from_arrow(path: Path, table: Any) -> Table:
-    return Table(path, {name: table.column(name).to_pylist() for name in table.column_names}, None)
+    columns = dict(zip(table.column_names, map(_from_column, table.columns), strict=True))
+    return Table(path, columns, None)
+
+
+def _from_column(column: Any) -> list[Any]:
+    """A column's values; those of float32 by the decimal that they were read from: 3.8, and not
+    3.799999952316284."""
+    if column.type != "float":
+        return column.to_pylist()
+    return [float(str(value)) for value in column.to_numpy()]
 
 
 _READERS = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "arrow": _arrow}

@@ -94,7 +94,7 @@ def _not_official(card: Card, found: Found, identity: record.Data) -> str:
     if found.source == "embedded":
         return f"this is NOT {card.title} but the embedded corpus '{card.embedded}': {board}"
     if card.fingerprints is None:
-        return f"this is NOT known to be {card.title}, whose card pins no fingerprints: {board}"
+        return _not_pinned(card, found, board)
     differ = [
         f"{split} has {len(rows):,} rows, fingerprint {identity.fingerprints[split][:8]}, "
         f"instead of {_official_rows(card, split)}{getattr(card.fingerprints, split)[:8]}"
@@ -102,6 +102,17 @@ def _not_official(card: Card, found: Found, identity: record.Data) -> str:
         if identity.fingerprints[split] != getattr(card.fingerprints, split)
     ]
     return f"this is NOT the official {card.title}: {'; '.join(differ)}; {board}"
+
+
+def _not_pinned(card: Card, found: Found, board: str) -> str:
+    """Without fingerprints the numbers of rows still tell what is not the official data."""
+    rows = {"train": len(found.train), "scored": len(found.scored)}
+    official = card.rows.model_dump() if card.rows else rows
+    differ = [f"{k} has {n:,} rows instead of {official[k]:,}" for k, n in rows.items()
+              if n != official[k]]  # fmt: skip
+    if differ:
+        return f"this is NOT the official {card.title}: {'; '.join(differ)}; {board}"
+    return f"this is NOT known to be {card.title}: fingerprint not pinned; {board}"
 
 
 def _official_rows(card: Card, split: str) -> str:
@@ -163,7 +174,8 @@ def _files(folder: Path, pattern: str, card: Card) -> list[Path]:
     if "{column}" not in pattern:
         return hub.shards(folder, pattern)
     assert card.labels is not None
-    paths = [folder / pattern.format(column=c) for c in (*card.columns, card.labels.column)]
+    names = [c.rpartition(".")[2] for c in (*card.columns, card.labels.column)]
+    paths = [folder / pattern.format(column=name) for name in names]
     return paths if all(path.is_file() for path in paths) else []
 
 

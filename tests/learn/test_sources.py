@@ -119,7 +119,10 @@ def test_a_card_without_fingerprints_knows_no_official_data(tmp_path):
     card = CARD.model_copy(update={"fingerprints": None})
     resolved = sources.resolve(card, write(tmp_path))
     assert not resolved.identity.official
-    assert "pins no fingerprints" in resolved.notes[0]
+    assert "NOT the official SST-2: train has" in resolved.notes[0]
+    unknown = card.model_copy(update={"rows": None})
+    resolved = sources.resolve(unknown, write(tmp_path))
+    assert "NOT known to be SST-2: fingerprint not pinned" in resolved.notes[0]
 
 
 @pytest.mark.parametrize(
