@@ -1,24 +1,37 @@
 """Task cards: facts about a task in TOML under a closed schema, one file a task.
 
 `tasks/` in the wheel lies inside the package; in a checkout or an editable install it lies beside
-it. A user's own cards come from the folders given with `--tasks DIR`.
+it. Cards of others come from the folders given with `--tasks DIR`, and from packages that an entry
+point of the group `bench.tasks` names.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
 
+from bench import registry
 from bench.errors import UsageError, near_names, unknown_name
+
+GROUP = "bench.tasks"
 
 
 class Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class Fault(ValueError):
+    """What is wrong with the value of a key, whose path starts at the model that says so."""
+
+    def __init__(self, key: str, says: str) -> None:
+        super().__init__(says)
+        self.key = tuple(key.split("."))
 
 
 Family = Literal[
@@ -46,6 +59,15 @@ class Labels(Closed):
     classes: list[str] = []
     values: dict[str, str] = {}
 
+    @model_validator(mode="after")
+    def _leads_to_classes(self) -> Labels:
+        if len(set(self.classes)) < len(self.classes):
+            raise Fault("classes", "a class is named twice")
+        for value, name in self.values.items():
+            if self.classes and name not in self.classes:
+                raise Fault(f"values.{value}", f"'{name}' is none of the classes")
+        return self
+
 
 class MetricFacts(Closed):
     """`scale` is what skill is linear in; `also` are metrics that are shown and never rank."""
@@ -60,9 +82,13 @@ class MetricFacts(Closed):
     @model_validator(mode="after")
     def _whole(self) -> MetricFacts:
         if self.chance == "majority" and self.name != "accuracy":
-            raise ValueError(f"chance = 'majority' is of accuracy: say what {self.name} has")
+            raise Fault("chance", f"'majority' is of accuracy: say what {self.name} has")
+        if self.chance == self.best:
+            raise Fault("best", f"{self.best:g} is chance, too")
+        if self.scale == "log" and (self.chance == "majority" or min(self.chance, self.best) <= 0):
+            raise Fault("scale", "a logarithm needs chance and best above 0")
         if "f1" in (self.name, *self.also) and self.positive is None:
-            raise ValueError("f1 needs positive, the class that it is of")
+            raise Fault("positive", "f1 needs the class that it is of")
         return self
 
 
@@ -121,10 +147,10 @@ class Rows(Closed):
 
 
 class Card(Closed):
-    name: str
-    version: int
+    name: str  # the file's
+    version: int = 1
     title: str
-    description: str
+    description: str = ""
     family: Family
     inputs: list[str]  # the columns a model may read
     choices: list[str] | str = []  # completion: a column a choice, or the one that lists them
@@ -139,9 +165,16 @@ class Card(Closed):
     hub: HubFiles | None = None
     fingerprints: Pinned | None = None
     embedded: str | None = None  # the embedded corpus that stands in where no data is at hand
-    licence: str
-    citation: str
+    licence: str = "not stated"
+    citation: str = ""
     published: dict[str, float] = {}  # model -> score, in percent as printed
+
+    _beside: Path | None = PrivateAttr(None)
+
+    @property
+    def beside(self) -> Path | None:
+        """The folder that the card lies in, where its own files may lie; None for bench's own."""
+        return self._beside
 
     @property
     def kind(self) -> Kind:
@@ -164,17 +197,33 @@ class Card(Closed):
 
     @model_validator(mode="after")
     def _whole(self) -> Card:
+        """What one section asks of another."""
+        if not self.inputs:
+            raise Fault("inputs", "it names no column")
         if self.labels is None and self.family != "language-modelling":
-            raise ValueError(f"{self.family} needs [labels] with a column")
+            raise Fault("labels", f"{self.family} needs [labels] with a column")
+        if self.labels and self.labels.column in self.columns:
+            raise Fault("inputs", f"'{self.labels.column}' is the label, which no model may read")
         if self.family in ("classification", "tagging") and len(self.classes) < 2:
-            raise ValueError(f"{self.family} needs two labels.classes or more")
+            raise Fault("labels.classes", f"{self.family} needs two labels.classes or more")
+        positive = self.metric.positive
+        if positive is not None and self.classes and positive not in self.classes:
+            raise Fault("metric.positive", f"'{positive}' is none of the classes")
         if self.choices and self.family != "completion":
-            raise ValueError("choices belong to completion")
-        if self.metric.positive and self.metric.positive not in self.classes:
-            raise ValueError(f"metric.positive = '{self.metric.positive}' is none of its classes")
+            raise Fault("choices", "they belong to completion")
         if not (self.local or self.hub or self.embedded):
-            raise ValueError("it names no data: [local], [hub] or embedded")
+            raise Fault("local", "the card names no data: it needs [local], [hub] or embedded")
+        if self.reference and not _between(self.reference.value, self.metric):
+            best = f"{self.reference.value:g} is beyond metric.best, {self.metric.best:g}"
+            raise Fault("reference.value", f"{best}: is it in percent?")
         return self
+
+
+def _between(value: float, metric: MetricFacts) -> bool:
+    """Whether the best is at least as good as the value."""
+    if metric.chance == "majority" or metric.chance < metric.best:
+        return value <= metric.best
+    return value >= metric.best
 
 
 def folder() -> Path:
@@ -192,59 +241,197 @@ def load(name: str, extra: Sequence[Path] = ()) -> Card:
     paths = _paths(extra)
     if name not in paths:
         raise unknown_name("task", name, paths, "bench tasks")
-    return _read(paths[name])
+    return read(paths[name])
 
 
 def _paths(extra: Sequence[Path]) -> dict[str, Path]:
+    """Name -> card; UsageError where two cards have one name."""
     for place in extra:
         if not place.is_dir():
             raise UsageError(f"there is no folder {place}", "--tasks names a folder of task cards")
-    return {p.stem: p for place in (folder(), *extra) for p in sorted(place.glob("*.toml"))}
+    found: dict[str, Path] = {}
+    for place in (folder(), *map(Path, registry.folders(GROUP)), *extra):
+        for path in sorted(place.glob("*.toml")):
+            if path.name == "pyproject.toml":
+                continue
+            other = found.setdefault(path.stem, path)
+            if other.resolve() != path.resolve():
+                raise UsageError(
+                    f"two cards are called '{path.stem}': {other} and {path}", "rename one of them"
+                )
+    return found
 
 
 @cache
-def _read(path: Path) -> Card:
+def read(path: Path) -> Card:
+    """The card in a file; UsageError says which key of which line is wrong."""
     try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        facts = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
     try:
-        card = Card.model_validate(facts)
+        card = Card.model_validate({"name": path.stem, "title": path.stem, **facts})
     except ValidationError as error:
-        raise UsageError(*_complaint(path, error)) from None
+        raise _complaint(path, text, facts, error) from None
     if card.name != path.stem:
-        raise UsageError(f"{path}: name is '{card.name}'", f"it must be the file's: '{path.stem}'")
+        where = f"{path}:{_line(text, ('name',))}"
+        raise UsageError(f"{where}: name is '{card.name}'", f"it must be the file's: '{path.stem}'")
+    if path.parent.resolve() != folder().resolve():
+        card._beside = path.parent
     return card
 
 
-def _complaint(path: Path, error: ValidationError) -> tuple[str, str | None]:
-    """The first thing wrong with a card, with its line and the near key."""
+# What is wrong with a card
+
+Key = tuple[str | int, ...]
+
+
+def _complaint(path: Path, text: str, facts: dict[str, Any], error: ValidationError) -> UsageError:
+    """The first thing wrong with a card, with its line and the near key or value."""
     # A misspelt key is also a missing one: the unknown key says more.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    keys = [str(k) for k in first["loc"]]
-    key = keys[-1] if keys else ""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found = (i for i, text in enumerate(lines, 1) if text.split("=")[0].strip(" []\"'") == key)
-    line = next(found, None)
+    fault = first.get("ctx", {}).get("error")
+    key = _known(facts, first["loc"])
+    if isinstance(fault, Fault):
+        key += fault.key
+    elif first["type"] == "missing":
+        key += first["loc"][-1:]
+    line = _line(text, key)
+    if first["type"] == "missing" or (fault and not line):
+        line = _line(text, key[:-1]) if len(key) > 1 else None
     where = f"{path}:{line}" if line else str(path)
-    if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = Card
-        for k in keys[:-1]:
-            model = _section(model, k) or model
-        near = near_names(key, model.model_fields)
-        return (
-            f"{where}: unknown key '{'.'.join(keys)}'",
-            f"did you mean '{near[0]}'?" if near else None,
-        )
-    said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"].lower()
-    return f"{where}: '{'.'.join(keys)}': {said}" if keys else f"{where}: {said}", None
+    return UsageError(*_said(where, key, first["type"], fault, facts))
 
 
-def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The schema of the section `key` of a card, which may be optional."""
-    field = model.model_fields.get(key)
-    annotation = field.annotation if field else None
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
+def _said(
+    where: str, key: Key, kind: str, fault: Exception | None, facts: dict[str, Any]
+) -> tuple[str, str | None]:
+    name, *above = str(key[-1]), *key[:-1]
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key '{_dotted(key)}'", _where_it_belongs(name, tuple(above))
+    if kind == "missing":
+        section = f"[{_dotted(tuple(above))}]" if above else "the card"
+        return f"{where}: {section} needs '{name}'", _MISSING.get(_dotted(key))
+    if fault is not None:
+        return f"{where}: '{_dotted(key)}': {fault}", None
+    value, annotation = _at(facts, key), _annotation(key)
+    allowed = [str(a) for a in _literals(annotation)]
+    near = near_names(value, allowed) if isinstance(value, str) else []
+    hint = f"did you mean '{near[0]}'?" if near else None
+    if isinstance(value, int | float) and str in _flat(annotation):
+        hint = f'write it in quotes: "{value}"'
+    shown = "a table" if isinstance(value, dict) else repr(value)
+    return f"{where}: '{_dotted(key)}' is {shown}, not {_expected(annotation)}", hint
+
+
+_MISSING = {
+    "family": f"one of {', '.join(get_args(Family))}",
+    "inputs": 'the columns that a model may read: inputs = ["text"]',
+    "metric": '[metric] has a name and what guessing reaches: chance = "majority"',
+    "metric.chance": 'what guessing reaches: "majority" for accuracy, 0 for a correlation',
+    "hub.revision": "the commit, from the history of its page: a branch moves",
+}
+
+
+def _dotted(key: Key) -> str:
+    return ".".join(map(str, key))
+
+
+def _known(facts: Any, loc: Key) -> Key:
+    """The part of an error's place that is in the card: pydantic adds branches of unions."""
+    key: list[str | int] = []
+    for part in loc:
+        try:
+            facts = facts[part]
+        except (KeyError, IndexError, TypeError):
+            break
+        key.append(part)
+    return tuple(key)
+
+
+def _at(facts: Any, key: Key) -> Any:
+    for part in key:
+        facts = facts[part]
+    return facts
+
+
+def _line(text: str, key: Key) -> int | None:
+    """The line on which a key's value begins: that before which the card had no such key."""
+    lines = text.split("\n")
+    begin = 1
+    for n in range(1, len(lines) + 1):
+        try:
+            facts = tomllib.loads("\n".join(lines[:n]))
+        except tomllib.TOMLDecodeError:
+            continue  # inside a value of several lines
+        if len(_known(facts, key)) == len(key):
+            return begin
+        begin = n + 1
     return None
+
+
+def _where_it_belongs(name: str, above: Key) -> str | None:
+    """A hint for a key that its section does not have: the section that has it, or a near key."""
+    places = [section for section, model in _sections() if name in model.model_fields]
+    if name in Card.model_fields:
+        return f"'{name}' belongs above the first [section]"
+    model = next(_models(_annotation(above)), Card) if above else Card
+    near = near_names(name, model.model_fields)
+    if places and not (near and len(near[0]) == len(name)):
+        return f"'{name}' belongs to {' or '.join(f'[{p}]' for p in places)}"
+    return f"did you mean '{near[0]}'?" if near else None
+
+
+def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in Card.model_fields.items():
+        for model in _models(field.annotation):
+            yield name, model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The schemas among what an annotation allows."""
+    for part in _flat(annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            yield part
+
+
+def _flat(annotation: Any) -> list[Any]:
+    """The alternatives of a union; None is none of them."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [p for a in get_args(annotation) for p in _flat(a)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _annotation(key: Key) -> Any:
+    """What the schema allows at a place of a card."""
+    found: Any = Card
+    for part in key:
+        for option in _flat(found):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                field = option.model_fields.get(str(part))
+                found = field.annotation if field else None
+                break
+            if get_origin(option) in (dict, list):
+                found = get_args(option)[-1]
+                break
+    return found
+
+
+def _literals(annotation: Any) -> list[Any]:
+    return [v for p in _flat(annotation) if get_origin(p) is Literal for v in get_args(p)]
+
+
+_TYPES = {
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false",
+    list: "a list", dict: "a table",
+}  # fmt: skip
+
+
+def _expected(annotation: Any) -> str:
+    """What an annotation allows, in words."""
+    names = [
+        _TYPES.get(get_origin(p) or p, "a table")
+        for p in _flat(annotation) if get_origin(p) is not Literal
+    ]  # fmt: skip
+    return " or ".join([*names, *(f"'{v}'" for v in _literals(annotation))])

@@ -1,8 +1,9 @@
 """Finds plug-ins: the modules of a package, and entry points of other distributions.
 
 A plug-in is one module and its name is the file's. Third parties add theirs through the entry
-point groups `bench.recipes` and `bench.probes` (name = "module"), or as a file, by its path. The
-sampler imports this module, and only imports what others found for it: heavy imports are inside.
+point groups `bench.recipes` and `bench.probes` (name = "module"), or as a file, by its path; and
+task cards through `bench.tasks` (name = "package that holds them"). The sampler imports this
+module, and only imports what others found for it: heavy imports are inside.
 """
 
 from __future__ import annotations
@@ -57,6 +58,26 @@ def is_own(found: str) -> bool:
 def load(package: str, group: str, name: str, kind: str, list_command: str) -> ModuleType:
     """The module of the plug-in called `name`, imported."""
     return open_module(find(package, group, name, kind, list_command))
+
+
+def folders(group: str) -> list[str]:
+    """The folders of the packages that other distributions name in a group."""
+    return [place for name, package in _offered(group).items() for place in _places(name, package)]
+
+
+def _places(name: str, package: str) -> list[str]:
+    from importlib.util import find_spec
+
+    try:
+        found = find_spec(package)
+    except ImportError:
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise UsageError(
+            f"the entry point '{name}' names {package}, which is no package that is installed",
+            "update or remove the distribution that has it",
+        )
+    return list(found.submodule_search_locations)
 
 
 def _own(package: str) -> set[str]:

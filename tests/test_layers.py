@@ -18,7 +18,7 @@ TABLE: dict[str, set[str]] = {
     "registry": {"errors"},
     "events": set(),
     "record": {"errors"},
-    "cards": {"errors"},
+    "cards": {"errors", "registry"},
     "metrics": {"cards", "errors", "record"},
     "power": FOUNDATION,
     "learn": FOUNDATION | {"recipes"},
