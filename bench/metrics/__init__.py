@@ -13,9 +13,14 @@ from bench.record import Metric, pack_bits
 
 _MODULES = {
     "accuracy": "classes",
+    "bleu": "translation",
+    "chrf": "translation",
     "f1": "classes",
     "mcc": "classes",
     "pearson": "numbers",
+    "span_f1": "spans",
+    "span_precision": "spans",
+    "span_recall": "spans",
     "spearman": "numbers",
 }
 """Metric -> the module whose function of that name computes it, and whose function of that name
