@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 class Batch:
     """Texts laid end to end: T tokens of B texts, the longest of L tokens."""
 
-    rows: np.ndarray  # [B] row numbers
+    rows: np.ndarray  # row numbers, one for each text or group of texts
     lengths: np.ndarray  # [B]
     tokens: torch.Tensor  # [T]
     positions: torch.Tensor  # [T]
     segments: torch.Tensor | None  # [T] 0, or 1 in the second text of a pair; None: all 0
     starts: torch.Tensor  # [B] where each text begins
     places: torch.Tensor | None  # [T] of each token in a [B, L] grid; None if all are of length L
-    labels: torch.Tensor | None  # [B] numbers of classes, or float32
+    labels: torch.Tensor | None  # one a row: numbers of classes, or float32
     highest_token: int
+    carried: dict[str, Any] = field(default_factory=dict)
+    """What a recurrent model leaves for the next batch of the same streams; empty: it begins."""
+    marks: torch.Tensor | None = None  # [T] as in Packed
 
     @property
     def size(self) -> int:
-        return len(self.rows)
+        """How many texts: of rows of several texts each, all of them."""
+        return len(self.lengths)
 
     @property
     def longest(self) -> int:
@@ -53,19 +57,23 @@ class Rows(Protocol):
 
 @dataclass
 class Packed:
-    """A split: row i is `tokens[starts[i]:starts[i + 1]]`."""
+    """A split: text i is `tokens[starts[i]:starts[i + 1]]`, and row i is the texts from `i * group`
+    to `(i + 1) * group`."""
 
     tokens: np.ndarray  # int32
     segments: np.ndarray | None  # int8; None: all 0
-    starts: np.ndarray  # int64, one more than rows
-    labels: np.ndarray | None
+    starts: np.ndarray  # int64, one more than texts
+    labels: np.ndarray | None  # one a row
+    marks: np.ndarray | None = None  # int16, one a token: the number of its label; -1 without one
+    group: int = 1
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return (len(self.starts) - 1) // self.group
 
     @property
     def lengths(self) -> np.ndarray:
-        return np.diff(self.starts)
+        lengths = np.diff(self.starts)
+        return lengths if self.group == 1 else lengths.reshape(-1, self.group).sum(1)
 
     def batches(self, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
         return similar_lengths(self.lengths, size, random)
@@ -75,10 +83,14 @@ class Packed:
         self.tokens = number[self.tokens]
 
     def places_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where the tokens of `rows` are: index into `tokens`, lengths, first places in a batch."""
-        lengths = self.starts[rows + 1] - self.starts[rows]
+        """Where the tokens of `rows` are: index into `tokens`, lengths of texts, first places in a
+        batch."""
+        texts = rows
+        if self.group > 1:
+            texts = (rows[:, None] * self.group + np.arange(self.group)).ravel()
+        lengths = self.starts[texts + 1] - self.starts[texts]
         firsts = np.cumsum(lengths) - lengths
-        index = np.arange(lengths.sum()) + np.repeat(self.starts[rows] - firsts, lengths)
+        index = np.arange(lengths.sum()) + np.repeat(self.starts[texts] - firsts, lengths)
         return index, lengths, firsts
 
     def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
@@ -88,26 +100,27 @@ class Packed:
         longest = lengths.max()
         grid = None
         if lengths.min() < longest:
-            grid = positions + np.repeat(np.arange(len(rows)) * longest, lengths)
+            grid = positions + np.repeat(np.arange(len(lengths)) * longest, lengths)
         labels = None if self.labels is None else self.labels[rows]
         return Batch(
             rows=rows,
             lengths=lengths,
-            tokens=_send(tokens, device),
-            positions=_send(positions, device),
-            segments=None if self.segments is None else _send(self.segments[index], device),
-            starts=_send(firsts, device),
-            places=None if grid is None else _send(grid, device),
+            tokens=send(tokens, device),
+            positions=send(positions, device),
+            segments=None if self.segments is None else send(self.segments[index], device),
+            starts=send(firsts, device),
+            places=None if grid is None else send(grid, device),
             labels=None if labels is None else _send_labels(labels, device),
             highest_token=int(tokens.max()),
+            marks=None if self.marks is None else send(self.marks[index], device),
         )
 
 
 def _send_labels(labels: np.ndarray, device: torch.device) -> torch.Tensor:
-    return _send(labels, device, np.int64 if labels.dtype.kind == "i" else np.float32)
+    return send(labels, device, np.int64 if labels.dtype.kind == "i" else np.float32)
 
 
-def _send(
+def send(
     values: np.ndarray, device: torch.device, kind: type[np.generic] = np.int64
 ) -> torch.Tensor:
     """A tensor on the device, without waiting for the copy."""

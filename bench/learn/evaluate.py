@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench.learn.batches import Packed, by_length
 from bench.learn.model import Model
@@ -13,20 +16,38 @@ MOST_TOKENS = 2048  # a batch's activations stay in the caches of a CPU
 
 def outputs(
     model: Model, rows: Packed, chosen: np.ndarray | None = None
-) -> np.ndarray:  # [rows, size], float32
+) -> np.ndarray:  # [rows, size], or [rows, texts * size] where a row has several; float32
     """What the model returns for each text of all rows, or of the `chosen` ones in their order."""
-    chosen = np.arange(len(rows)) if chosen is None else chosen
-    found = []
-    order = []
-    model.begin_evaluation()
-    with torch.inference_mode():
-        for places in by_length(rows.lengths[chosen], MOST_TOKENS):
-            batch = rows.batch(chosen[places], model.device)
-            found.append(model.outputs(batch, None))
-            order.append(places)
-    values = np.empty((len(chosen), found[0].shape[1]), dtype=np.float32)
-    values[np.concatenate(order)] = torch.cat(found).cpu().numpy()
+    order, found = zip(*_passes(model, rows, chosen), strict=True)
+    places = np.concatenate(order)
+    returned = torch.cat(found).cpu().numpy().reshape(len(places), -1)
+    values = np.empty_like(returned)
+    values[places] = returned
     return values
+
+
+def token_classes(model: Model, rows: Packed, chosen: np.ndarray | None = None) -> list[np.ndarray]:
+    """The number of each token's highest output, a text an array, in the order of the rows."""
+    chosen = np.arange(len(rows)) if chosen is None else chosen
+    order, found = zip(
+        *((places, out.argmax(1)) for places, out in _passes(model, rows, chosen)), strict=True
+    )
+    places = np.concatenate(order)
+    ends = np.cumsum(rows.lengths[chosen[places]])
+    parts = np.split(torch.cat(found).cpu().numpy(), ends[:-1])
+    return [parts[i] for i in np.argsort(places)]
+
+
+def _passes(
+    model: Model, rows: Packed, chosen: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Batch by batch: places among the chosen rows, and what the model returns for them."""
+    chosen = np.arange(len(rows)) if chosen is None else chosen
+    model.begin_evaluation()
+    for places in by_length(rows.lengths[chosen], MOST_TOKENS):
+        with torch.inference_mode():  # not around a yield: what consumes must not be in it
+            out = model.outputs(rows.batch(chosen[places], model.device), None)
+        yield places, out
 
 
 def probabilities(

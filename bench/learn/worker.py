@@ -179,9 +179,12 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     entry = models.entry(spec.model)
     if checkpoint is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
-    tokenizer = entry.tokenizer(objective.texts(), recipe, checkpoint)
+    kept = {"cased": True} if getattr(objective, "cased", False) else {}
+    tokenizer = entry.tokenizer(objective.texts(), recipe, checkpoint, **kept)
     events.send("progress", text="tokenising", done=1, total=2)
     splits = objective.encode(tokenizer, recipe.max_length)
+    for id_, message in getattr(objective, "warnings", ()):
+        events.send("warning", id=id_, message=message)
     pairs = len(task.columns) > 1
     model = entry.build(checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device)
     if isinstance(model, Encoder):

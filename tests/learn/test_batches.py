@@ -57,3 +57,22 @@ def test_batches_for_prediction_are_sorted_and_bounded() -> None:
 
 def test_ids_are_ordered_by_first_use_and_the_unused_follow() -> None:
     assert order_of_first_use(np.array([4, 2, 4, 0, 2]), 6).tolist() == [4, 2, 0, 1, 3, 5]
+
+
+def test_rows_of_several_texts_stay_together() -> None:
+    rows = pack(TEXTS, None, [7, 8])
+    rows.group = 2
+    assert len(rows) == 2
+    assert rows.lengths.tolist() == [4, 5]
+    batch = rows.batch(np.array([1, 0]), CPU)
+    assert batch.tokens.tolist() == [9, 10, 11, 12, 13, 5, 6, 7, 8]
+    assert batch.starts.tolist() == [0, 3, 5, 8]
+    assert batch.places.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert batch.labels.tolist() == [8, 7]
+    assert (batch.size, batch.rows.tolist()) == (4, [1, 0])
+
+
+def test_marks_go_with_their_tokens() -> None:
+    rows = pack(TEXTS, None, None)
+    rows.marks = np.array([-1, 0, 1, 2, -1, -1, 3, 4, -1], dtype=np.int16)
+    assert rows.batch(np.array([2, 0]), CPU).marks.tolist() == [-1, -1, 3, -1, 0, 1]

@@ -59,3 +59,29 @@ def test_training_gives_the_same_vocabulary_in_every_process() -> None:
 def test_marks_in_a_text_are_not_special_unless_they_are_the_models() -> None:
     tokenizer = tokenize.train(TEXTS, 80)
     assert tokenizer.encode("##f", add_special_tokens=False).tokens[0] != "##f"
+
+
+def test_a_words_mark_is_on_its_first_piece() -> None:
+    tokenizer = tokenize.train(["Ada sleeps in Padua"] * 2, 200, cased=True)
+    text = "Ada \u200b Xx sleeps"  # of the second word the tokenizer leaves nothing
+    packed = tokenize.encode_words(tokenizer, [text, "Ada"], [[1, 2, 3, 4], [5]], 128)
+    pieces = [tokenizer.id_to_token(i) for i in packed.tokens]
+    assert [p for p, mark in zip(pieces, packed.marks, strict=True) if mark >= 0] == [
+        "Ada", "[UNK]", "[UNK]", "sleeps", "Ada"
+    ]  # fmt: skip
+    assert [m for m in packed.marks if m >= 0] == [1, 2, 3, 4, 5]
+    assert [p for p, m in zip(pieces, packed.marks, strict=True) if m < 0] == ["[CLS]", "[SEP]"] * 2
+
+
+def test_words_beyond_the_longest_text_bear_no_mark() -> None:
+    tokenizer = tokenize.train(["a b c d"] * 2, 200)
+    packed = tokenize.encode_words(tokenizer, ["a b c d"], [[1, 2, 3, 4]], 4)
+    assert packed.marks.tolist() == [-1, 1, 2, -1]
+    assert packed.tokens[-1] == tokenizer.token_to_id("[SEP]")
+
+
+def test_a_cased_tokenizer_keeps_capitals_and_accents() -> None:
+    text = "Zoë"
+    cased, lowered = (tokenize.train([text] * 3, 200, cased=cased) for cased in (True, False))
+    assert cased.encode(text).tokens == ["[CLS]", "Zoë", "[SEP]"]
+    assert lowered.encode(text).tokens == ["[CLS]", "zoe", "[SEP]"]

@@ -35,8 +35,11 @@ class Entry(Protocol):
     def locate(self, name: str) -> Located:
         """Find the weights, from the network if need be: called before the measured window."""
 
-    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
-        """Trained on `texts`, or the checkpoint's."""
+    def tokenizer(
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+    ) -> Any:
+        """Trained on `texts`, or the checkpoint's. `cased`: with capitals; what reads them anyway
+        need not take it."""
 
     def build(
         self,

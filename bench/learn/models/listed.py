@@ -63,10 +63,12 @@ class Scratch:
     def locate(self, name: str) -> Located:
         return Located("scratch")
 
-    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
+    def tokenizer(
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+    ) -> Any:
         from bench.learn import tokenize
 
-        return tokenize.train(texts, recipe.vocabulary_size)
+        return tokenize.train(texts, recipe.vocabulary_size, cased)
 
     def build(
         self,
@@ -141,7 +143,9 @@ class Pretrained:
     def locate(self, name: str) -> Located:
         return download.listed_checkpoint(name, self)
 
-    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
+    def tokenizer(
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+    ) -> Any:
         return _tokenizer_of(checkpoint)
 
     def build(
@@ -177,7 +181,9 @@ class Foreign:
     def locate(self, name: str) -> Located:
         return download.foreign_checkpoint(name)
 
-    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Any:
+    def tokenizer(
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+    ) -> Any:
         return _tokenizer_of(checkpoint)
 
     def build(

@@ -26,6 +26,7 @@ ModelKind = Literal["encoder"]
 _TABLE: dict[Family, dict[ModelKind, str]] = {
     "classification": {"encoder": "classification"},
     "regression": {"encoder": "regression"},
+    "tagging": {"encoder": "tagging"},
 }
 
 
@@ -37,6 +38,9 @@ class Outputs(NamedTuple):
 
 
 class Objective(Protocol):
+    """Two more attributes that an objective may have: `cased` (True: a tokenizer from scratch keeps
+    capitals) and `warnings` (id and message of each, after `encode`)."""
+
     outputs: Outputs
 
     def texts(self) -> Sequence[str]:
