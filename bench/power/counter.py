@@ -13,6 +13,7 @@ from bench.power.ticks import FROZEN_S, Floats, Ticks
 _LEAP = 2.0  # times the power limit: boards may exceed it for milliseconds
 _TREND_S = 0.5  # the stretch that says how power would have gone on beyond the last tick
 _HIDDEN = 0.8  # of power: what may swing faster than the tick and show nowhere
+_STEPS = 2.0  # of a slow meter's counter: as much may flow before it shows
 _AROUND = 20  # ticks on each side of one that say how power swings
 
 
@@ -51,7 +52,10 @@ class TickedCounter:
         if leap_j:
             return f"the counter leapt by {leap_j:.4g} J, more than its power allows"
         still_s = self._longest_still_s()
-        if still_s > max(FROZEN_S, 10 * (self.tick_s or 0.0), 3 * self.may_stand_s):
+        patience_s = 3 * self.may_stand_s
+        if self.may_stand_s and not self._integral.usable:
+            patience_s = max(patience_s, _STEPS * self._least_step_j / self._overall_w)
+        if still_s > max(FROZEN_S, 10 * (self.tick_s or 0.0), patience_s):
             return f"the counter stood still for {still_s:.1f} s"
         return None
 
@@ -138,17 +142,30 @@ class TickedCounter:
         leaps = joules[joules > _LEAP * self._limit_w * (latest - earliest)]
         return float(leaps.max()) if len(leaps) else 0.0
 
+    @property
+    def _least_step_j(self) -> float:
+        """The smallest step of a counter, which may be coarse; one that never moved is none."""
+        steps = np.diff(self.energy_j)
+        return min(steps[steps > 0].tolist(), default=math.inf)
+
+    @property
+    def _overall_w(self) -> float:
+        """Mean power by the counter alone."""
+        return float((self.energy_j[-1] - self.energy_j[0]) / (self.t[-1] - self.t[0])) or math.nan
+
     def _longest_still_s(self) -> float:
-        """The longest stretch in which readings went on, power flowed, and the counter stood."""
+        """The longest stretch in which readings went on, power flowed, and the counter stood; of a
+        slow meter, in which more flowed than a step or two of it."""
         moved = self._ticks.moved
         if not len(self.t):
             return 0.0
         seen = self.t[np.append(0, moved)]
         last_same = self.t[np.append(moved - 1, len(self.t) - 1)]
         longest_s = 0.0
+        least_j = _STEPS * self._least_step_j if self.may_stand_s else 0.0
         for k in np.flatnonzero(last_same - seen > FROZEN_S):
             power = self._integral
-            if not power.usable or power.joules(seen[k], last_same[k]) > 0:
+            if not power.usable or power.joules(seen[k], last_same[k]) > least_j:
                 longest_s = max(longest_s, float(last_same[k] - seen[k]))
         return longest_s
 

@@ -27,6 +27,8 @@ def trace(**meters: tuple[Domain, Curve, float]) -> Trace:
         power_w = np.array([curve.power_w(x) for x in t])
         at = np.floor(t / counter_s) * counter_s if counter_s else t
         energy_j = np.array([curve.energy_j(x) for x in at])
+        step_j = float(domain.facts.get("step_j", 0))
+        energy_j = np.floor(energy_j / step_j) * step_j if step_j else energy_j
         none = np.full(len(t), math.nan)
         found.domains.append(domain)
         energy_j = energy_j if domain.facts.get("counts") else none
@@ -103,6 +105,19 @@ def test_a_node_meter_that_leaves_out_a_part_is_found() -> None:
     (warning,) = omits.warnings(10 * S, 900 * S)
     assert (warning.id, warning.rankable) == ("node-omits", False)
     assert "less than its parts" in warning.message
+
+
+@pytest.mark.parametrize("step_j", [10_000, 100_000, 360_000])
+def test_a_counter_of_coarse_steps_stands_still_as_it_should(step_j: int) -> None:
+    """`123.4 W 1.5 kWh`: a tenth of a kWh is 20 minutes of 300 W."""
+    energy, warns, truth_j = measure(Constant(300), 1, 10, 900, counts=True, step_j=step_j)
+    assert warns == []
+    assert energy.energy_j == pytest.approx(truth_j, rel=0.01)
+    found = trace(a=(meter("slow", period_s=1.0, counts=True, step_j=1000), Constant(300), 1))
+    stuck = found.series["node:slow"]
+    stuck.energy_j[500:] = stuck.energy_j[500]
+    (warn,) = found.warnings(10 * S, 900 * S)
+    assert (warn.id, warn.rankable) == ("counter", False)
 
 
 def test_two_node_meters_are_added_up_aloud() -> None:
