@@ -95,19 +95,26 @@ class Trace:
         try:
             table = pq.read_table(path)
             about = json.loads(table.schema.metadata[b"bench"])
+            if about["version"] != VERSION:
+                raise ValueError("it is of another version of bench")
+            facts = about["facts"]
+            if not float(facts.get("rate_hz", 1.0)) > 0:
+                raise ValueError(f"nobody reads at {facts['rate_hz']} Hz")
             domains = [Domain(**d) for d in about["domains"]]
             marks = [Mark(*m) for m in about["marks"]]
             clocks = [(c[0], c[1], c[2]) for c in about["clocks"]]
             t_ns = table["t_ns"].to_numpy()
             names = table["domain"].cast(pa.string())
             values = {c: table[c].to_numpy().astype(np.float64) for c in COLUMNS}
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError, IndexError) as error:
+            if not all(isinstance(d.facts, dict) for d in domains):
+                raise ValueError("what it says of a domain is no JSON object")
+        except (pa.ArrowInvalid, LookupError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(f"{path} is not a trace: {error}") from None
         series = {}
         for domain in domains:
             mine = pc.equal(names, domain.name).to_numpy()
             series[domain.name] = Series(t_ns[mine], **{c: v[mine] for c, v in values.items()})
-        return cls(domains, series, marks, clocks, about["facts"])
+        return cls(domains, series, marks, clocks, facts)
 
     # --- what it covers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,33 @@ def test_what_is_no_trace_is_said_to_be_none(tmp_path: Path, content: bytes) -> 
     path.write_bytes(content)
     with pytest.raises(BenchError, match="is not a trace"):
         Trace.read_parquet(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"facts": None}, {"facts": {"rate_hz": 0}}, {"facts": {"rate_hz": "ten"}}, {"version": 9},
+        {"domains": [{"name": "a"}]}, {"domains": [{**DOMAIN._asdict(), "facts": 3}]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_trace_is_one_line(path: Path, tmp_path: Path, damage: dict[str, Any]) -> None:
+    import pyarrow.parquet as pq
+
+    Trace.read_log(path).write_parquet(tmp_path / "trace.parquet")
+    table = pq.read_table(tmp_path / "trace.parquet")
+    about = {**json.loads(table.schema.metadata[b"bench"]), **damage}
+    pq.write_table(
+        table.replace_schema_metadata({"bench": json.dumps(about)}), tmp_path / "trace.parquet"
+    )
+    with pytest.raises(BenchError, match="is not a trace"):
+        Trace.read_parquet(tmp_path / "trace.parquet")
+    without = {k: v for k, v in about.items() if k not in damage}
+    pq.write_table(
+        table.replace_schema_metadata({"bench": json.dumps(without)}), tmp_path / "trace.parquet"
+    )
+    with pytest.raises(BenchError, match="is not a trace"):
+        Trace.read_parquet(tmp_path / "trace.parquet")
 
 
 def test_a_torn_tail_costs_the_last_line_only(path: Path) -> None:
