@@ -122,7 +122,7 @@ def _line(mark: Mark) -> list[Any]:
 def _slow(look: Look) -> Iterator[Mark]:
     """Of readings whose call took so long that their time is not sure."""
     for item in look.items:
-        if isinstance(item, Mark) or item.error is not None:
+        if isinstance(item, Mark) or item.power_w is item.energy_j is None:
             continue
         took_s = look.took_s if item.took_s is None else item.took_s
         if took_s > _SLOW_S:

@@ -108,7 +108,12 @@ class ProbeThread(threading.Thread):
         self.refusal = probe.why_not()
         if self.refusal is not None:
             return None
-        self.domains = probe.domains()
+        domains = list(probe.domains())
+        why = next((why for d in domains if (why := probes.why_unusable(d))), None)
+        if why is not None:
+            self.refusal = Refusal(f"what it reads can't be used: {why}")
+            return None
+        self.domains = domains
         return probe
 
     def _read(self, probe: ProbeLike) -> None:

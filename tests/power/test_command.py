@@ -309,11 +309,24 @@ def test_of_lines_that_come_at_once_only_the_last_has_a_time(tmp_path: Path, mad
 
 
 def test_a_program_that_ends_is_missing_and_started_again(tmp_path: Path, made: Made) -> None:
-    script = program(tmp_path / "watts", "echo 60; sleep 0.1; exit 2")
+    script = program(tmp_path / "watts", "echo 60; sleep 0.3; exit 2")
     probe = working(made, f"lines=0.1 {script}")
     taken = take(probe, 4)
     assert [r.power_w for r in taken] == [60, None, 60, None]
     assert taken[1].error == "watts ended with exit code 2"
+
+
+def test_a_program_that_prints_one_line_is_none_that_keeps_running() -> None:
+    found = refusal("lines=1 echo 55")
+    assert found.reason == "echo ended after its first line"
+    assert "without lines=" in (found.fix or "")
+
+
+def test_a_program_that_ends_is_not_started_again_at_once(tmp_path: Path, made: Made) -> None:
+    script = program(tmp_path / "watts", f"echo x >> {tmp_path}/starts; echo 5; sleep 0.2")
+    working(made, f"lines=0.5 {script}")
+    time.sleep(1.5)
+    assert 2 <= len((tmp_path / "starts").read_text()) // 2 <= 3
 
 
 def test_a_program_that_keeps_its_lines_to_itself_is_refused(tmp_path: Path) -> None:

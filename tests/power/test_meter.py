@@ -302,6 +302,16 @@ def test_slow_calls_are_in_the_uncertainty(
     assert ("slow" in {w.id for w in trace.warnings(start_ns, stop_ns)}) is told
 
 
+def test_a_counter_that_fails_beside_power_is_told(make_gpus: MakeGpus, tmp_path: Path) -> None:
+    fails = ("code", 1.5, FOREVER, 4, "nvmlDeviceGetFieldValues")
+    make_gpus(SimulatedGpu(Constant(400), fields=False, faults=[fails]))
+    meter = Meter(tmp_path, probes=["nvml"])
+    meter.start()
+    start_ns, stop_ns, trace = window(meter, 2.0)
+    found = {w.id: w.message for w in trace.warnings(start_ns, stop_ns)}
+    assert "NVML 4: Insufficient Permissions" in found["missing"]
+
+
 # --- ends
 
 

@@ -414,6 +414,32 @@ def test_a_probe_that_can_not_be_built_is_one_refusal(
     assert "\n" not in refusal.reason
 
 
+@pytest.mark.parametrize(
+    ("domain", "reason"),
+    [
+        ('"node:mine", "wall", "mine", "M2", 0.02', "of kind 'wall' and level 'M2'"),
+        ('"node:mine", "node", "mine", "M9", 0.02', "of kind 'node' and level 'M9'"),
+        ('"node:mine", "node", "mine", "M2", "2 %"', "a gain of '2 %'"),
+        ('"node:mine", "node", "mine", "M2", float("nan")', "a gain of nan"),
+        ('"node:mine", "node", "mine", "M2", 0.02, facts={"of": {1, 2}}', "not JSON serializable"),
+        ('"node:mine", "node", 7, "M2", 0.02', "are texts"),
+    ],
+)
+def test_a_probe_of_what_can_not_be_recorded_is_refused_alone(
+    mine: Mine, tmp_path: Path, domain: str, reason: str
+) -> None:
+    """At once, and not when the record is written, hours later."""
+    path = Path(mine())
+    made = 'Domain("node:mine", "node", "a wall meter " + self.argument, "M2", 0.02)'
+    path.write_text(path.read_text().replace(made, f"Domain({domain})"))
+    meter = Meter(tmp_path, probes=[str(path), "estimate"])
+    started = meter.start()
+    meter.stop()
+    (refusal,) = started.refusals
+    assert reason in refusal.reason
+    assert [d.name for d in started.domains] == ["cpu:estimate", "dram:estimate"]
+
+
 def test_a_file_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
     assert "there is no probe file" in refused("./absent.py", tmp_path).reason
 

@@ -10,6 +10,7 @@ This module is imported by the sampler, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +46,26 @@ class Domain(NamedTuple):
     uuid: str | None = None  # of an accelerator
     reason: str | None = None  # of an estimate: its formula and inputs
     facts: dict[str, Any] = {}  # noqa: RUF012  limits, driver, ECC, MIG: whatever describes it
+
+
+KINDS, LEVELS = ("gpu", "cpu", "dram", "node"), ("M0", "M1", "M2", "M3")
+
+
+def why_unusable(domain: Domain) -> str | None:
+    """Why a domain of somebody else's making can't be recorded; None when it can."""
+    name, kind, _, level, gain, *_ = domain
+    if kind not in KINDS or level not in LEVELS:
+        return f"{name} is of kind {kind!r} and level {level!r}: not of {KINDS} and {LEVELS}"
+    if not isinstance(gain, int | float) or not 0 <= gain < float("inf"):
+        return f"{name} has a gain of {gain!r}, which is no uncertainty"
+    try:
+        json.dumps(domain._asdict())
+    except (TypeError, ValueError) as error:
+        return f"{name} can't be recorded: {error}"
+    texts = (name, domain.device, domain.uuid or "", domain.reason or "")
+    if not all(isinstance(text, str) for text in texts) or not isinstance(domain.facts, dict):
+        return f"{name!r}: name, device, uuid and reason are texts, and facts a dict"
+    return None
 
 
 class Reading(NamedTuple):

@@ -217,6 +217,8 @@ class SlowMeter:
                 self._keep(self.ask())
             except Unread as error:
                 self._keep(Reading(self.options.domain, time.monotonic_ns(), error=error.reason))
+                if not period_s:  # it has to be started anew: not as fast as it fails
+                    self._closing.wait(self.options.every_s)
             except Exception as error:  # not understood: `read` raises it where it is seen
                 self._broken = error
                 return

@@ -26,6 +26,8 @@ from bench.power.probes._slow import Options, SlowMeter, Unread, quantities
 
 _MOST = 1 << 20  # bytes of one answer
 _LINES = "one that keeps running: command:lines=SECONDS PROGRAM …"
+_ENDS_S = 0.1  # from its last line to its end
+_ANEW = "without lines= it is started for every reading"
 _FLUSH = "it has to flush every line: stdbuf -oL PROGRAM …"
 
 
@@ -34,6 +36,7 @@ class Probe(SlowMeter):
     about = "a program that prints watts or joules"
     defaults = Options("command")
     also = ("lines",)
+    _opened_line = False
 
     def open(self, what: str) -> None:
         self.program = Program(words(what))
@@ -42,6 +45,9 @@ class Probe(SlowMeter):
     def ask(self) -> Reading:
         if self.options.lines:
             line, t_ns = self.program.next_line(self.options.timeout_s)
+            if not self._opened_line:
+                self.program.stays()
+                self._opened_line = True
         else:
             text, t_ns = self.program.output(self.options.timeout_s)
             line = (text.strip().splitlines() or [""])[-1]
@@ -112,6 +118,12 @@ class Program:
         *lines, self._rest = self._rest.split(b"\n")
         return lines[-1].decode(errors="replace"), t_ns
 
+    def stays(self) -> None:
+        """Unread when it has ended: it is none that keeps running."""
+        process = self._process
+        if process is not None and not _goes_on(process):
+            raise Unread(f"{self.name} ended after its first line", _ANEW)
+
     def _more(self, process: subprocess.Popen[bytes], deadline_s: float) -> bytes:
         """What it prints next; empty at its end, TimeoutError when that takes too long."""
         assert process.stdout is not None
@@ -153,6 +165,14 @@ class Program:
         process = self._process
         if process is not None:
             _kill(process)
+
+
+def _goes_on(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(_ENDS_S)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -104,7 +104,7 @@ class _Device:
     def read(self, tree: Tree) -> list[Reading | Mark]:
         if self.lost:
             return [Reading(self.name, time.monotonic_ns(), error=self.lost)]
-        (energy_mj, power_mw, code), t_ns = self._timed(self._energy_and_power)
+        (energy_mj, power_mw, code, partly), t_ns = self._timed(self._energy_and_power)
         if code in _FINAL:
             self.lost = nvml.explain(code)
             return [Mark(t_ns, "lost", self.lost, self.name),
@@ -116,15 +116,20 @@ class _Device:
         power_w = None if power_mw is None else power_mw / 1e3
         energy_j = energy_mj / 1e3 if energy_mj is not None and self._moved else None
         use, clock_mhz, heat_c = self._state.news()
+        failed = nvml.explain(partly) if partly else None
         took_s = self._timed.took_s
-        reading = Reading(self.name, t_ns, power_w, energy_j, use, clock_mhz, heat_c, None, took_s)
+        reading = Reading(
+            self.name, t_ns, power_w, energy_j, use, clock_mhz, heat_c, failed, took_s
+        )
         return [reading, *marks, *self._state.ask(t_ns, tree)]
 
-    def _energy_and_power(self) -> tuple[float | None, float | None, int]:
-        """(mJ, mW, a code if one failed); no power at all, or absurdly much, is no reading."""
+    def _energy_and_power(self) -> tuple[float | None, float | None, int, int]:
+        """(mJ, mW, a code if one failed, and if one did that is known to work); no power at all,
+        or absurdly much, is no reading."""
         (energy_mj, first), (power_mw, second) = [a for ask in self._asks for a in ask()]
         sound = power_mw is not None and 0 < power_mw < _ABSURD_MW
-        return energy_mj, power_mw if sound else None, first or second
+        partly = (self._energy.name and first) or (self._power.name and second) or 0
+        return energy_mj, power_mw if sound else None, first or second, partly
 
     def _prove(self, energy_mj: float, t_ns: int) -> list[Mark]:
         """A counter counts once it has moved; another takes the place of one that never does."""
