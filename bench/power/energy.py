@@ -101,6 +101,13 @@ class Curve:
             raw_j = self.integral.joules(start, stop)
         return self._gain * raw_j + self._offset_w * float(stop - start)
 
+    def uncertainty_j(self, start_ns: int, stop_ns: int) -> float | None:
+        """The expanded uncertainty (k = 2) of what `joules` says; None where nothing was read."""
+        start, stop = self._seconds(np.array([start_ns, stop_ns], np.int64))
+        by = self.counter if self.method == "counter" else self.integral
+        chosen = self._calibrated(by, start, stop)
+        return None if chosen is None else self._uncertainty_j(chosen, start, stop)
+
     def energy(self, start_ns: int, stop_ns: int) -> tuple[DomainEnergy, list[Warn]]:
         """Energy of a window with what qualifies it, and the reasons to doubt it."""
         from bench.record import DomainEnergy

@@ -164,6 +164,17 @@ class Trace:
                 found[domain.name] = curve.joules(start_ns, stop_ns)
         return found
 
+    def phase_uncertainty_j(
+        self, start_ns: int, stop_ns: int, charged: Charged = _all
+    ) -> dict[str, float | None]:
+        """Domain -> the expanded uncertainty (k = 2) of the joules of a part of the window."""
+        curves = {d.name: self._curve(d) for d in self._as_counted(charged)}
+        return {
+            name: curve.uncertainty_j(start_ns, stop_ns)
+            for name, curve in curves.items()
+            if curve.why_missing(start_ns, stop_ns) is None
+        }
+
     def mean_power_w(
         self, start_ns: int, stop_ns: int, charged: Charged = _all
     ) -> dict[str, float]:

@@ -124,6 +124,13 @@ def test_calls_of_90_ms_are_covered_and_no_doubt() -> None:
     assert "slow" not in ids(trace, start, start + 1, rankable=True)
 
 
+def test_the_uncertainty_of_a_phase_is_that_of_a_window() -> None:
+    trace = trace_of(Square(100, 400, 0.73), readings(9, edges=(2.0, 5.0, 7.0)))
+    (energy,) = trace.energy(at(2), at(5))
+    assert trace.phase_uncertainty_j(at(2), at(5)) == {"gpu:GPU-1": energy.uncertainty_j}
+    assert trace.phase_uncertainty_j(at(20), at(25)) == {}
+
+
 def test_a_raw_difference_would_be_off_by_a_tick() -> None:
     """What interpolation is for: the same readings, one second, a tenth of the error at most."""
     curve, start, stop = Constant(400), 2.12, 3.04
