@@ -237,10 +237,13 @@ def _warnings(
         Warn(id="unmetered", message=f"the child used {u}, which is not charged", rankable=False)
         for u in sorted(used - set(start.visible_gpus))
     ]
+    charges = charged(start, trace.domains)
+    stands_in = any(  # for a GPU that NVML does not show: a node's meter, or one asked for
+        charges(d.name) and (d.kind == "node" or (d.kind == "gpu" and not d.uuid))
+        for d in trace.domains
+    )
     return [
-        *start.notes,
-        *trace.warnings(
-            window.start_ns, window.stop_ns, charged(start, trace.domains), expected(start)
-        ),
+        *(n for n in start.notes if n.id != "gpu-unmetered" or not stands_in),
+        *trace.warnings(window.start_ns, window.stop_ns, charges, expected(start)),
         *told,
     ]
