@@ -131,6 +131,7 @@ def metered(start: Start, events: list[dict[str, Any]], trace: Trace) -> dict[st
     window = window_of(events, trace)
     charges = charged(start, trace.domains)
     domains = trace.energy(window.start_ns, window.stop_ns, charges, expected(start))
+    counted = {d.domain for d in domains if d.charged}
     return {
         "bench_version": __version__,
         "run_id": start.run_id,
@@ -140,9 +141,9 @@ def metered(start: Start, events: list[dict[str, Any]], trace: Trace) -> dict[st
         "software": start.software,
         "duration_s": window.duration_s,
         "domains": domains,
-        "phases": _phases(events, trace, window, {d.domain for d in domains if d.charged}),
-        "idle_before": _idle_power(events, trace, "idle_before"),
-        "idle_after": _idle_power(events, trace, "idle_after"),
+        "phases": _phases(events, trace, window, counted),
+        "idle_before": _idle_power(events, trace, "idle_before", counted),
+        "idle_after": _idle_power(events, trace, "idle_after", counted),
         "region": start.region,
         "pue": start.pue,
         "not_covered": [] if _has_node(domains) else _not_covered(events),
@@ -188,18 +189,24 @@ def _phases(
             name=name,
             start_s=(begin - window.start_ns) / NS_PER_S,
             duration_s=(end - begin) / NS_PER_S,
-            energy_j={d: j for d, j in trace.phase_energy_j(begin, end).items() if d in charged},
+            energy_j={d: j for d, j in energy_j.items() if d in charged},
+            uncertainty_j={d: u for d, u in unsure_j.items() if d in charged},
         )
         for name, begin, end in phase_spans(events, window)
+        for energy_j in [trace.phase_energy_j(begin, end, charged.__contains__)]
+        for unsure_j in [trace.phase_uncertainty_j(begin, end, charged.__contains__)]
     ]
 
 
-def _idle_power(events: list[dict[str, Any]], trace: Trace, name: str) -> Idle | None:
+def _idle_power(
+    events: list[dict[str, Any]], trace: Trace, name: str, charged: set[str]
+) -> Idle | None:
     at = {e["event"]: e["t_ns"] for e in events if e["event"].startswith(name)}
     begin, end = at.get(f"{name}_start"), at.get(f"{name}_stop")
     if begin is None or end is None or end <= begin:
         return None
-    return Idle(duration_s=(end - begin) / NS_PER_S, power_w=trace.mean_power_w(begin, end))
+    power_w = trace.mean_power_w(begin, end, charged.__contains__)
+    return Idle(duration_s=(end - begin) / NS_PER_S, power_w=power_w)
 
 
 def _has_node(domains: Iterable[DomainEnergy]) -> bool:

@@ -194,7 +194,7 @@ def run_child(
     gauge.open()
     with _running(program, journal) as (child, read_fd), _signals_pass(program, child):
         gauge.meter.follow(child.pid)
-        events = _Reader(read_fd, child.pid, journal, progress, gauge.opened_ns)
+        events = _Reader(read_fd, child.pid, journal, progress, gauge)
         watch = _Budget(program, journal, limit, child)
         code = None
         while code is None:
@@ -422,10 +422,10 @@ class _Reader:
     """Reads the child's events from the pipe, journals them and keeps `progress` up to date."""
 
     def __init__(
-        self, fd: int, pid: int, journal: Journal, progress: Progress, since_ns: int
+        self, fd: int, pid: int, journal: Journal, progress: Progress, gauge: Gauge
     ) -> None:
         os.set_blocking(fd, False)
-        self._fd, self._journal, self._progress, self._since_ns = fd, journal, progress, since_ns
+        self._fd, self._journal, self._progress, self._gauge = fd, journal, progress, gauge
         self._rest = b""
         self.failure: str | None = None
         self.stop_reason: str | None = None
@@ -458,7 +458,7 @@ class _Reader:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             try:
-                event = checked_event(line, self._since_ns)
+                event = checked_event(line, self._gauge.opened_ns)
             except ValueError as error:
                 text = line[:200].decode(errors="replace")
                 self._journal.write("bad_event", text=text, why=str(error))
@@ -468,6 +468,8 @@ class _Reader:
 
     def _take(self, event: dict[str, Any]) -> None:
         p = self._progress
+        if event["event"] in ("phase_start", "phase_stop"):
+            self._gauge.meter.phase()
         match event["event"]:
             case "phase_start":
                 p.phase, p.text = event["phase"], ""

@@ -147,12 +147,12 @@ class Metering:
         Work that was given to a GPU is waited for, so that it falls into the right phase.
         """
         self._synchronise()
-        self._journal.write("phase_start", phase=name)
+        self._journal.write("phase_start", t_ns=self._meter.phase(), phase=name)
         return Phase(self, name)
 
     def end_phase(self, name: str) -> None:
         self._synchronise()
-        self._journal.write("phase_stop", phase=name)
+        self._journal.write("phase_stop", t_ns=self._meter.phase(), phase=name)
 
     def live(self) -> Live:
         """The newest watts and the joules so far, of the domains that are charged. Never waits."""

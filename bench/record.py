@@ -107,6 +107,7 @@ class Phase(Closed):
     start_s: float  # from the start of the window
     duration_s: float
     energy_j: dict[str, float]  # charged domain -> joules
+    uncertainty_j: dict[str, float | None] = {}  # the same, expanded (k = 2); none in older records
 
 
 class Idle(Closed):

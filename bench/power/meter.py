@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.power.trace import Trace
 
 _SETTLE_S = 0.35  # after the last edge, so that every counter has moved once more
+_APART_S = 1.0
 _STOP_S = 3.0
 
 
@@ -133,6 +134,12 @@ class Meter:
             self._tell("edge")
         self._edge_s = time.monotonic()
         return time.monotonic_ns()
+
+    def phase(self) -> int:
+        """An edge between phases, which may follow each other by the millisecond: readings come
+        thick around those that are a second apart."""
+        apart = time.monotonic() - self._edge_s > _APART_S
+        return self.edge() if apart else time.monotonic_ns()
 
     def live(self) -> Live:
         """What the sampler saw last. Never waits, whatever the sampler does."""
