@@ -170,11 +170,11 @@ class Gauge:
         progress.energy_j = sum(
             live.energy_j.get(d.name, 0.0) - self._before_j.get(d.name, 0.0) for d in self._domains
         )
-        ages_s = {} if live.age_s is None else {d.name: live.age_s for d in self._domains}
+        ages_s = [live.domain_age_s.get(d.name) for d in self._domains]
         progress.silent = [
             d.name
-            for d in self._domains
-            if ages_s.get(d.name, progress.elapsed_s) > self._patience_s(d)
+            for d, age_s in zip(self._domains, ages_s, strict=True)
+            if (progress.elapsed_s if age_s is None else age_s) > self._patience_s(d)
         ]
 
     def _patience_s(self, domain: Domain) -> float:
