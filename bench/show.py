@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cards import Card
 from bench.power.carbon import NO_PUE, Scenario
-from bench.rank import score
+from bench.rank import notation, score
+from bench.rank.entry import is_share, usable_energy_j, usable_metric
 from bench.rank.render import plain
 from bench.record import DomainEnergy, Measurement, Metered, Metric, Record
 from bench.units import (
@@ -125,16 +126,23 @@ def _data(record: Record) -> str:
 
 
 def _metric(metric: Metric) -> Lines:
-    low, high = score.wilson_interval(metric)
-    counted = f"{metric.statistics['correct']:.0f} of {metric.n}; " if metric.correct else ""
-    return [
-        (
-            "result",
-            f"{metric.name} {100 * metric.value:.1f} % ({counted}chance "
-            f"{100 * metric.chance:.1f} %; the split's size alone allows "
-            f"{100 * low:.1f} to {100 * high:.1f} %)",
+    shown = notation.of(metric.name)
+    chance = f"chance {shown.text(metric.chance)}"
+    if is_share(metric):
+        low, high = score.wilson(metric.value, metric.n)
+        chance = (
+            f"{metric.value * metric.n:.0f} of {metric.n}; {chance}; the split's size alone "
+            f"allows {shown.number(low)} to {shown.text(high)}"
         )
-    ]
+    elif metric.best < metric.chance:
+        chance += "; less is better"
+    said = [f"{notation.named(metric.name, metric.value)} ({chance})"]
+    if metric.also:
+        also = ", ".join(notation.named(name, value) for name, value in metric.also.items())
+        said.append(f"also {also}")
+    if metric.signature:
+        said.append(f"as {metric.signature}")
+    return _labelled("result", said)
 
 
 def _energy(record: Metered) -> Lines:
@@ -189,12 +197,14 @@ def _reference(record: Record) -> Lines:
 
 
 def _score(record: Record) -> Lines:
-    if not record.rankable or record.metric is None or record.energy_j is None:
+    metric, energy_j = usable_metric(record), usable_energy_j(record)
+    if not record.rankable or metric is None or energy_j is None:
         return [("score", "none: this run can't be ranked")]
-    metric = record.metric
-    skill = score.skill(metric.value, metric.chance, metric.best)
-    value = score.score([skill], [record.energy_j])
-    return [("score", f"{significant(value)} qualified accuracy per kWh, this run alone")]
+    skill = score.skill(metric.value, metric.chance, metric.best, metric.scale)
+    value = score.score([skill], [energy_j])
+    of = notation.of(metric.name).title
+    what = "qualified accuracy" if metric.name == "accuracy" else f"skill in {of}"
+    return [("score", f"{significant(value)} {what} per kWh, this run alone")]
 
 
 def _measured(record: Metered) -> Lines:

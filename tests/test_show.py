@@ -8,8 +8,8 @@ import pytest
 
 from bench import show
 from bench.power import carbon
-from bench.record import Record
-from tests.rank.records import make_domain, make_record
+from bench.record import Metric, Record
+from tests.rank.records import make_domain, make_metric, make_record
 
 
 def line(record: Record, label: str, region: str | None = None) -> str:
@@ -28,3 +28,45 @@ def test_a_region_is_assumed_only_where_none_was_asked_for() -> None:
 def test_an_uncertainty_that_is_not_known_is_not_zero(unsure_j: float | None, says: str) -> None:
     record = make_record(domains=[make_domain(20_000.0, uncertainty_j=unsure_j)])
     assert f"5.56 Wh {says}, measured by software counters" in line(record, "energy")
+
+
+def result(metric: Metric) -> list[str]:
+    """The lines of the result, and the score."""
+    said = show.record_lines(make_record(metric=metric), Path("nowhere"), carbon.asked(None))
+    begin = [label for label, _ in said].index("result")
+    lines = [text for label, text in said[begin:] if label in ("result", "")]
+    return [*lines[: 1 + bool(metric.also) + bool(metric.signature)], dict(said)["score"]]
+
+
+def test_accuracy_has_what_the_splits_size_allows() -> None:
+    first, score = result(make_metric(0.9))
+    assert first.startswith("accuracy 90.0 % (785 of 872; chance 50.9 %; the split's size alone ")
+    assert first.endswith("allows 87.9 to 91.8 %)")
+    assert score.endswith(" qualified accuracy per kWh, this run alone")
+
+
+def test_another_metric_is_written_as_its_field_writes_it_with_what_goes_with_it() -> None:
+    bleu = Metric(
+        name="bleu", value=27.31, n=2000, chance=0.0, best=100.0, statistics={},
+        also={"chrf": 55.04}, signature="nrefs:1|tok:13a|version:2.4",
+    )  # fmt: skip
+    assert result(bleu)[:-1] == [
+        "BLEU 27.3 (chance 0.0)", "also chrF 55.0", "as nrefs:1|tok:13a|version:2.4",
+    ]  # fmt: skip
+    assert result(bleu)[-1].endswith(" skill in BLEU per kWh, this run alone")
+
+
+def test_where_less_is_better_it_says_so_and_skill_is_linear_in_the_logarithm() -> None:
+    prose = Metric(
+        name="perplexity", value=100.0, n=60, chance=10_000.0, best=1.0, scale="log", statistics={}
+    )
+    first, score = result(prose)
+    assert first == "perplexity 100.0 (chance 10,000; less is better)"
+    assert score.startswith(f"{0.5 / (20_000 / 3.6e6 + 0.0005):.1f} skill in perplexity per kWh")
+
+
+def test_a_metric_that_says_nothing_has_no_score() -> None:
+    broken = Metric(
+        name="perplexity", value=0.0, n=60, chance=10_000.0, best=1.0, scale="log", statistics={}
+    )
+    assert result(broken)[-1] == "none: this run can't be ranked"

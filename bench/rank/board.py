@@ -146,7 +146,7 @@ def _order(place: Place) -> tuple[Any, ...]:
     return (
         unmeasured, place.estimated, place.task, -place.version, place.data != "official",
         place.data, edition, place.edition, place.track, place.access == "cluster",
-        place.hardware, -int(place.level[1:]), place.coverage,
+        place.hardware, -int(place.level[1:]), place.coverage, place.metric,
     )  # fmt: skip
 
 
@@ -166,10 +166,13 @@ def _entries(runs: Iterable[Run], cards: Mapping[str, Card]) -> list[Entry]:
 
 def _by_place(group: list[Run], cards: Mapping[str, Card]) -> dict[Place, list[Run]]:
     """The runs of one entry by cell. A run that no meter saw belongs to every cell that the
-    entry stands in: it is an attempt there."""
+    entry stands in: it is an attempt there. One without a metric was to be scored as the others."""
+    scored = [run.record.metric.name for run in group if run.record.metric]
+    card = cards.get(group[0].record.spec.task)
+    metric = scored[0] if scored else card.metric.name if card else ""
     places: dict[Place, list[Run]] = defaultdict(list)
     for run in group:
-        places[_place(run.record, cards)].append(run)
+        places[_place(run.record, cards, metric)].append(run)
     unseen = [p for p in places if p.coverage == "nothing"]
     if len(unseen) < len(places):
         for place in unseen:
@@ -184,21 +187,22 @@ def _started(run: Run) -> tuple[str, str]:
     return run.record.started_at, run.record.run_id
 
 
-def _place(record: Record, cards: Mapping[str, Card]) -> Place:
+def _place(record: Record, cards: Mapping[str, Card], metric: str) -> Place:
     s = record.spec
     return Place(
         s.task, s.task_version, _data_board(record, cards.get(s.task)), s.edition, s.track,
         s.hardware, record.level, record.coverage,
+        record.metric.name if record.metric else metric,
     )  # fmt: skip
 
 
 def _data_board(record: Record, card: Card | None) -> str:
     """'official' only where the fingerprints are the card's, whatever the record says."""
     data = record.spec.data
-    pinned = card.fingerprints if card and card.version == record.spec.task_version else None
-    if pinned is None:
+    if card is None or card.version != record.spec.task_version:
         return data.board()
-    same = data.fingerprints == {"train": pinned.train, "scored": pinned.scored}
+    pinned = card.fingerprints
+    same = pinned and data.fingerprints == {"train": pinned.train, "scored": pinned.scored}
     return "official" if same else data.model_copy(update={"official": False}).board()
 
 
@@ -242,8 +246,9 @@ def why_not(record: Record, card: Card | None, seeds: Iterable[int] = ()) -> str
     metric = usable_metric(record)
     if metric is None:
         return "without a usable metric"
-    if card and metric.name != card.metric.name:
-        return f"scored by {metric.name}, where the task asks for {card.metric.name}"
+    asked = [m.name for m in (card.metric, *card.metrics.values())] if card else []
+    if asked and metric.name not in asked:
+        return f"scored by {metric.name}, where the task asks for {' or '.join(asked)}"
     if usable_energy_j(record) is None:
         missing = [d.domain for d in record.charged if d.energy_j is None]
         what = f"{', '.join(missing)} could not be read" if missing else "no meter was read"
@@ -263,40 +268,57 @@ def _cell(place: Place, entries: list[Entry], cards: Mapping[str, Card], filters
     card = cards.get(place.task)
     if card and card.version != place.version:
         card = None
-    chance, best = _scale(entries)
-    asked = score.thresholds(card.reference, chance, best) if card and card.reference else {}
-    judged = _ranked([_judged(e, asked, card) for e in _titled(entries)])
+    scale = _scale(entries)
+    why = _why_unranked(place, card, scale)
+    asked: dict[str, float] = {}
+    if card and card.reference and not why:
+        asked = score.thresholds(card.reference, *scale)
+    judged = _ranked([_judged(e, asked, why) for e in _titled(entries)])
     sections = []
     for name in SECTIONS:
         rows = [e for e in judged if filters.shows(e) and name in (e.tier, e.status)]
         if rows:
-            value = score.metric_at(asked[name], chance, best) if name in asked else None
+            value = score.metric_at(asked[name], *scale) if name in asked else None
             sections.append(Section(name, value, tuple(sorted(rows, key=_best_first))))
-    names = Counter(m.name for e in entries for m in e.metrics)
-    metric = card.metric.name if card else max(names, key=lambda n: names[n], default="metric")
-    return Cell(place, card, metric, tuple(_notes(place, entries)), tuple(sections))
+    return Cell(place, card, tuple(_notes(place, entries)), tuple(sections))
 
 
-def _scale(entries: list[Entry]) -> tuple[float, float]:
-    """Chance and best of the cell's metric: one data set has one of each."""
-    scales = Counter((m.chance, m.best) for e in entries for m in e.metrics)
-    return scales.most_common(1)[0][0] if scales else (0.0, 1.0)
+def _scale(entries: list[Entry]) -> tuple[float, float, score.Scale]:
+    """Chance, best and scale of the cell's metric: one data set has one of each."""
+    scales = Counter((m.chance, m.best, m.scale) for e in entries for m in e.metrics)
+    return scales.most_common(1)[0][0] if scales else (0.0, 1.0, "linear")
 
 
-def _judged(entry: Entry, asked: Mapping[str, float], card: Card | None) -> Entry:
-    """The entry with its status, tier and, if it isn't ranked, the reason."""
+def _why_unranked(
+    place: Place, card: Card | None, scale: tuple[float, float, score.Scale]
+) -> str | None:
+    """Why nothing in a cell is ranked, or None."""
+    if card is None:
+        return f"no task card of {place.task} version {place.version} is at hand"
+    if card.unranked:
+        return f"the task is not ranked: {card.unranked}"
+    if card.reference is None:
+        return "the card names no reference score, so there are no tiers to rank in"
+    if place.metric != card.metric.name:
+        return (
+            f"the card's reference score is of {card.metric.name}, so there are no tiers for "
+            f"{place.metric}"
+        )
+    if not score.thresholds(card.reference, *scale):
+        return "the card's reference score is no better than chance on this data"
+    return None
+
+
+def _judged(entry: Entry, asked: Mapping[str, float], why: str | None) -> Entry:
+    """The entry with its status, tier and, if it isn't ranked, the reason; `why` is the cell's."""
 
     def unranked(why: str) -> Entry:
         return replace(entry, status="unranked", reasons=(*entry.reasons, why))
 
     if not entry.counted:
         return replace(entry, status="unranked")
-    if card is None:
-        return unranked(
-            f"no task card of {entry.place.task} version {entry.place.version} is at hand"
-        )
-    if not asked:
-        return unranked("the card's reference score is no better than chance on this data")
+    if why:
+        return unranked(why)
     if entry.counted < score.RANKED_RUNS:
         return replace(entry, status="provisional")
     tier = score.tier(entry.skills, asked)

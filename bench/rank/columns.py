@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Literal, Protocol
 
 from bench.errors import unknown_name
-from bench.rank import score
-from bench.rank.entry import Cell, Entry
+from bench.rank import notation, score
+from bench.rank.entry import Cell, Entry, Section, is_share
 from bench.record import Record
 from bench.units import g_co2e, kwh_from_j, show_duration, significant
 
@@ -107,13 +107,24 @@ def _energy_scatter(entry: Entry) -> float | None:
 
 
 def _split_noise(entry: Entry) -> float | None:
-    if not entry.metrics or entry.metrics[0].name != "accuracy":
+    if not all(map(is_share, entry.metrics)) or not entry.metrics:
         return None
     low, high = score.wilson(fmean(entry.values), entry.metrics[0].n)
     return (high - low) / 2
 
 
 def _score_spread(entry: Entry) -> float | None:
+def _also(entry: Entry) -> str | None:
+    """Means as they are stored: 'f1=0.8812; chrf=51.3'."""
+    return "; ".join(f"{name}={value:.6g}" for name, value in entry.also.items()) or None
+
+
+def _plain(entry: Entry) -> float | None:
+    """None where less of the metric is better: per kWh it says nothing."""
+    falls = any(m.best < m.chance for m in entry.metrics)
+    return score.plain_ratio(entry.values, entry.energies_j) if entry.scored and not falls else None
+
+
     interval = entry.score_interval
     return (interval[1] - interval[0]) / 2 if interval else None
 
@@ -174,8 +185,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("recipe", "recipe", None, None, lambda e, g: e.spec.recipe),
     Column("metric_name", "metric name", None, None,
            lambda e, g: e.metrics[0].name if e.metrics else None),
-    Column("metric", "metric", "fraction", "higher", lambda e, g: _mean_of(e, e.values),
-           _percent, spread=lambda e: score.half_width(e.values), priority=3),
+    Column("metric", "metric", None, "higher", lambda e, g: _mean(e.values),
+           _number, spread=lambda e: score.half_width(e.values), priority=3),
+    Column("also", "other metrics", None, None, lambda e, g: _also(e), priority=9, short="also",
+           shown=lambda e: ", ".join(notation.named(n, v) for n, v in e.also.items())),
+    Column("signature", "signature of the metric", None, None,
+           lambda e, g: next((m.signature for m in e.metrics if m.signature), None)),
     Column("split_noise", "noise of the scored split ±", "fraction", None,
            lambda e, g: _split_noise(e), lambda v: f"±{_percent(v)}" if v else "",
            priority=13, short="split"),
@@ -185,10 +200,9 @@ COLUMNS: tuple[Column, ...] = (
            _number, spread=_energy_spread_kwh, relative=True, priority=4, short="energy kWh"),
     Column("energy_scatter", "scatter of energy", "%", "lower", lambda e, g: _energy_scatter(e),
            _number, priority=14, short="scatter %"),
-    Column("score", "qualified accuracy per kWh", "1/kWh", "higher", lambda e, g: e.score,
+    Column("score", "score: skill per kWh", "1/kWh", "higher", lambda e, g: e.score,
            _number, spread=_score_spread, relative=True, priority=2, short="score /kWh"),
-    Column("plain_ratio", "accuracy per kWh, never ranks", "1/kWh", None,
-           lambda e, g: score.plain_ratio(e.values, e.energies_j) if e.scored else None,
+    Column("plain_ratio", "metric per kWh, never ranks", "1/kWh", None, lambda e, g: _plain(e),
            _number, priority=12, short="plain /kWh"),
     Column("emissions", "emissions", "g CO2e", "lower", _emissions_g,
            _number, priority=7, short="g CO2e"),
@@ -227,18 +241,17 @@ def sort(cells: Iterable[Cell], by: str) -> list[Cell]:
     """The cells with each section in the order of a column, the better first; ranks stay."""
     column = named("energy" if by == "emissions" else by)  # on every grid the same order
     return [
-        replace(
-            c, sections=tuple(replace(s, entries=_sorted(s.entries, column)) for s in c.sections)
-        )
+        replace(c, sections=tuple(replace(s, entries=_sorted(s, column, c)) for s in c.sections))
         for c in cells
     ]
 
 
-def _sorted(entries: Sequence[Entry], column: Column) -> tuple[Entry, ...]:
+def _sorted(section: Section, column: Column, cell: Cell) -> tuple[Entry, ...]:
     """Numbers without a better side from the largest, texts by the alphabet, unknowns last."""
-    valued = [(column.value(e, None), e) for e in entries]
+    valued = [(column.value(e, None), e) for e in section.entries]
     known = [(v, e) for v, e in valued if v is not None]
     numbers = all(isinstance(v, int | float) for v, _ in known)
-    falling = column.better == "higher" or (column.better is None and numbers)
+    better = cell.better if column.key == "metric" else column.better
+    falling = better == "higher" or (better is None and numbers)
     known.sort(key=lambda pair: pair[0], reverse=falling)
     return (*(e for _, e in known), *(e for v, e in valued if v is None))

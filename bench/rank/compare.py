@@ -1,6 +1,6 @@
 """Two or more runs side by side: the settings that differ, and each run against the first.
 
-A comparison says why it can't be made rather than making it: accuracy needs the same scored
+A comparison says why it can't be made rather than making it: a metric needs the same scored
 examples, energy the same kind of meter over the same parts of the machine.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UsageError
-from bench.rank import score
+from bench.rank import notation, score
 from bench.rank.board import why_not
 from bench.rank.entry import energy_uncertainty_j, usable_energy_j, usable_metric
 from bench.rank.render import plain
@@ -46,13 +46,16 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """A run against the first on the same examples; `p` is McNemar's exact, two-sided."""
+class Score:
+    """A run's metric against the first's on the same examples. `p` is McNemar's exact, two-sided,
+    of right answers; None where an answer is not right or wrong by itself, and then one run each
+    can't tell them apart: what is kept of a run are sums over its examples."""
 
     difference: float  # of the metric, this run less the first
-    only_first: int  # examples that only the first got right
-    only_this: int
-    p: float
+    better: Literal["higher", "lower"]
+    only_first: int | None = None  # examples that only the first got right
+    only_this: int | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Pair:
     """This run against the first. A text instead of a comparison is why there is none."""
 
     run_id: str
-    accuracy: Accuracy | str
+    score: Score | str
     energy: Energy | str
     duration_ratio: float | None
 
@@ -98,7 +101,7 @@ def compare(records: Sequence[Record], ledger: Iterable[Record] = ()) -> Compari
         pairs=[
             Pair(
                 run_id=other.run_id,
-                accuracy=_accuracy(first, other),
+                score=_score(first, other),
                 energy=_energy(first, other, known.values()),
                 duration_ratio=_duration_ratio(first, other),
             )
@@ -168,29 +171,31 @@ def _facts(record: Record) -> dict[str, Any]:
 _SCALAR = (str, int, float, bool)
 
 
-# --- accuracy ----------------------------------------------------------------------------------
+# --- the metric --------------------------------------------------------------------------------
 
 
-def _accuracy(first: Record, other: Record) -> Accuracy | str:
+def _score(first: Record, other: Record) -> Score | str:
     a, b = usable_metric(first), usable_metric(other)
     if a is None or b is None:
         return "a run has no metric"
-    if first.spec.task != other.spec.task or a.name != b.name:
+    if first.spec.task != other.spec.task:
         return "the tasks differ"
+    if a.name != b.name:
+        return f"one is scored by {a.name}, the other by {b.name}"
     scored = [r.spec.data.fingerprints.get("scored") for r in (first, other)]
     if scored[0] is None or scored[0] != scored[1] or a.n != b.n:
         return "the scored examples differ: the fingerprints of the scored split are not equal"
+    difference = b.value - a.value
+    better: Literal["higher", "lower"] = "lower" if a.best < a.chance else "higher"
+    if a.correct is None and b.correct is None and a.name != "accuracy":
+        return Score(difference, better)
     right = [_bits(m.correct, m.n) for m in (a, b)]
     if right[0] is None or right[1] is None:
         return "a record does not say which examples were right"
     pairs = list(zip(right[0], right[1], strict=True))
     only_first, only_this = pairs.count((True, False)), pairs.count((False, True))
-    return Accuracy(
-        difference=b.value - a.value,
-        only_first=only_first,
-        only_this=only_this,
-        p=score.mcnemar(only_first, only_this),
-    )
+    p = score.mcnemar(only_first, only_this)
+    return Score(difference, better, only_first, only_this, p)
 
 
 def _bits(text: str | None, n: int) -> list[bool] | None:
@@ -274,7 +279,8 @@ def render(comparison: Comparison, console: Console) -> None:
     else:
         console.print("Nothing that was asked for differs.\n", markup=False)
     for name, pair in zip(names[1:], comparison.pairs, strict=True):
-        _section(console, f"{name} against A", _pair(pair, name))
+        metric = comparison.runs[0].metric or "metric"
+        _section(console, f"{name} against A", _pair(pair, name, metric))
 
 
 def _section(console: Console, title: str, body: RenderableType) -> None:
@@ -315,7 +321,7 @@ def _runs(sides: list[Side], names: list[str]) -> RenderableType:
 def _metric(side: Side) -> str:
     if side.value is None:
         return f"none ({side.status})"
-    return f"{side.metric} {100 * side.value:.2f} %"
+    return notation.named(side.metric or "", side.value)
 
 
 def _joules(side: Side) -> str:
@@ -341,13 +347,13 @@ def _settings(settings: dict[str, list[Any]], names: list[str]) -> RenderableTyp
     return _grid(rows, ["", *names])
 
 
-def _pair(pair: Pair, name: str) -> RenderableType:
+def _pair(pair: Pair, name: str, metric: str) -> RenderableType:
     times = "not compared: a run did not reach its end"
     if pair.duration_ratio is not None:
         times = f"{significant(pair.duration_ratio)} times A's"
     return _grid(
         [
-            ["accuracy", _accuracy_text(pair.accuracy, name)],
+            [plain(notation.of(metric).title, 20), _score_text(pair.score, name, metric)],
             ["energy", _energy_text(pair.energy)],
             *([["", pair.energy.note]] if isinstance(pair.energy, Energy) else []),
             ["time", times],
@@ -355,14 +361,19 @@ def _pair(pair: Pair, name: str) -> RenderableType:
     )
 
 
-def _accuracy_text(found: Accuracy | str, name: str) -> str:
+def _score_text(found: Score | str, name: str, metric: str) -> str:
     if isinstance(found, str):
         return f"not compared: {found}"
+    text = notation.of(metric).difference(found.difference)
+    if found.better == "lower":
+        text += " (less is better)"
+    if found.p is None:
+        return f"{text}; one run each can't tell whether they differ"
     told = "differ" if found.p < score.ALPHA else "can't be told apart"
+    of = "" if metric == "accuracy" else " in how many answers are right"
     return (
-        f"{100 * found.difference:+.2f} points: {found.only_this} examples only {name} got right, "
-        f"{found.only_first} only A; these two models {told} "
-        f"(McNemar's exact test, p = {_p(found.p)})"
+        f"{text}: {found.only_this} examples only {name} got right, {found.only_first} only A; "
+        f"these two models {told}{of} (McNemar's exact test, p = {_p(found.p)})"
     )
 
 

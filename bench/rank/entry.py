@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from bench.cards import Card
-from bench.rank import score
+from bench.rank import notation, score
 from bench.record import Metric, Record, Spec
 
 Origin = Literal["results", "local"]
@@ -39,6 +39,7 @@ class Place(NamedTuple):
     hardware: str
     level: str
     coverage: str
+    metric: str = ""  # what its runs are scored by
 
     @property
     def estimated(self) -> bool:
@@ -83,11 +84,20 @@ class Entry:
 
     @cached_property
     def skills(self) -> list[float]:
-        return [score.skill(m.value, m.chance, m.best) for m in self.metrics]
+        return [score.skill(m.value, m.chance, m.best, m.scale) for m in self.metrics]
 
     @cached_property
     def energies_j(self) -> list[float]:
         return [e for r in self.records if (e := usable_energy_j(r))]
+
+    @cached_property
+    def also(self) -> dict[str, float]:
+        """Means of the metrics that never rank, over the runs that have them."""
+        found: dict[str, list[float]] = {}
+        for m in self.metrics:
+            for name, value in m.also.items():
+                found.setdefault(name, []).append(value)
+        return {name: fmean(values) for name, values in found.items()}
 
     @property
     def scored(self) -> bool:
@@ -138,7 +148,6 @@ class Cell:
 
     place: Place
     card: Card | None
-    metric: str
     notes: tuple[str, ...]  # what a reader must know before the numbers, loud
     sections: tuple[Section, ...]
 
@@ -147,9 +156,21 @@ class Cell:
         return (e for s in self.sections for e in s.entries)
 
     @property
+    def metric(self) -> str:
+        return self.place.metric
+
+    @property
+    def better(self) -> Literal["higher", "lower"]:
+        """Which values of the metric."""
+        found = next((m for e in self.entries for m in e.metrics), None)
+        return "lower" if found and found.best < found.chance else "higher"
+
+    @property
     def title(self) -> str:
         p = self.place
         task = self.card.title if self.card else p.task
+        if self.card and p.metric not in ("", self.card.metric.name):
+            task = f"{task} by {notation.of(p.metric).title}"
         name = task if p.data == "official" else f"NOT {task} (other data, {p.data})"
         head = f"{name} · {p.track} · {p.hardware}"
         return f"ESTIMATES, not measured · {head}" if p.estimated else head
@@ -160,7 +181,15 @@ def usable_metric(record: Record) -> Metric | None:
     m = record.metric
     if m is None or m.n < 1 or not all(map(math.isfinite, (m.value, m.chance, m.best))):
         return None
+    if m.scale == "log" and min(m.value, m.chance, m.best) <= 0:
+        return None
     return m if m.best != m.chance else None
+
+
+def is_share(metric: Metric) -> bool:
+    """Whether the metric is the share of right answers: then the split's size alone tells how
+    far another sample of examples might move it."""
+    return metric.name == "accuracy" and metric.correct is not None
 
 
 def usable_energy_j(record: Record) -> float | None:

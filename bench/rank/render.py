@@ -12,11 +12,12 @@ import json
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
+from bench.rank import notation
 from bench.rank.columns import COLUMNS, Column, Scenario, named
 from bench.rank.entry import Cell, Entry, Section
 from bench.units import significant
@@ -95,7 +96,7 @@ def _cell_object(cell: Cell, scenario: Scenario | None) -> dict[str, Any]:
         **cell.place._asdict(),
         "access": cell.place.access,
         "title": cell.title,
-        "metric": cell.metric,
+        "better": cell.better,
         "notes": list(cell.notes),
         "sections": [
             {
@@ -118,6 +119,7 @@ def _entry_object(entry: Entry, scenario: Scenario | None) -> dict[str, Any]:
         "rank": list(entry.rank) if entry.rank else None,
         "reasons": list(entry.reasons),
         "settings": entry.spec.settings,
+        "also": entry.also,
         "run_ids": [r.run_id for r in entry.records],
         "warnings": [
             {"run_id": r.run_id, "id": w.id, "message": w.message}
@@ -137,7 +139,7 @@ def as_csv(cells: Iterable[Cell], scenario: Scenario | None = None) -> str:
     for c in COLUMNS:
         header.append(c.heading)
         if c.spread:
-            header.append(f"{c.title} ± ({c.unit})")
+            header.append(f"{c.title} ± ({c.unit})" if c.unit else f"{c.title} ±")
     writer.writerow([*header, "remarks"])
     for cell in cells:
         for entry in cell.entries:
@@ -192,8 +194,20 @@ def _markdown_table(
     for entry in section.entries:
         texts = ["".join(_texts(c, entry, cell, scenario)) for c in columns]
         lines.append("| " + " | ".join(_escaped(t.strip()) for t in texts) + " |")
-    remarks = [f"- {_escaped(e.title)}: {_escaped(r)}" for e in section.entries for r in e.reasons]
+    common = _common_reasons(section)
+    remarks = [f"- {_escaped(r)}" for r in common]
+    remarks += [
+        f"- {_escaped(e.title)}: {_escaped(r)}"
+        for e in section.entries for r in e.reasons if r not in common
+    ]  # fmt: skip
     return [*lines, "", *remarks, *([""] if remarks else [])]
+
+
+def _common_reasons(section: Section) -> list[str]:
+    """Why entries do not count, where it is the same of several and of all: said once."""
+    first, *others = section.entries
+    common = [r for r in first.reasons if all(r in e.reasons for e in others)]
+    return common if others and not first.rank else []
 
 
 _UNMARKED = re.compile(r"(?:[^\W_]|[ \-.,;:()+=/%±–·×≥≤≈…!'])*")
@@ -315,21 +329,29 @@ def _texts(column: Column, entry: Entry, cell: Cell, scenario: Scenario | None) 
     if column.key == "runs":
         return f"{entry.counted} of {entry.attempts}", " !" if entry.warnings else ""
     value = column.value(entry, scenario)
-    text = column.shown(entry) if column.shown else column.show(value)
+    text = column.shown(entry) if column.shown else _shower(column, cell)(value)
     if text and cell.place.estimated and column.key in _FROM_ENERGY:
         text = f"≈{text}"
-    return text, _spread(column, entry, value)
+    return text, _spread(column, entry, cell, value)
+
+
+def _shower(column: Column, cell: Cell) -> Callable[[Any], str]:
+    """How a column's values are shown: a metric's as its table has it."""
+    if column.key != "metric":
+        return column.show
+    number = notation.of(cell.metric).number
+    return lambda value: "" if value is None else number(value)
 
 
 _FROM_ENERGY = {"energy", "score", "plain_ratio", "emissions", "prediction_energy", "idle_power"}
 
 
-def _spread(column: Column, entry: Entry, value: Any) -> str:
+def _spread(column: Column, entry: Entry, cell: Cell, value: Any) -> str:
     spread = column.spread(entry) if column.spread else None
     if spread is None or value is None:
         return ""
     if not column.relative:
-        return f" ±{column.show(spread)}"
+        return f" ±{_shower(column, cell)(spread)}"
     return f" ±{_whole_percent(spread / abs(value))}" if value else ""
 
 
@@ -339,7 +361,7 @@ def _whole_percent(share: float) -> str:
 
 def _heading(column: Column, metric: str) -> str:
     if column.key == "metric":
-        return f"{plain(metric, 20)} %"
+        return plain(notation.of(metric).heading, 22)
     return column.short or column.title
 
 
@@ -354,8 +376,14 @@ def _print_cell(console: Console, cell: Cell, layout: _Layout, scenario: Scenari
     _print_line(console, headings, "bold")
     for section in cell.sections:
         _print_rule(console, _section_title(section, cell), section.name, layout.total)
+        common = _common_reasons(section)
+        for reason in common:
+            _print_wrapped(console, reason, "dim italic", "   ")
         for entry in section.entries:
             _print_entry(console, entry, cell, layout, scenario)
+            for reason in entry.reasons if not entry.rank else ():
+                if reason not in common:
+                    _print_wrapped(console, reason, "dim italic", "      └ ")
     console.print()
 
 
@@ -381,8 +409,6 @@ def _print_entry(
     for i, part in enumerate(_wrapped_title(entry, layout.title_width)):
         row = blank if i else numbers
         _print_line(console, [*row[:at], part, *row[at + 1 :]], style)
-    for reason in entry.reasons if not entry.rank else ():
-        _print_wrapped(console, reason, "dim italic", "      └ ")
 
 
 def _print_line(console: Console, cells: list[str], style: str) -> None:
@@ -459,8 +485,9 @@ def _noise(cell: Cell) -> str:
 
 def _section_title(section: Section, cell: Cell) -> str:
     if section.threshold is not None:
-        sign = "≥" if not cell.card or cell.card.metric.best >= section.threshold else "≤"
-        return f"{section.name.capitalize()}, {cell.metric} {sign} {100 * section.threshold:.1f} %"
+        sign, shown = "≥" if cell.better == "higher" else "≤", notation.of(cell.metric)
+        asked = f"{shown.title} {sign} {shown.text(section.threshold)}"
+        return plain(f"{section.name.capitalize()}, {asked}")
     return {
         "provisional": "Provisional: fewer than three complete runs",
         "below": "Below bronze: shown, not ranked",
@@ -478,8 +505,14 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
         said.append("! the meter or the run has warnings; `bench show RUN` says which")
     if any(c.place.estimated for c in cells):
         said.append("≈ an estimate")
-    said.append("score: qualified accuracy per kWh, skill / (kWh + 0.0005)")
-    said.append("± of accuracy and score: 95 %, between runs; ± of energy: the meter's, k = 2")
+    names = {notation.of(c.metric).title for c in cells}
+    metric = plain(names.pop(), 20) if len(names) == 1 else "metric"
+    of = "qualified accuracy" if metric == "accuracy" else "skill"
+    said.append(f"score: {of} per kWh, skill / (kWh + 0.0005)")
+    if any(c.better == "lower" for c in cells):
+        lower = {notation.of(c.metric).title for c in cells if c.better == "lower"}
+        said.append(f"less is better: {plain(', '.join(sorted(lower)))}")
+    said.append(f"± of {metric} and score: 95 %, between runs; ± of energy: the meter's, k = 2")
     if any(e.counted != e.attempts for e in entries):
         said.append("runs: those that count, of all that were started")
     return said

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from bench.cards import Reference
 from bench.record import Metric
@@ -31,18 +31,26 @@ LEAST_SCATTER = 0.001
 """Standard deviation of log scores below which the tests don't go: energy is not known better."""
 
 
-def skill(value: float, chance: float, best: float) -> float:
+Scale = Literal["linear", "log"]
+"""What skill is linear in: the metric, or its logarithm (then chance, best and values are > 0)."""
+
+
+    if scale == "log":
+        value, chance, best = map(math.log, (value, chance, best))
+def skill(value: float, chance: float, best: float, scale: Scale = "linear") -> float:
     """0 at chance, 1 at best, not clipped; right for metrics where less is better, too."""
     return (value - chance) / (best - chance)
 
 
-def metric_at(skill: float, chance: float, best: float) -> float:
+    if scale == "log":
+        return chance * (best / chance) ** skill
+def metric_at(skill: float, chance: float, best: float, scale: Scale = "linear") -> float:
     """The metric's value that has this skill."""
     return chance + skill * (best - chance)
 
 
 def score(skills: Sequence[float], energies_j: Sequence[float]) -> float:
-    """Qualified accuracy per kWh of an entry: a ratio of means over its runs."""
+    """Skill per kWh of an entry (of accuracy: qualified accuracy), a ratio of means over runs."""
     return fmean(skills) / (kwh_from_j(fmean(energies_j)) + FLOOR_KWH)
 
 
@@ -51,7 +59,9 @@ def plain_ratio(values: Sequence[float], energies_j: Sequence[float]) -> float:
     return fmean(values) / kwh_from_j(fmean(energies_j))
 
 
-def thresholds(reference: Reference, chance: float, best: float) -> dict[str, float]:
+def thresholds(
+    reference: Reference, chance: float, best: float, scale: Scale = "linear"
+) -> dict[str, float]:
     """Skill that each tier asks for; empty when the reference is no better than chance."""
     if best == chance:
         return {}

@@ -290,6 +290,9 @@ def test_data_is_official_by_its_fingerprints_and_not_by_its_word() -> None:
             [make_run(data=make_data(official=said, fingerprints=false))], {"sst2": card}
         )
         assert cell.place.data not in ("official", "")
+        unpinned = card.model_copy(update={"fingerprints": None})
+        (cell,) = build([make_run(data=make_data(official=said))], {"sst2": unpinned})
+        assert cell.place.data not in ("official", "")
 
 
 def test_a_failure_without_a_meter_is_an_attempt_where_the_entry_stands() -> None:

@@ -16,7 +16,7 @@ from scipy import stats
 
 from bench.errors import UsageError
 from bench.rank import compare
-from bench.rank.compare import Accuracy, Energy
+from bench.rank.compare import Energy, Score
 from bench.record import Record
 from tests.rank.records import CPU, make_data, make_domain, make_entry, make_metric, make_record
 
@@ -24,8 +24,8 @@ LEFT = [i % 10 != 0 for i in range(872)]  # 784 right
 RIGHT = [i % 10 != 0 and i % 100 != 1 for i in range(872)]  # nine of those wrong
 
 
-def accuracy(first: Record, other: Record) -> Accuracy | str:
-    return compare.compare([first, other]).pairs[0].accuracy
+def accuracy(first: Record, other: Record) -> Score | str:
+    return compare.compare([first, other]).pairs[0].score
 
 
 def energy(first: Record, other: Record, ledger: list[Record] | None = None) -> Energy | str:
@@ -44,7 +44,7 @@ def printed(comparison: compare.Comparison, width: int = 80) -> str:
 
 def test_mcnemar_counts_the_examples_that_only_one_got_right() -> None:
     found = accuracy(with_bits(LEFT), with_bits(RIGHT))
-    assert isinstance(found, Accuracy)
+    assert isinstance(found, Score)
     assert (found.only_first, found.only_this) == (9, 0)
     assert found.difference == pytest.approx(-9 / 872)
     assert found.p == pytest.approx(2 / 2**9)
@@ -52,7 +52,7 @@ def test_mcnemar_counts_the_examples_that_only_one_got_right() -> None:
 
 def test_equal_predictions_cannot_be_told_apart() -> None:
     found = accuracy(with_bits(LEFT), with_bits(LEFT))
-    assert isinstance(found, Accuracy)
+    assert isinstance(found, Score)
     assert (found.only_first, found.only_this, found.p) == (0, 0, 1.0)
 
 
@@ -62,7 +62,10 @@ def test_equal_predictions_cannot_be_told_apart() -> None:
         ({"data": make_data(False)}, "fingerprints"),
         ({"task": "rte"}, "the tasks differ"),
         ({"metric": make_metric(bits=LEFT[:800])}, "the scored examples differ"),
-        ({"metric": make_metric().model_copy(update={"name": "f1"})}, "the tasks differ"),
+        (
+            {"metric": make_metric().model_copy(update={"name": "f1"})},
+            "scored by accuracy, the other by f1",
+        ),
         ({"metric": make_metric().model_copy(update={"correct": None})}, "does not say"),
         ({"metric": make_metric().model_copy(update={"correct": "AAAA"})}, "does not say"),
         ({"metric": make_metric().model_copy(update={"correct": "#"})}, "does not say"),

@@ -146,13 +146,13 @@ def test_json_has_full_numbers_and_a_stable_shape(cells: list[Cell]) -> None:
     assert list(document) == ["schema", "grid", "columns", "cells"]
     assert document["schema"] == "bench.leaderboard/1"
     assert list(document["cells"][0]) == [
-        "task", "version", "data", "edition", "track", "hardware", "level", "coverage", "access",
-        "title", "metric", "notes", "sections",
+        "task", "version", "data", "edition", "track", "hardware", "level", "coverage", "metric",
+        "access", "title", "better", "notes", "sections",
     ]  # fmt: skip
     entry = document["cells"][0]["sections"][0]["entries"][0]
     assert list(entry) == [
-        "entry", "origin", "title", "status", "tier", "rank", "reasons", "settings", "run_ids",
-        "warnings", "values", "uncertainties",
+        "entry", "origin", "title", "status", "tier", "rank", "reasons", "settings", "also",
+        "run_ids", "warnings", "values", "uncertainties",
     ]  # fmt: skip
     assert list(entry["values"]) == [c.key for c in COLUMNS]
     assert entry["rank"] == [1, 2]
