@@ -11,7 +11,7 @@ from bench.errors import unknown_name
 from bench.rank import notation, score
 from bench.rank.entry import Cell, Entry, Section, is_share
 from bench.record import Record
-from bench.units import g_co2e, kwh_from_j, show_duration, significant
+from bench.units import kwh_from_j, show_duration, significant
 
 Value = str | int | float | None
 
@@ -45,6 +45,7 @@ class Scenario(Protocol):
     def region(self) -> Grid: ...
     @property
     def pue(self) -> Building: ...
+    def emissions_g(self, energy_j: float) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,6 @@ def _split_noise(entry: Entry) -> float | None:
     return (high - low) / 2
 
 
-def _score_spread(entry: Entry) -> float | None:
 def _also(entry: Entry) -> str | None:
     """Means as they are stored: 'f1=0.8812; chrf=51.3'."""
     return "; ".join(f"{name}={value:.6g}" for name, value in entry.also.items()) or None
@@ -125,6 +125,7 @@ def _plain(entry: Entry) -> float | None:
     return score.plain_ratio(entry.values, entry.energies_j) if entry.scored and not falls else None
 
 
+def _score_spread(entry: Entry) -> float | None:
     interval = entry.score_interval
     return (interval[1] - interval[0]) / 2 if interval else None
 
@@ -132,8 +133,7 @@ def _plain(entry: Entry) -> float | None:
 def _emissions_g(entry: Entry, scenario: Scenario | None) -> float | None:
     if scenario is None or not entry.energies_j:
         return None
-    building_j = scenario.pue.value * fmean(entry.energies_j)
-    return g_co2e(building_j, scenario.region.g_per_kwh)
+    return scenario.emissions_g(fmean(entry.energies_j))
 
 
 def _over_reference(record: Record) -> float | None:
@@ -159,7 +159,7 @@ def _idle_power_w(record: Record) -> float | None:
     return sum(known) if known and len(known) == len(watts) else None
 
 
-def _mean_of(entry: Entry, values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
@@ -194,7 +194,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("split_noise", "noise of the scored split ±", "fraction", None,
            lambda e, g: _split_noise(e), lambda v: f"±{_percent(v)}" if v else "",
            priority=13, short="split"),
-    Column("skill", "skill", "0 chance, 1 best", "higher", lambda e, g: _mean_of(e, e.skills),
+    Column("skill", "skill", "0 chance, 1 best", "higher", lambda e, g: _mean(e.skills),
            _fixed, priority=8),
     Column("energy", "energy", "kWh", "lower", lambda e, g: _energy_kwh(e),
            _number, spread=_energy_spread_kwh, relative=True, priority=4, short="energy kWh"),

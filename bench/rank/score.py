@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Literal
 
 from bench.cards import Reference
-from bench.record import Metric
 from bench.units import kwh_from_j
 
 FLOOR_KWH = 0.0005
@@ -35,17 +33,17 @@ Scale = Literal["linear", "log"]
 """What skill is linear in: the metric, or its logarithm (then chance, best and values are > 0)."""
 
 
-    if scale == "log":
-        value, chance, best = map(math.log, (value, chance, best))
 def skill(value: float, chance: float, best: float, scale: Scale = "linear") -> float:
     """0 at chance, 1 at best, not clipped; right for metrics where less is better, too."""
+    if scale == "log":
+        value, chance, best = map(math.log, (value, chance, best))
     return (value - chance) / (best - chance)
 
 
-    if scale == "log":
-        return chance * (best / chance) ** skill
 def metric_at(skill: float, chance: float, best: float, scale: Scale = "linear") -> float:
     """The metric's value that has this skill."""
+    if scale == "log":
+        return chance * (best / chance) ** skill
     return chance + skill * (best - chance)
 
 
@@ -65,7 +63,7 @@ def thresholds(
     """Skill that each tier asks for; empty when the reference is no better than chance."""
     if best == chance:
         return {}
-    published = skill(reference.value, chance, best)
+    published = skill(reference.value, chance, best, scale)
     return {t: share * published for t, share in TIERS.items()} if published > 0 else {}
 
 
@@ -118,22 +116,6 @@ def score_interval(
     return middle * math.exp(-half), middle * math.exp(half)
 
 
-@dataclass(frozen=True)
-class Welch:
-    """Welch's test of two samples: t, degrees of freedom, two-sided p."""
-
-    t: float
-    df: float
-    p: float
-
-
-def welch(first: Sequence[float], second: Sequence[float]) -> Welch | None:
-    """Whether two entries' log scores differ in mean; None when one has fewer than two runs."""
-    if min(len(first), len(second)) < 2:
-        return None
-    return Welch(*map(float, _welch(_moments(first), _moments(second))))
-
-
 def rank_intervals(samples: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
     """For each entry's log scores (two or more) the ranks that it may hold.
 
@@ -144,25 +126,25 @@ def rank_intervals(samples: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
 
     if len(samples) < 2:
         return [(1, 1)] * len(samples)
-    moments = [_moments(s) for s in samples]
-    all_moments = tuple(np.array(column) for column in zip(*moments, strict=True))
+    each = [moments(s) for s in samples]
+    all_of_them = tuple(np.array(column) for column in zip(*each, strict=True))
     ranks = []
-    for own in moments:
-        t, _, p = _welch(own, all_moments)
+    for own in each:
+        t, _, p = welch(own, all_of_them)
         better, worse = (p < ALPHA) & (t < 0), (p < ALPHA) & (t > 0)
         ranks.append((1 + int(better.sum()), len(samples) - int(worse.sum())))
     return ranks
 
 
-def _moments(values: Sequence[float]) -> tuple[float, float, int]:
-    """Mean, variance of the mean, degrees of freedom."""
+def moments(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean, variance of the mean, degrees of freedom, of two values or more."""
     spread = scatter(values)
     assert spread is not None
     return fmean(values), spread**2 / len(values), len(values) - 1
 
 
-def _welch(first: Any, second: Any) -> tuple[Any, Any, Any]:
-    """t, df and p from moments that are numbers or arrays."""
+def welch(first: Any, second: Any) -> tuple[Any, Any, Any]:
+    """Welch's test: t, degrees of freedom, two-sided p, of moments that are numbers or arrays."""
     from scipy.special import stdtr
 
     (mean_a, var_a, df_a), (mean_b, var_b, df_b) = first, second
@@ -191,12 +173,8 @@ def mcnemar(first_only: int, second_only: int) -> float:
     return min(1.0, 2 * float(bdtr(min(first_only, second_only), discordant, 0.5)))
 
 
-def wilson_interval(metric: Metric) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of right answers, from the split's size alone."""
-    return wilson(metric.value, metric.n)
-
-
 def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of right answers, from the split's size alone."""
     z2 = 1.959963984540054**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 / n * (share * (1 - share) + z2 / (4 * n))) / (1 + z2 / n)

@@ -35,6 +35,9 @@ class Scenario:
     region: Grid = Grid()
     pue: Building = Building()
 
+    def emissions_g(self, energy_j: float) -> float:
+        return energy_j / 3.6e6 * self.pue.value * self.region.g_per_kwh
+
 
 def entry_of(*runs: Run) -> Entry:
     (cell,) = build(runs, {"sst2": SST2})
