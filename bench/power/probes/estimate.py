@@ -12,7 +12,6 @@ machines, a stated default per processor stands in.
 from __future__ import annotations
 
 import math
-import re
 import time
 from typing import NamedTuple
 
@@ -87,8 +86,9 @@ class Probe:
 def _is_named(name: str, part: str) -> bool:
     """Whether a processor is this one, or one of equal power: 6248R is not 6248, 7543P (for one
     socket) is 7543, and 13900KF (without graphics) is 13900K."""
-    same = "P?" if part.startswith("EPYC") else "F?" if part.endswith("K") else ""
-    return re.search(rf"{re.escape(part)}{same}(?![0-9A-Z])", name, re.IGNORECASE) is not None
+    same = "p" if part.startswith("EPYC") else "f" if part.endswith("K") else ""
+    _, found, rest = name.lower().partition(part.lower())
+    return bool(found) and not rest.removeprefix(same)[:1].isalnum()
 
 
 def processor_model(name: str, processors: int) -> Model:
