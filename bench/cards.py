@@ -51,6 +51,8 @@ _KINDS: dict[Family, Kind] = {
     "language-modelling": "words",
 }
 
+LAST_WORD, BEGINNING = ".last_word", ".beginning"  # of a column of texts: its two parts
+
 
 class Labels(Closed):
     """Classes or tags by name, in order; `values` maps what files hold to the class."""
@@ -194,6 +196,13 @@ class Card(Closed):
         if isinstance(self.choices, list) and self.choices:
             return [str(i) for i in range(len(self.choices))]
         return self.labels.classes if self.labels else []
+
+    @property
+    def passages(self) -> str | None:
+        """The column of texts whose last word is to be told (`text.last_word` is the label, and
+        `text.beginning` the input), if it is that kind of task."""
+        column = self.labels.column if self.labels else ""
+        return column.removesuffix(LAST_WORD) if column.endswith(LAST_WORD) else None
 
     @model_validator(mode="after")
     def _whole(self) -> Card:

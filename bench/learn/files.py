@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cards import Card, Kind, LocalFiles
+from bench.cards import BEGINNING, LAST_WORD, Card, Kind, LocalFiles
 from bench.errors import UsageError, near_names
 from bench.learn.data import Rows, canonical
+
+PASSAGE = 1000
+"""Words that a passage has at most, whose last word is the label."""
 
 LONGEST_TEXT = 100_000
 """Characters that one text may have; longer ones come from a file that is read wrongly."""
@@ -50,7 +53,7 @@ def read_rows(paths: Sequence[Path], card: Card) -> Rows:
     inputs: list[tuple[str, ...]] = []
     labels: list[str] = []
     for table in tables:
-        rows = _rows(table, card)
+        rows = _rows(_passages(table, card.passages) if card.passages else table, card)
         inputs += rows.inputs
         labels += rows.labels
     if card.kind == "class" and len(set(labels)) < 2:
@@ -81,11 +84,40 @@ def _table(path: Path, local: LocalFiles, card: Card) -> Table:
     return replace(table, columns={**columns, **renamed})
 
 
+def _passages(table: Table, column: str) -> Table:
+    """A row a passage: its beginning and its last word. Empty texts are passed over; longer ones
+    than PASSAGE words, such as novels to learn from, are cut into several."""
+    beginnings: list[str] = []
+    last_words: list[str] = []
+    rows: list[int] = []
+    for row, text in enumerate(_values(table, column)):
+        if not isinstance(text, str):
+            raise UsageError(f"{table.where(row)}: {column} is {text!r}, which is not a text")
+        for words in _stretches(canonical(text).split()):
+            beginnings.append(" ".join(words[:-1]))
+            last_words.append(words[-1])
+            rows.append(row)
+    if not rows:
+        raise UsageError(f"{table.path} has no texts")
+    lines = None if table.lines is None else [table.lines[row] for row in rows]
+    columns = {column + BEGINNING: beginnings, column + LAST_WORD: last_words}
+    return Table(table.path, columns, lines)
+
+
+def _stretches(words: list[str]) -> list[list[str]]:
+    """PASSAGE words each; one word left over goes with those before it."""
+    starts = list(range(0, len(words), PASSAGE))
+    if len(words) > 1 and len(words) % PASSAGE == 1:
+        starts.pop()
+    ends = [*starts[1:], len(words)]
+    return [words[start:end] for start, end in zip(starts, ends, strict=False)]
+
+
 def _rows(table: Table, card: Card) -> Rows:
     columns = [_texts(table, name, card) for name in card.columns]
     inputs = list(zip(*columns, strict=True))
     empty = ("",) * len(columns)
-    if card.kind != "words" and empty in inputs:
+    if card.kind != "words" and not card.passages and empty in inputs:
         raise UsageError(f"{table.where(inputs.index(empty))}: the text is empty")
     return Rows(inputs, _LABELS[card.kind](table, inputs, card))
 
@@ -326,7 +358,7 @@ _READERS = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "arr
 def _lines(path: Path, card: Card) -> Table:
     """One text a line; empty lines are texts, too."""
     lines = _text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
-    return Table(path, {card.inputs[0]: lines}, range(1, len(lines) + 1))
+    return Table(path, {card.passages or card.inputs[0]: lines}, range(1, len(lines) + 1))
 
 
 def _conll(path: Path, card: Card) -> Table:

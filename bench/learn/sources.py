@@ -1,4 +1,5 @@
-"""Where a task's data comes from: a local folder, the Hub's cache, the Hub, the embedded corpus.
+"""Where a task's data comes from: a local folder, the Hub's cache, the Hub, the embedded corpus;
+for a card of the user's own first the folder that it lies in.
 
 `resolve` takes the first that has it, and says why those before it were not taken.
 """
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import record
-from bench.cards import Card, HubFiles
+from bench.cards import Card, HubFiles, Kind
 from bench.errors import BenchError, UsageError
 from bench.learn import corpora, data, files, hub
 from bench.learn.data import Resolved, Rows
@@ -33,7 +34,8 @@ def resolve(card: Card, data_dir: str | Path | None = None) -> Resolved:
 
     `data_dir` (or else BENCH_DATA): a folder that holds the task's files, or several tasks' under
     `card.local.folder`; or the word `hub` or `embedded`. What is asked for and is not there is a
-    UsageError or BenchError. Otherwise: the local Hub cache, the Hub, the embedded corpus.
+    UsageError or BenchError. Otherwise: beside the card, if it is not bench's own, then the local
+    Hub cache, the Hub, the embedded corpus, as far as the card names them.
     """
     asked = str(data_dir or os.environ.get("BENCH_DATA") or "")
     if asked == "embedded":
@@ -42,6 +44,9 @@ def resolve(card: Card, data_dir: str | Path | None = None) -> Resolved:
         return _first(card, [_hub_cache, _hub])
     if asked:
         return _resolved(card, _local(card, Path(asked).expanduser()))
+    own, others = card.beside, card.hub or card.embedded
+    if own and (_complete(card, own) or not others):
+        return _resolved(card, _local(card, own))
     return _first(card, [_hub_cache, _hub, _embedded])
 
 
@@ -70,7 +75,8 @@ def _resolved(card: Card, found: Found) -> Resolved:
         **fingerprints,
         "labels": labels,
     }
-    train, tune = data.split_tune(found.train, fingerprints["train"], card.kind)
+    kind: Kind = "words" if card.passages else card.kind  # passages of novels are running text
+    train, tune = data.split_tune(found.train, fingerprints["train"], kind)
     if not tune.labels:
         raise UsageError(
             f"{found.place}: train has too few rows that differ to keep some apart for tuning"
@@ -144,17 +150,37 @@ def _named(scored: str | dict[str, str]) -> dict[str, str]:
 def _local(card: Card, root: Path) -> Found:
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}", "--data DIR, --data hub or --data embedded")
-    looked_for: list[str] = []
+    if there := _complete(card, root):
+        return _from_files("local", *there, card)
+    looked_for = [
+        f"{folder / train} and {', '.join(scored.values())}"
+        for folder, train, scored in _layouts(card, root)
+    ]
+    raise UsageError(
+        f"{root} does not hold {card.title}; looked for {'; '.join(looked_for)}", _elsewhere(card)
+    )
+
+
+def _complete(card: Card, root: Path) -> tuple[str, list[Path], Parts] | None:
+    """The folder below `root` that holds all files of a task, and those of train and scored."""
     for folder, train_pattern, patterns in _layouts(card, root):
         train = _files(folder, train_pattern, card)
         scored = {part: _files(folder, pattern, card) for part, pattern in patterns.items()}
         if train and all(scored.values()):
-            return _from_files("local", str(folder), train, scored, card)
-        looked_for.append(f"{folder / train_pattern} and {', '.join(patterns.values())}")
-    raise UsageError(
-        f"{root} does not hold {card.title}; looked for {'; '.join(looked_for)}",
-        "--data hub takes the Hub's data, --data embedded the embedded corpus",
-    )
+            return str(folder), train, scored
+    return None
+
+
+def _elsewhere(card: Card) -> str:
+    """Where else a card's data may be taken from."""
+    hints = ["--data DIR names another folder"]
+    if card.beside and card.local:
+        hints.append("without --data and BENCH_DATA the card's own is looked in")
+    if card.hub:
+        hints.append("--data hub takes the Hub's data")
+    if card.embedded:
+        hints.append("--data embedded the embedded corpus")
+    return "; ".join(hints)
 
 
 def _layouts(card: Card, root: Path) -> Iterator[tuple[Path, str, dict[str, str]]]:

@@ -171,3 +171,42 @@ def test_good_predictions_of_each_kind(tmp_path: Path) -> None:
     for kind, value in (("number", 1.5), ("words", 0.0), ("text", "a b"), ("tags", "O B-x")):
         data.Predictions([value], None).write(tmp_path / "predictions.parquet")
         assert data.read_predictions(tmp_path, 1, kind, ["O", "B-x"]).labels == [value]
+
+
+def passages(**given: Any) -> Card:
+    return card(
+        "completion",
+        inputs=["text.beginning"],
+        labels={"column": "text.last_word"},
+        **{"local": local("lines"), **given},
+    )
+
+
+def test_passages_are_parted_before_their_last_word(tmp_path: Path) -> None:
+    rows = files.read_rows(file(tmp_path, "so he left her\n\nshe\n"), passages())
+    assert rows == data.Rows([("so he left",), ("",)], ["her", "she"])
+    with pytest.raises(UsageError, match="has no texts"):
+        files.read_rows(file(tmp_path, "\n\n"), passages())
+
+
+def test_novels_are_cut_into_passages_and_lose_no_word(tmp_path: Path) -> None:
+    for n, lengths in ((999, [999]), (1001, [1001]), (1002, [1000, 2]), (2000, [1000, 1000])):
+        pq.write_table(
+            pa.table({"text": [" ".join(f"w{i}" for i in range(n))]}), tmp_path / "a.parquet"
+        )
+        rows = files.read_rows([tmp_path / "a.parquet"], passages(local=local("parquet")))
+        texts = [
+            f"{text} {word}".split() for (text,), word in zip(*vars(rows).values(), strict=True)
+        ]
+        assert [len(words) for words in texts] == lengths
+        assert [w for words in texts for w in words] == [f"w{i}" for i in range(n)]
+
+
+def test_passages_are_tuned_on_in_stretches(tmp_path: Path) -> None:
+    lines = "".join(f"passage number {i} of many\n" for i in range(1030))
+    for name in ("train.txt", "scored.txt"):
+        file(tmp_path, lines, name)
+    tune = sources.resolve(passages(), tmp_path).tune
+    first = int(tune.inputs[0][0].split()[2])
+    assert first % 50 == 0
+    assert [int(text.split()[2]) for (text,) in tune.inputs] == list(range(first, first + 50))
