@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 import time
@@ -38,10 +39,59 @@ def test_the_page_lists_every_warning_and_no_other() -> None:
     assert documented() == said()
 
 
-@pytest.mark.parametrize("id", sorted(said()))
+TRIPPED = {  # id -> the test that brings it about and asserts it
+    "application-clock-changed": "test_nvml.test_what_happens_to_a_board_is_marked",
+    "calibration": "test_calibration.test_what_does_not_fit_is_refused_and_said",
+    "clock-set": "test_energy.test_a_suspend_and_a_set_clock_are_seen",
+    "contended": "test_meter.test_a_shared_board_is_not_ranked",
+    "counter": "test_meter.test_a_counter_that_lies_is_replaced_and_told",
+    "counter-still": "test_warnings.test_a_counter_that_never_moves_is_replaced_and_said",
+    "disagreement": "test_meter.test_counter_and_power_that_disagree_are_not_ranked",
+    "gap": "test_energy.test_a_gap_over_three_seconds_is_not_ranked",
+    "gpu-unmetered": "test_machine.test_a_gpu_that_nvml_does_not_show_is_unmetered",
+    "hung": "test_nvml.test_a_board_that_hung_for_a_while_is_read_again",
+    "implausible-power": "test_energy.test_power_that_can_not_be_is_left_out_and_said",
+    "log-damaged": "test_trace.test_a_damaged_line_is_left_out_and_told",
+    "log-failed": "test_meter.test_a_full_disk_loses_nothing",
+    "lost": "test_nvml.test_lost_is_final",
+    "mig": "test_meter.test_a_shared_board_is_not_ranked",
+    "missing": "test_meter.test_what_could_not_be_read_is_missing",
+    "no-counter": "test_energy.test_power_alone_may_hide_what_repeats_in_time_with_it",
+    "no-energy": "test_energy.test_no_energy_at_all_is_doubted",
+    "node-omits": "test_slow_meters.test_a_node_meter_that_leaves_out_a_part_is_found",
+    "power-brake": "test_nvml.test_what_happens_to_a_board_is_marked",
+    "power-capped": "test_nvml.test_what_happens_to_a_board_is_marked",
+    "power-limit-changed": "test_nvml.test_what_happens_to_a_board_is_marked",
+    "probe-failed": "test_warnings.test_a_probe_that_raises_is_said",
+    "processes-hidden": "test_nvml.test_a_busy_board_on_which_no_process_is_seen",
+    "replayed": "test_meter.test_a_replayed_trace_gives_the_recorded_energy",
+    "same-name": "test_trace.test_two_domains_of_one_name_are_not_added_up",
+    "sampler-died": "test_sampler.test_a_recorder_that_fails_ends_the_sampler",
+    "sampler-hung": "test_meter.test_a_stopped_sampler_does_not_hold_up_the_run",
+    "several-nodes": "test_slow_meters.test_two_node_meters_are_added_up_aloud",
+    "slow": "test_sampler.test_a_probe_that_is_slow_now_and_then_is_told",
+    "suspended": "test_sampler.test_a_suspend_is_seen",
+    "throttled": "test_nvml.test_what_happens_to_a_board_is_marked",
+    "too-few-samples": "test_energy.test_too_few_readings_are_not_ranked",
+    "unreadable": "test_trace.test_a_failed_reading_is_missing_and_marked_once",
+}
+
+
+def test_each_has_a_test_that_trips_it() -> None:
+    assert TRIPPED.keys() == said()
+
+
+@pytest.mark.parametrize("id", TRIPPED)
 def test_a_test_trips_it(id: str) -> None:
-    tests = (ROOT / "tests").rglob("test_*.py")
-    assert any(f'"{id}"' in path.read_text("utf-8") for path in tests)
+    """The test is there, and what it expects or asserts holds the id as a text of its own."""
+    module, name = TRIPPED[id].split(".")
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text("utf-8"))
+    (test,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
+    expected = [*test.decorator_list, *(n for n in ast.walk(test) if isinstance(n, ast.Assert))]
+    texts = {
+        n.value for part in expected for n in ast.walk(part) if isinstance(n, ast.Constant)
+    }
+    assert id in texts
 
 
 RAISES = """
