@@ -15,9 +15,15 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 class AdamW:
     """Updates `parameters` and the touched prefix of `table`; biases and norms don't decay."""
 
-    def __init__(self, parameters: Parameters, table: Table | None, weight_decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        table: Table | None,
+        weight_decay: float,
+        beta2: float = BETA2,
+    ) -> None:
         self._parameters, self._table = parameters, table
-        self.weight_decay = weight_decay
+        self.weight_decay, self._beta2 = weight_decay, beta2
         self._mean = torch.zeros_like(parameters.master)
         self._square = torch.zeros_like(parameters.master)
         if table is not None:
@@ -55,7 +61,7 @@ class AdamW:
         weights, grads, means, squares = (list(column) for column in zip(*parts, strict=True))
         adamw(
             weights, grads, means, squares, [], steps[: len(parts)],
-            fused=True, grad_scale=too_long, amsgrad=False, beta1=BETA1, beta2=BETA2,
+            fused=True, grad_scale=too_long, amsgrad=False, beta1=BETA1, beta2=self._beta2,
             lr=learning_rate, weight_decay=self.weight_decay if decay else 0.0, eps=EPSILON,
             maximize=False,
         )  # fmt: skip

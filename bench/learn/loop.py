@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,13 +47,14 @@ class Training:
     def __post_init__(self) -> None:
         recipe, model = self.recipe, self.model
         self.total_steps = max(1, round(recipe.epochs * self.steps_per_epoch))
-        self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay)
+        self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay, recipe.beta2)
         self.dropout = Dropout(recipe.dropout, self.seed, model.dtype, model.device)
         self.random = np.random.default_rng(self.seed)
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.train) // self.recipe.batch_size)
+        """Batches of the first epoch: the others have as many."""
+        return sum(1 for _ in self.recipe.batches(self.train, 0, np.random.default_rng(self.seed)))
 
     def batches(self) -> Iterator[np.ndarray]:
         """Row numbers of each step's batch, epoch after epoch, without end."""

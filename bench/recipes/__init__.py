@@ -7,11 +7,12 @@ inherits from both, so that hooks that call `super()` add up. Nothing here impor
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, get_type_hints
 
 from bench import registry
+from bench.cards import Family
 from bench.errors import UsageError, near_names
 from bench.record import Scalar
 
@@ -25,13 +26,18 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    choices: Sequence[str] = (),
+    families: Sequence[Family] = (),
 ) -> Any:
-    """A field of a recipe. `low` and `high` are allowed values, `above` is not.
+    """A field of a recipe. `low` and `high` are allowed values, `above` is not; of texts, those in
+    `choices` are. It is one of `families` of tasks, or of all.
 
     A default of None stands for the model's own (its `settings` in `bench models`).
     """
-    limits = {"low": low, "high": high, "above": above}
-    return dataclasses.field(default=default, metadata={"about": about, **limits})
+    limits = {"low": low, "high": high, "above": above, "choices": choices}
+    return dataclasses.field(
+        default=default, metadata={"about": about, "families": families, **limits}
+    )
 
 
 def names() -> list[str]:
@@ -47,7 +53,7 @@ def describe(name: str) -> dict[str, Any]:
             "name": field.name,
             "type": _type(recipe, field.name).__name__,
             "default": field.default,
-            "about": field.metadata["about"],
+            "about": _about(field),
         }
         for field in dataclasses.fields(recipe)
     ]
@@ -60,22 +66,41 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def resolve(name: str, model: str, given: Mapping[str, str]) -> dict[str, Scalar]:
-    """Every setting of the recipe for this model: as `given` in text, else the model's, else the
-    default. UsageError for an unknown field, a wrong type, a value out of range."""
+def _about(field: dataclasses.Field[Any]) -> str:
+    families = field.metadata["families"]
+    about: str = field.metadata["about"]
+    return f"{about} ({', '.join(families)})" if families else about
+
+
+def resolve(
+    name: str, model: str, given: Mapping[str, str], family: Family | None = None
+) -> dict[str, Scalar]:
+    """Every setting of the recipe for this model and family of tasks: as `given` in text, else the
+    model's, else the default. UsageError for an unknown field, one of another family, a wrong type,
+    a value out of range."""
     recipe = _class(name)
-    fields = {f.name: f for f in dataclasses.fields(recipe)}
+    every = {f.name: f for f in dataclasses.fields(recipe)}
+    fields = {n: f for n, f in every.items() if _is_of(f, family)}
     for key in given:
+        if key in every and key not in fields:
+            families = " and ".join(every[key].metadata["families"])
+            raise UsageError(f"{key} is a setting of {families}, and this task is {family}")
         if key not in fields:
             near = near_names(key, fields)
             hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(fields)}"
             raise UsageError(f"the recipe '{name}' has no setting '{key}'", hint)
-    settings = {n: f.default for n, f in fields.items()} | recipe.preset(model)
+    preset = recipe.preset(model, family)
+    settings = {n: preset.get(n, f.default) for n, f in fields.items()}
     for key, text in given.items():
         settings[key] = _parse(key, text, _type(recipe, key))
     for key, value in settings.items():
         _check_range(key, value, fields[key].metadata)
     return settings
+
+
+def _is_of(field: dataclasses.Field[Any], family: Family | None) -> bool:
+    families = field.metadata["families"]
+    return family is None or not families or family in families
 
 
 def file(part: str) -> str:
@@ -133,6 +158,8 @@ def _parse(key: str, text: str, kind: type) -> Scalar:
 
 
 def _check_range(key: str, value: Scalar, limits: Mapping[str, Any]) -> None:
+    if limits["choices"] and value not in limits["choices"]:
+        raise UsageError(f"{key}={value}: it is {' or '.join(limits['choices'])}")
     if not isinstance(value, int | float):
         return
     low, high, above = limits["low"], limits["high"], limits["above"]

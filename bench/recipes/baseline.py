@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+from bench.cards import Family
 from bench.recipes import setting
 
 if TYPE_CHECKING:
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
     from bench.learn.batches import Batch, Rows
     from bench.learn.loop import Training
+
+TRANSLATION: tuple[Family, ...] = ("translation",)
+OTHERS = tuple(f for f in get_args(Family) if f not in TRANSLATION)
+SCHEDULES = ("linear", "inverse-sqrt")
 
 
 @dataclass
@@ -26,18 +32,35 @@ class Recipe:
     precision: ClassVar[str] = "float32"  # of activations and products; or "bfloat16"
 
     epochs: float = setting(None, "passes over the training split", above=0)
-    batch_size: int = setting(None, "examples a step", low=1)
+    batch_size: int = setting(None, "examples a step", low=1, families=OTHERS)
     learning_rate: float = setting(None, "the highest rate", above=0)
+    schedule: str = setting(
+        "linear", "how the rate falls: linear or inverse-sqrt", choices=SCHEDULES
+    )
     warmup_share: float = setting(0.06, "share of steps with a rising rate", low=0, high=1)
+    beta2: float = setting(0.999, "how slowly AdamW forgets squared gradients", low=0, high=0.9999)
     weight_decay: float = setting(0.01, "AdamW's, on matrices", low=0)
     dropout: float = setting(0.1, "rate after embeddings and blocks", low=0, high=0.9)
     clip_norm: float = setting(1.0, "largest norm of the gradient; 0: no limit", low=0)
     max_length: int = setting(128, "tokens of a text; the rest is cut off", low=4)
     vocabulary_size: int = setting(8000, "entries of a trained tokenizer", low=200)
     evaluations: int = setting(3, "times that tune is scored while training", low=0)
+    batch_tokens: int = setting(
+        4096, "tokens a step, of both sides, in place of batch_size", low=1, families=TRANSLATION
+    )
+    label_smoothing: float = setting(
+        0.1, "share of the wanted chance that all tokens get", low=0, high=0.9, families=TRANSLATION
+    )
+    beam_size: int = setting(4, "translations kept at each step", low=1, families=TRANSLATION)
+    length_penalty: float = setting(
+        0.6,
+        "power of the length that a translation's score is divided by",
+        low=0,
+        families=TRANSLATION,
+    )
 
     @classmethod
-    def preset(cls, model: str) -> dict[str, Any]:
+    def preset(cls, model: str, family: Family | None = None) -> dict[str, Any]:
         """What this model wants where nothing is said."""
         from bench.learn import models
 
@@ -51,10 +74,13 @@ class Recipe:
         return rows.batches(self.batch_size, random)
 
     def rate(self, step: int, total_steps: int) -> float:
-        """The learning rate of a step (from 0): a linear rise, then a linear fall to zero."""
+        """The learning rate of a step (from 0): a linear rise, then a linear fall to zero, or one
+        with the root of the number of steps."""
         warmup = round(self.warmup_share * total_steps)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
+        if self.schedule == "inverse-sqrt":
+            return self.learning_rate * math.sqrt(max(1, warmup) / (step + 1))
         return self.learning_rate * (total_steps - step) / max(1, total_steps - warmup)
 
     def loss(self, training: Training, batch: Batch, outputs: Tensor) -> Tensor:
