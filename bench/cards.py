@@ -90,7 +90,7 @@ class MetricFacts(Closed):
         if self.scale == "log" and (self.chance == "majority" or min(self.chance, self.best) <= 0):
             raise Fault("scale", "a logarithm needs chance and best above 0")
         if "f1" in (self.name, *self.also) and self.positive is None:
-            raise Fault("positive", "f1 needs the class that it is of")
+            raise Fault("positive", "f1 needs positive, the class that it is of")
         return self
 
 

@@ -8,10 +8,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from bench import EDITION, account, cards, measure, reference, workfolder
-from bench.account import Start
+from bench import EDITION, account, cards, measure, metrics, reference, workfolder
 from bench.cards import Card
 from bench.child import Outcome, Program
 from bench.errors import UsageError

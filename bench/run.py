@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import EDITION, account, cards, measure, recipes, workfolder
+from bench import EDITION, account, cards, measure, metrics, recipes, workfolder
 from bench import record as records
 from bench.account import Start
 from bench.cards import Card

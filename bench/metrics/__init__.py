@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.cards import MetricFacts
-from bench.errors import unknown_name
+from bench.cards import Card, Kind, MetricFacts
+from bench.errors import UsageError, near_names
 from bench.record import Metric, pack_bits
 
 _MODULES = {
@@ -26,6 +26,15 @@ _MODULES = {
 """Metric -> the module whose function of that name computes it, and whose function of that name
 with `_of` computes it again from its statistics and the number of examples."""
 
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "classes": ("class", "text"),
+    "language": ("words",),
+    "numbers": ("number",),
+    "spans": ("tags",),
+    "translation": ("text",),
+}
+"""Module -> the kinds of labels that its metrics are of."""
+
 
 class Scored(NamedTuple):
     """A metric's value, and what it takes to compute it again without the data."""
@@ -34,6 +43,21 @@ class Scored(NamedTuple):
     statistics: dict[str, float]  # sufficient statistics, such as correct
     correct: list[bool] | None = None  # of each example, where it can be right or wrong
     signature: str | None = None  # of the tool whose definition it is
+
+
+def check(card: Card) -> None:
+    """UsageError where a card asks for a metric that there is not, or that its labels don't have:
+    before anything is trained."""
+    for facts in (card.metric, *card.metrics.values()):
+        for name in (facts.name, *facts.also):
+            if name not in _MODULES:
+                raise _unknown(name)
+            if card.kind not in _KINDS[_MODULES[name]]:
+                able = [m for m, module in _MODULES.items() if card.kind in _KINDS[module]]
+                raise UsageError(
+                    f"the task {card.name}: {name} is no metric of {card.family}",
+                    f"one of {', '.join(able)}",
+                )
 
 
 def score(
@@ -89,5 +113,11 @@ def recompute(metric: Metric) -> float:
 
 def _function(metric: str, name: str) -> Any:
     if metric not in _MODULES:
-        raise unknown_name("metric", metric, _MODULES, "bench rules")
+        raise _unknown(metric)
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[metric]}"), name)
+
+
+def _unknown(metric: str) -> UsageError:
+    near = near_names(metric, _MODULES)
+    hint = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(_MODULES)}"
+    return UsageError(f"no metric is called '{metric}'", hint)
