@@ -79,9 +79,14 @@ def learner(
     recipe: str | None = None,
     track: str | None = None,
     settings: Mapping[str, str] | None = None,
+    code: Sequence[Path] = (),
 ) -> Learner:
     """The task, with its data; the model's name is the program's where none is given."""
+    for path in code:
+        if not path.exists():
+            raise UsageError(f"there is no {path}", "--code names files or folders of the program")
     card = cards.load(task, task_folders)
+    metrics.check(card)
     named: dict[str | None, Track] = {
         None: "open", "scratch": "scratch", "finetune": "finetune", "open": "open",
     }  # fmt: skip

@@ -126,6 +126,7 @@ class Plan:
 def prepare(request: Request) -> Plan:
     """Resolve everything that a run needs; UsageError for what the user got wrong."""
     card = cards.load(request.task, request.task_folders)
+    metrics.check(card)
     if request.replay and not request.replay.is_file():
         raise UsageError(f"there is no trace {request.replay}", "a run's trace.parquet")
     kind = models.describe(request.model)["kind"]
