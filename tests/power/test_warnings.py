@@ -88,9 +88,7 @@ def test_a_test_trips_it(id: str) -> None:
     tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text("utf-8"))
     (test,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     expected = [*test.decorator_list, *(n for n in ast.walk(test) if isinstance(n, ast.Assert))]
-    texts = {
-        n.value for part in expected for n in ast.walk(part) if isinstance(n, ast.Constant)
-    }
+    texts = {n.value for part in expected for n in ast.walk(part) if isinstance(n, ast.Constant)}
     assert id in texts
 
 
