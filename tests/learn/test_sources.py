@@ -270,3 +270,63 @@ def test_files_without_a_header(tmp_path):
     card = CARD.model_copy(update={"local": local})
     (tmp_path / "t.tsv").write_text("1\ta, film\n0\tnone\n")
     assert files.read_rows([tmp_path / "t.tsv"], card).inputs == [("a, film",), ("none",)]
+
+
+# Beside the card
+
+
+def own(folder: Path, **sections: str) -> cards.Card:
+    """A card of the user's own in a folder, with SST-2's columns."""
+    text = """
+        family = "classification"
+        inputs = ["sentence"]
+        [labels]
+        column = "label"
+        classes = ["0", "1"]
+        [metric]
+        name = "accuracy"
+        chance = "majority"
+        [local]
+        format = "tsv"
+        train = "train.tsv"
+        scored = "dev.tsv"
+    """ + "".join(sections.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.toml").write_text(text)
+    return cards.load("mine", [folder])
+
+
+HUB = '[hub]\nrepo = "a/b"\nconfig = "c"\nrevision = "d"\ntrain = "train"\nscored = "test"\n'
+
+
+def test_a_cards_own_files_lie_beside_it(tmp_path):
+    card = own(write(tmp_path / "topics"))
+    resolved = sources.resolve(card)
+    assert (resolved.source, resolved.place) == ("local", str(tmp_path / "topics"))
+    elsewhere = write(tmp_path / "elsewhere", scored=tsv(SCORED[:5]))
+    assert sources.resolve(card, elsewhere).identity.rows["scored"] == 5
+
+
+def test_what_is_asked_for_and_is_not_there_is_not_taken_from_beside_the_card(tmp_path):
+    card = own(write(tmp_path / "topics"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="does not hold mine") as error:
+        sources.resolve(card, tmp_path / "empty")
+    assert "without --data and BENCH_DATA the card's own is looked in" in (error.value.hint or "")
+
+
+def test_files_that_are_missing_beside_the_card_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"looked for .*topics/train\.tsv and dev\.tsv") as error:
+        sources.resolve(own(tmp_path / "topics"))
+    assert "--data DIR" in (error.value.hint or "")
+
+
+def test_a_wrong_row_beside_the_card_is_an_error_and_no_reason_to_go_elsewhere(tmp_path):
+    card = own(write(tmp_path / "topics", train="sentence\tlabel\na\t2\n"), hub=HUB)
+    with pytest.raises(UsageError, match=r"train\.tsv:2: label '2' is none of '0', '1'"):
+        sources.resolve(card)
+
+
+def test_the_hub_is_asked_where_nothing_lies_beside_the_card(tmp_path):
+    with pytest.raises(BenchError, match="no data for mine: the Hub's local cache has no a/b"):
+        sources.resolve(own(tmp_path / "topics", hub=HUB))
