@@ -350,7 +350,7 @@ def _jsonl_predictions(path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BenchError(f"{path}:{number} is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise BenchError(f"{path}:{number} is not a JSON object")
@@ -359,17 +359,23 @@ def _jsonl_predictions(path: Path) -> Iterator[dict[str, Any]]:
 
 def _csv_predictions(path: Path) -> Iterator[dict[str, Any]]:
     reader = csv.DictReader(_text(path).splitlines())
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        try:
-            row["id"] = int(row.get("id") or "")
-            row["scores"] = json.loads(row["scores"]) if row.get("scores") else None
-        except ValueError:
-            raise BenchError(
-                f"{where}: id or scores can't be read: {dict(row)}",
-                "columns id,prediction and, if you like, scores as a JSON list",
-            ) from None
-        yield row
+    try:
+        for row in reader:
+            yield _csv_row(f"{path}:{reader.line_num}", row)
+    except csv.Error as error:  # such as a quote that is never closed
+        raise BenchError(f"{path}:{reader.line_num} is not CSV: {error}") from None
+
+
+def _csv_row(where: str, row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        row["id"] = int(row.get("id") or "")
+        row["scores"] = json.loads(row["scores"]) if row.get("scores") else None
+    except (ValueError, RecursionError):
+        raise BenchError(
+            f"{where}: id or scores can't be read: {dict(row)}",
+            "columns id,prediction and, if you like, scores as a JSON list",
+        ) from None
+    return row
 
 
 _READERS = {
@@ -433,7 +439,7 @@ def _unknown_class(path: Path, i: int, row: dict[str, Any], classes: Sequence[st
 def _checked_scores(path: Path, i: int, scores: Any, classes: Sequence[str]) -> list[float]:
     try:
         checked = [float(s) for s in scores]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         checked = []
     if len(checked) != len(classes) or not all(map(math.isfinite, checked)):
         raise BenchError(

@@ -282,6 +282,18 @@ def test_a_near_class_is_the_hint(tmp_path):
         ("predictions.jsonl", b"\xff\xfe", "not UTF-8"),
         ("predictions.csv", b"id,prediction\nx,positive\n", r"predictions.csv:2: id or scores"),
         ("predictions.csv", b"number,prediction\n0,positive\n", r"predictions.csv:2: id"),
+        (
+            "predictions.csv",
+            b'id,prediction\n0,"' + b"x" * 140_000,
+            r"predictions.csv:\d is not CSV",
+        ),
+        ("predictions.csv", b"id,prediction,scores\n0,positive," + b"[" * 9999, "id or scores"),
+        ("predictions.jsonl", b"[" * 9999, "1 is not JSON"),
+        (
+            "predictions.jsonl",
+            b'{"id": 0, "prediction": "positive", "scores": [1, 1%s]}\n' % (b"0" * 400),
+            "the scores for id 0",
+        ),
         ("predictions.parquet", b"PAR1", "is not Parquet"),
         ("other.txt", b"", "the program left no predictions"),
     ],
