@@ -139,6 +139,30 @@ def test_a_gap_is_shown_and_never_bridged(tmp_path: Path) -> None:
     assert any("No reading: GPU 1 from 5.9 to 10.1 s" in text for text in drawn.caption)
 
 
+def test_a_meter_that_is_slow_by_itself_is_not_broken(tmp_path: Path) -> None:
+    """A plug that is asked every three seconds: watts, or a counter alone."""
+    slow = Domain("node:plug", "node", "plug", "M2", 0.02, facts={"period_s": 3.0})
+    counter = slow._replace(name="node:counter")
+    bare = slow._replace(name="node:bare", facts={})
+    t_s = np.arange(-2, 22.0, 3.0)
+    trace = Trace(
+        [slow, counter, bare],
+        {
+            "node:plug": series(t_s, power_w=np.full(len(t_s), 200.0)),
+            "node:counter": series(t_s, energy_j=200.0 * (t_s + 2)),
+            "node:bare": series(t_s, power_w=np.full(len(t_s), 200.0)),
+        },
+        facts={"rate_hz": 10.0},
+    )
+    Recorded(tmp_path).write()
+    trace.write_parquet(tmp_path / "trace.parquet")
+    plug, counted, broken = figure.figure(tmp_path, measurement(), 600).lines
+    assert (plug.gaps, counted.gaps) == ([], [])
+    assert len(plug.stretches) == len(counted.stretches) == 1
+    assert counted.stretches[0].mean_w == pytest.approx(200.0)
+    assert broken.gaps, "without a period of its own it is expected at the sampler's"
+
+
 def test_a_board_that_is_lost_for_good_has_a_gap_to_the_end(tmp_path: Path) -> None:
     drawn = Recorded(tmp_path, lost=(6.0, 99.0)).figure()
     assert drawn.lines[1].gaps[0][1] == pytest.approx(drawn.stop_s)

@@ -164,17 +164,19 @@ class _View:
 
     def __init__(self, trace: Trace, origin_ns: int) -> None:
         self._trace, self._origin_ns = trace, origin_ns
-        self._period_s = 1 / float(trace.facts.get("rate_hz", 10.0))
+        self._rate_hz = float(trace.facts.get("rate_hz", 10.0))
         self.start_s, self.stop_s = self._seconds(np.array([trace.start_ns, trace.stop_ns]))
 
     def _seconds(self, t_ns: NDArray[np.int64]) -> Floats:
         return (t_ns - self._origin_ns) / NS_PER_S
 
     def line(self, domain: Domain, name: str, record: Metered, points: int) -> Line:
-        t_s, power_w = self._power(self._trace.series[domain.name])
+        own_s = float(domain.facts.get("period_s") or 0.0)  # of a meter that is slower by itself
+        period_s = max(1 / self._rate_hz, own_s)
+        t_s, power_w = self._power(self._trace.series[domain.name], period_s)
         if calibration := domain.facts.get("calibration"):  # readings are kept as they were
             power_w = calibration["gain"] * power_w + calibration["offset_w"]
-        gaps = self._gaps(t_s)
+        gaps = self._gaps(t_s, period_s)
         edges = np.searchsorted(t_s, [(a + b) / 2 for a, b in gaps])
         bins = np.linspace(self.start_s, self.stop_s, points + 1)
         stretches = [
@@ -190,20 +192,20 @@ class _View:
         label = f"{name}, {mean}" if charged else f"({name}, {mean})"
         return Line(name, label, charged, stretches, gaps)
 
-    def _power(self, series: Series) -> tuple[Floats, Floats]:
+    def _power(self, series: Series, period_s: float) -> tuple[Floats, Floats]:
         """Watts as they were read; where only a counter was, its slope from reading to reading."""
         read = np.isfinite(series.power_w)
         t_s = self._seconds(series.t_ns)
         if read.any():
             return t_s[read], series.power_w[read]
         read = np.isfinite(series.energy_j)
-        return slope(t_s[read], series.energy_j[read], max(self._period_s, 0.1))
+        return slope(t_s[read], series.energy_j[read], max(period_s, 0.1))
 
-    def _gaps(self, t_s: Floats) -> list[tuple[float, float]]:
+    def _gaps(self, t_s: Floats, period_s: float) -> list[tuple[float, float]]:
         if not len(t_s):
             return [(self.start_s, self.stop_s)]
         t = np.concatenate([[self.start_s], t_s, [self.stop_s]])
-        long = np.flatnonzero(np.diff(t) > max(_GAP_S, _GAP_PERIODS * self._period_s))
+        long = np.flatnonzero(np.diff(t) > max(_GAP_S, _GAP_PERIODS * period_s))
         return [(float(t[i]), float(t[i + 1])) for i in long]
 
     def flags(self) -> tuple[list[Flag], list[str]]:
