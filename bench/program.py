@@ -14,18 +14,19 @@ from bench import EDITION, account, cards, measure, metrics, reference, workfold
 from bench.cards import Card
 from bench.child import Outcome, Program
 from bench.errors import UsageError
-from bench.interrupts import undisturbed
 from bench.learn import sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
-from bench.record import Measurement, Record, Spec
-from bench.run import Seed, code_sha256, with_found
+from bench.power.probes import with_found
+from bench.record import Measurement, Record, Spec, Warn
+from bench.run import Seed, code_sha256
 from bench.units import Budget, parse_budget
 
 if TYPE_CHECKING:
     from bench.learn.data import Resolved
 
 RECIPE = "program"
+_MOST_FILES = 20_000  # that are looked at below one folder
 Track = Literal["scratch", "finetune", "open"]
 
 
@@ -40,6 +41,16 @@ class Options:
     idle_s: float = 3.0
     rate_hz: float = 10.0
     probes: Sequence[str] | None = None
+
+    def sampler(self, folder: Path) -> Meter:
+        return Meter(folder, rate_hz=self.rate_hz, probes=self.probes)
+
+    def measuring(self) -> dict[str, Any]:
+        """As `bench.measure` takes them."""
+        return {
+            "budget": self.budget, "idle_s": self.idle_s,
+            "intensity_g_per_kwh": self.scenario.g_per_metered_kwh,
+        }  # fmt: skip
 
 
 def options(
@@ -67,6 +78,7 @@ class Learner:
     recipe: str
     track: Track
     settings: Mapping[str, str] = field(default_factory=dict)
+    code: Sequence[Path] = ()  # files and folders of the program; none: as found
 
 
 def learner(
@@ -100,67 +112,105 @@ def learner(
         recipe=recipe or RECIPE,
         track=named[track],
         settings=settings or {},
+        code=code,
     )
 
 
-def meter(
-    command: Sequence[str], root: Path, asked: Options
-) -> tuple[Measurement, Path, int | None]:
-    """Run the command as a shell would, metered; what was measured, where it lies, and the exit
-    code (negative: the signal that ended it; None: it never ran). UsageError if there is no such
-    command."""
+def meter(command: Sequence[str], root: Path, asked: Options) -> tuple[Measurement, Path, Outcome]:
+    """Run the command as a shell would, metered; what was measured, where it lies, and how the
+    command ended. UsageError if there is no such command."""
     _find(command[0])
     visible = machine.visible_gpus(os.environ)
-    start = account.begin(visible, asked.region, pue=asked.pue, command=command)
+    start = account.begin(
+        visible, asked.region, pue=asked.pue, command=command, notes=machine.unmetered(os.environ)
+    )
     folder = root / "measure" / start.run_id
     folder.mkdir(parents=True)
     program = Program(
         command, os.environ, stop_file=folder.absolute() / "stop", keeps_others=True
     )  # fmt: skip
-    with undisturbed(), measure.opened(folder, start):
-        sampler = Meter(folder, rate_hz=asked.rate_hz, probes=asked.probes)
-        outcome = _metered(program, folder, start, sampler, asked)
-        program.stop_file.unlink(missing_ok=True)
-        record = measure.finish(folder, start, sampler.stop(), None, outcome)
+    record, outcome = measure.run(
+        program, folder, start, asked.sampler(folder), **asked.measuring()
+    )
     assert isinstance(record, Measurement)
-    return record, folder, outcome.code
+    return record, folder, outcome
 
 
 def learn(
     command: Sequence[str], root: Path, work: Path, task: Learner, seed: Seed, asked: Options
-) -> tuple[Record, Path, int | None]:
+) -> tuple[Record, Path, Outcome]:
     """Run the command as the learner of a task: it finds the rows under BENCH_TASK_DIR, a seed in
     BENCH_SEED, and leaves predictions in BENCH_OUT. What it leaves running is ended."""
     _find(command[0])
     visible = machine.visible_gpus(os.environ)
     spec = _spec(command, task, seed, asked, visible)
-    files = sorted(Path(a) for a in command if Path(a).is_file())
+    files, doubts = _code(command, task.code, root)
     start = account.begin(
         visible, asked.region, pue=asked.pue, spec=spec, code_sha256=code_sha256(files),
         references=reference.current(spec.hardware, spec.device),
+        notes=[*doubts, *machine.unmetered(os.environ)],
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
     out = workfolder.fresh(work / "out")
     given = {**os.environ, "BENCH_SEED": str(seed.value)}
-    program = Program(command, workfolder.environment(work, out, given), out / "stop")
-    with undisturbed(), measure.opened(folder, start):
-        sampler = Meter(folder, rate_hz=asked.rate_hz, probes=asked.probes)
-        outcome = _metered(program, folder, start, sampler, asked)
-        trace = sampler.stop()
-        metric, outcome = workfolder.scored(task.card, task.resolved, out, folder, outcome)
-        record = measure.finish(folder, start, trace, metric, outcome)
+    record, outcome = measure.run(
+        Program(command, workfolder.environment(work, out, given), out / "stop"),
+        folder,
+        start,
+        asked.sampler(folder),
+        lambda ended: workfolder.scored(task.card, task.resolved, out, folder, ended),
+        **asked.measuring(),
+    )
     assert isinstance(record, Record)
-    return record, folder, outcome.code
+    return record, folder, outcome
 
 
-def _metered(
-    program: Program, folder: Path, start: Start, sampler: Meter, asked: Options
-) -> Outcome:
-    return measure.measure(
-        program, folder, start, sampler, budget=asked.budget,
-        intensity_g_per_kwh=asked.scenario.g_per_metered_kwh, idle_s=asked.idle_s,
-    )  # fmt: skip
+def _code(
+    command: Sequence[str], named: Sequence[Path], root: Path
+) -> tuple[list[Path], list[Warn]]:
+    """The files that tell one program from another, and why they may not. Those in the command;
+    with them what is `named`, or where Python runs, the modules beside and below the script or
+    the working folder. Not `root`, which holds the runs."""
+    files = {Path(a) for a in command if Path(a).is_file()}
+    module = "-m" in command
+    scripts = sorted({f.parent for f in files if f.suffix == ".py"})
+    places = named or ([Path()] if module else scripts)
+    try:
+        for place in places:
+            files |= _below(place, "" if named else ".py", root) if place.is_dir() else {place}
+    except _TooMany as error:
+        return sorted(files), [_unknown(f"more than {_MOST_FILES:,} files lie below {error}")]
+    known = files - {Path(command[0])} if module else files  # the interpreter is no module
+    return sorted(files), [] if known else [_unknown("no file of the program is known")]
+
+
+def _unknown(why: str) -> Warn:
+    text = f"{why}: --code names the program's own files, which tell its versions apart"
+    return Warn(id="code-unknown", message=text, rankable=False)
+
+
+class _TooMany(Exception):
+    """Files below a folder, which may be somebody's home."""
+
+
+def _below(folder: Path, suffix: str, root: Path) -> set[Path]:
+    """Files of a kind, but not what is hidden, compiled or installed."""
+    found: set[Path] = set()
+    seen = 0
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = [f for f in folders if not _passed_over(here / f, root)]
+        found |= {here / n for n in names if n.endswith(suffix) and not n.startswith(".")}
+        seen += len(names) + len(folders)
+        if seen > _MOST_FILES:
+            raise _TooMany(folder)
+    return found
+
+
+def _passed_over(folder: Path, root: Path) -> bool:
+    hidden = folder.name.startswith(".") or folder.name in ("__pycache__", "site-packages")
+    return hidden or (folder / "pyvenv.cfg").exists() or folder.resolve() == root.resolve()
 
 
 def _spec(
@@ -177,7 +227,7 @@ def _spec(
         recipe=task.recipe,
         settings={**task.settings, "command": shlex.join(command)},
         device="cuda" if visible else "cpu",
-        hardware=machine.hardware_class(visible),
+        hardware=machine.hardware_class(visible, len(machine.unmetered(os.environ))),
         budget=asked.budget.text if asked.budget else None,
         seed=seed.value,
         seed_origin=seed.origin,

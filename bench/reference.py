@@ -86,24 +86,17 @@ def measure(
 
 
 def _once(plan: Plan, work: Path, root: Path, on_progress: Callable[[Progress], None]) -> Record:
-    record, folder = running.run(plan, work, root, SEED, on_progress=on_progress)
-    if record.status == "interrupted":
+    record, folder, outcome = running.run(plan, work, root, SEED, on_progress=on_progress)
+    if record.status == "interrupted" or outcome.end_asked:
         raise KeyboardInterrupt
     if record.status != "complete":
-        raise BenchError(f"the reference job failed: {record.failure}", _last_words(folder))
+        raise BenchError(f"the reference job failed: {record.failure}", running.last_words(folder))
     if record.energy_j is None:
         missing = "; ".join(f"{d.domain}: {d.reason}" for d in record.charged if d.reason)
         raise BenchError(
             f"a meter that counts could not be read: {missing}", "`bench doctor` looks at each"
         )
     return record
-
-
-def _last_words(folder: Path) -> str | None:
-    """The last line of what the worker said, if it was started."""
-    log = folder / "log.txt"
-    said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return said[-1] if said else None
 
 
 def _reference(warm_up: Record, counted: Sequence[Record]) -> Reference:

@@ -22,12 +22,13 @@ from bench import EDITION, account, cards, measure, metrics, recipes, workfolder
 from bench import record as records
 from bench.account import Start
 from bench.cards import Card
-from bench.child import Program, Progress
+from bench.child import Outcome, Program, Progress
 from bench.errors import BenchError, MissingExtra, UsageError
 from bench.interrupts import undisturbed
 from bench.learn import models, objectives, sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
+from bench.power.probes import with_found
 from bench.record import Record, Reference, Spec, Warn
 from bench.units import Budget, parse_budget
 from bench.workfolder import fresh, scored
@@ -71,13 +72,6 @@ def seeds(runs: int, given: int | None) -> list[Seed]:
     while len(drawn) < runs:
         drawn[secrets.randbelow(2**31)] = None
     return [Seed(value, "harness") for value in drawn]
-
-
-def with_found(asked: Sequence[str]) -> list[str] | None:
-    """The meters that are tried by default and those asked for; None: just the default."""
-    from bench.power import probes
-
-    return [*probes.names(), *asked] if asked else None
 
 
 @dataclass(frozen=True)
@@ -169,7 +163,7 @@ def run(
     *,
     references: Sequence[Reference] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> tuple[Record, Path]:
+) -> tuple[Record, Path, Outcome]:
     """One metered run in a fresh folder below `root`; its record is written whatever happens."""
     spec = plan.spec(seed)
     start = account.begin(
@@ -178,35 +172,27 @@ def run(
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
-    with undisturbed(), measure.opened(folder, start):
-        return _metered(plan, work, folder, start, spec, on_progress), folder
-
-
-def _metered(
-    plan: Plan,
-    work: Path,
-    folder: Path,
-    start: Start,
-    spec: Spec,
-    on_progress: Callable[[Progress], None],
-) -> Record:
     out = fresh(work / "out")
-    meter = Meter(folder, probes=plan.probes, replay=plan.replay)
-    outcome = measure.measure(
+    record, outcome = measure.run(
         _worker(plan, work, out, spec, folder),
         folder,
         start,
-        meter,
+        Meter(folder, probes=plan.probes, replay=plan.replay),
+        lambda ended: scored(plan.card, plan.resolved, out, folder, ended, plan.objective),
         budget=plan.budget,
         intensity_g_per_kwh=plan.scenario.g_per_metered_kwh,
         idle_s=plan.idle_s,
         on_progress=on_progress,
     )
-    trace = meter.stop()
-    metric, outcome = scored(plan.card, plan.resolved, out, folder, outcome, plan.objective)
-    record = measure.finish(folder, start, trace, metric, outcome)
     assert isinstance(record, Record)
-    return record
+    return record, folder, outcome
+
+
+def last_words(folder: Path) -> str | None:
+    """The last line of what the worker of a run said, if it was started."""
+    log = folder / "log.txt"
+    said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return said[-1] if said else None
 
 
 @dataclass(frozen=True)
@@ -238,8 +224,7 @@ def forecast(
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     if outcome.status != "complete":
-        log = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
-        raise BenchError(f"the trial steps failed: {outcome.failure}", log[-1] if log else None)
+        raise BenchError(f"the trial steps failed: {outcome.failure}", last_words(folder))
     return _extrapolate(folder, start, trace)
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import account, child, measure, record
+from bench import account, child, measure, program, record
 from bench.child import Program
+from bench.power import log
 from bench.power.meter import Meter
 from bench.units import parse_budget
 from tests.command import write_reviews
@@ -231,6 +232,9 @@ def test_what_is_said_of_a_task_needs_one(folder: Path) -> None:
     _, err = bench("--model", "m", "--", "true", code=2)
     assert "--model" in err
     assert "--task" in err
+    _, err = bench("--runs", "3", "--", "true", code=2)
+    assert "--runs" in err
+    bench("--", "true", BENCH_DATA="reviews")
 
 
 # --- what is accounted for
@@ -283,6 +287,29 @@ def test_two_gpus_under_any_program(folder: Path) -> None:
     assert total_j == pytest.approx(found.energy_j)
 
 
+def test_a_place_that_can_not_be_written_is_told_in_one_line(folder: Path) -> None:
+    (folder / "file").touch()
+    _, err = bench("--out", "file", "--", "true", code=1)
+    assert err.startswith("error: file/measure")
+    assert err.count("\n") == 1
+
+
+def test_a_folder_of_ones_own_is_recovered_when_it_is_shown(folder: Path) -> None:
+    place = folder / "elsewhere"
+    place.mkdir()
+    code = (
+        "import os, time, bench\n"
+        "with bench.meter('elsewhere', probes=['estimate']):\n"
+        "    time.sleep(1.2)\n    os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    wait_for(lambda: not log.being_written(place / log.NAME))
+    show = [sys.executable, "-m", "bench", "show", "elsewhere"]
+    said = subprocess.run(show, capture_output=True, text=True, check=True)
+    assert "recovered run elsewhere" in said.stderr
+    assert "interrupted" in said.stdout
+
+
 def test_a_killed_meter_asks_the_program_to_end_and_is_recovered(folder: Path) -> None:
     command = script(
         folder,
@@ -311,9 +338,9 @@ def test_a_budget_that_is_not_looked_at_ends_by_sigterm(
     monkeypatch.setattr(child, "STOP_PATIENCE_S", 0.5)
     (folder / "r").mkdir()
     meter = Meter(folder / "r", probes=["estimate"])
-    program = Program(["sleep", "60"], os.environ, folder / "r" / "stop", keeps_others=True)
+    sleeps = Program(["sleep", "60"], os.environ, folder / "r" / "stop", keeps_others=True)
     outcome = measure.measure(
-        program, folder / "r", START, meter, budget=parse_budget("0.3s"), idle_s=0
+        sleeps, folder / "r", START, meter, budget=parse_budget("0.3s"), idle_s=0
     )
     meter.stop()
     assert (outcome.status, outcome.code) == ("interrupted", -signal.SIGTERM)
@@ -391,6 +418,87 @@ def test_three_runs_of_a_program_get_seeds_of_their_own(folder: Path) -> None:
     assert len(keys) == 2, "another program is another entry"
 
 
+PREDICTS = """
+import os
+with open(os.environ["BENCH_OUT"] + "/predictions.csv", "w") as out:
+    print("id,prediction", *[f"{i},positive" for i in range(60)], sep="\\n", file=out)
+"""
+
+
+def keys(folder: Path) -> list[tuple[str, bool]]:
+    """Entry and rankability of each run, in their order."""
+    found = [record.read(f) for f in record.folders([folder / "runs"])]
+    found.sort(key=lambda r: r.started_at)
+    return [(r.entry_key(), r.rankable) for r in found]
+
+
+def test_what_a_program_imports_tells_its_versions_apart(folder: Path) -> None:
+    package = folder / "mine"
+    (package / "deep").mkdir(parents=True)
+    (package / "train.py").write_text("from mine.deep import model" + PREDICTS)
+    (package / "deep" / "model.py").write_text("size = 1\n")
+    other = folder / ".hidden"
+    other.mkdir()
+    by_module = (sys.executable, "-m", "mine.train")
+    for text in ("size = 1\n", "size = 2\n"):
+        (package / "deep" / "model.py").write_text(text)
+        (other / "x.py").write_text(text)
+        learned(folder, *by_module)
+    (one, ranks), (changed, _) = keys(folder)
+    assert one != changed
+    assert ranks
+
+
+def files(command: list[str], *code: str) -> tuple[list[str], list[str]]:
+    """Names of the files that tell the program's versions apart, and doubts."""
+    found, doubts = program._code(command, [Path(c) for c in code], Path("runs"))
+    assert not any(d.rankable for d in doubts)
+    return [str(f) for f in found], [d.message for d in doubts]
+
+
+def test_which_files_are_the_programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/train.py", "a/b/net.py", "a/b/net.cfg", "a/.git/x.py", "a/env/lib/y.py",
+                 "a/__pycache__/z.py", "other.py", "run.sh", "runs/sst2/1/kept.py"):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "a/env/pyvenv.cfg").touch()
+    beside = ["a/b/net.py", "a/train.py"]
+    assert files(["python", "a/train.py"]) == (beside, [])
+    assert files(["torchrun", "-m", "a.train"]) == ([*beside, "other.py"], [])
+    assert files(["sh", "run.sh"]) == (["run.sh"], [])
+    assert files(["sh", "run.sh"], "a/b", "other.py") == (
+        ["a/b/net.cfg", "a/b/net.py", "other.py", "run.sh"], []
+    )  # fmt: skip
+    assert "no file of the program is known: --code" in files(["make", "train"])[1][0]
+    monkeypatch.setattr(program, "_MOST_FILES", 3)
+    assert "more than 3 files lie below a" in files(["python", "a/train.py"])[1][0]
+    assert files(["python", "a/train.py"], "a/b")[1] == []
+    (folder / "empty").mkdir()
+    monkeypatch.chdir(folder / "empty")
+    assert "no file of the program" in files([sys.executable, "-m", "installed"])[1][0]
+
+
+def test_code_that_is_not_there(folder: Path) -> None:
+    _, err = bench("--task", "sst2", "--code", "nowhere", "--", "true", code=2)
+    assert "there is no nowhere" in err
+
+
+def test_an_interrupt_in_the_tail_is_the_last_run(folder: Path) -> None:
+    write_reviews(folder / "reviews")
+    command = script(folder, PREDICTS + "open('ended', 'w').close()")
+    options = ["--idle", "4", "--runs", "3", "--task", "sst2", "--data", "reviews"]
+    with subprocess.Popen([*BENCH[:-2], *options, "--", *command]) as process:
+        wait_for(lambda: (folder / "ended").exists(), 60)
+        wait_for(lambda: tail_began(folder))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+    assert the_run(folder).status == "complete"
+
+
+def tail_began(folder: Path) -> bool:
+    return any("idle_after" in text_of(p) for p in folder.glob("runs/sst2/*/events.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -400,18 +508,23 @@ def test_three_runs_of_a_program_get_seeds_of_their_own(folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_predictions_that_are_not_there_or_wrong(folder: Path, text: str, says: str) -> None:
-    err = learned(folder, *script(folder, text), code=1)
-    assert says in err
+    learned(folder, *script(folder, text), code=1)
     one = the_run(folder)
     assert one.status == "failed"
+    assert says in (one.failure or "")
     assert one.energy_j
 
 
-def test_the_labels_are_not_at_hand_and_nothing_is_left_running(folder: Path) -> None:
+def test_the_labels_are_not_at_hand_and_nothing_is_left_running(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", "reviews")
+    monkeypatch.setenv("HF_TOKEN", "mine")
     command = script(
         folder,
         "import json, subprocess\n"
         "assert 'BENCH_DATA' not in os.environ\n"
+        "assert os.environ['HF_TOKEN'] == 'mine', 'its own checkpoints may be gated'\n"
         "rows = [json.loads(l) for l in open(os.environ['BENCH_TASK_DIR'] + '/scored.jsonl')]\n"
         "assert all(set(r) == {'id', 'sentence'} for r in rows)\n"
         "p = subprocess.Popen(['sleep', '60'])\n"

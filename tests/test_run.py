@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from bench import account, record, run
+from bench.errors import BenchError
 from bench.recipes import baseline
 from tests.command import write_reviews
 from tests.power.simulated import (
@@ -126,6 +127,16 @@ def test_a_seed_replays_a_run_exactly(folder: Path) -> None:
     ]
     assert predictions[0] == predictions[1]
     assert first.entry_key() == again.entry_key()
+
+
+def test_a_plan_whose_sampler_does_not_start_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = run.Request(task="sst2", model="transformer-tiny", data="reviews", device="cpu")
+    planned = run.prepare(request)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(BenchError, match="the trial steps failed: the sampler did not start"):
+        run.forecast(planned, folder / "work")
 
 
 def test_a_plan_keeps_nothing_and_predicts(folder: Path) -> None:

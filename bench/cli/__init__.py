@@ -32,12 +32,13 @@ def main() -> None:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except PermissionError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(1)
     except BrokenPipeError:  # `bench leaderboard | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+    except OSError as error:
+        said = [str(part) for part in (error.filename, error.strerror or error) if part]
+        print(f"error: {': '.join(said)}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _version(wanted: bool) -> None:

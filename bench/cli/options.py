@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,7 +85,11 @@ def recover(out: Path) -> None:
         return
     from bench import measure
 
-    for folder, damage in measure.recover(out):
+    _tell(measure.recover(out))
+
+
+def _tell(recovered: Iterable[tuple[Path, str | None]]) -> None:
+    for folder, damage in recovered:
         if damage:
             print(f"warning: {folder} can't be recovered: {damage}", file=sys.stderr)
         else:
@@ -99,9 +104,15 @@ def roots(results: Path | None, out: Path) -> list[tuple[Path, Origin]]:
 
 
 def find(run: str, results: Path | None, out: Path) -> Path:
-    """The folder of a run named by folder or by the head of its id."""
+    """The folder of a run named by folder or by the head of its id. One whose process was killed
+    is finished first, wherever it lies."""
+    from bench import measure
     from bench import record as records
 
+    if (Path(run) / "start.json").is_file():
+        _tell(measure.recover_run(Path(run)))
+        if not records.is_written(Path(run)):
+            raise UsageError(f"{run} holds no result yet", "ask again when its run has ended")
     if records.is_written(Path(run)):
         return Path(run)
     heads = f"**/{_plain(run)}*"

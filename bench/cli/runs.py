@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -83,16 +84,19 @@ def run(
         for number, drawn in enumerate(running.seeds(runs, seed), 1):
             screen.print(f"\nrun {number} of {runs}, seed {drawn.value}")
             with live.Line(planned.scenario.g_per_metered_kwh) as line:
-                record, folder = running.run(
+                record, folder, outcome = running.run(
                     planned, work, out, drawn, references=references, on_progress=line
                 )
             screen.print(show.grid(show.record_lines(record, folder, planned.scenario)))
-            if record.status in ("failed", "interrupted"):
-                raise typer.Exit(130 if record.status == "interrupted" else 1)
+            if record.status == "failed":
+                raise typer.Exit(1)
+            if record.status == "interrupted" or outcome.end_asked:
+                raise typer.Exit(_INTERRUPTED)
     screen.print(show.grid(show.next_lines(record, runs, seed)))
 
 
 def measure(
+    context: typer.Context,
     command: Annotated[list[str], typer.Argument(metavar="-- CMD …", help="The program.")],
     task: Annotated[
         str | None, typer.Option(help="Score its predictions: a run of this task.")
@@ -103,6 +107,12 @@ def measure(
         str | None, typer.Option(help="With --task: scratch, finetune or open.")
     ] = None,
     set_: Settings = None,
+    code: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH", help="With --task: the program's own files, a folder (repeatable)."
+        ),
+    ] = None,
     runs: Runs = 1,
     seed: SeedOption = None,
     data: Data = None,
@@ -126,38 +136,45 @@ def measure(
     asked = program.options(region, pue, budget, idle, rate, probe or [])
     screen = console(stderr=True)
     if task is None:
-        _only_with_task(
-            model=model, recipe=recipe, track=track, set=set_, seed=seed, data=data, tasks=tasks
-        )
-        measurement, folder, code = program.meter(command, out, asked)
+        _refuse_what_needs_a_task(context)
+        measurement, folder, outcome = program.meter(command, out, asked)
         if not quiet:
             screen.print(show.grid(show.measurement_lines(measurement, folder, asked.scenario)))
-        raise typer.Exit(_exit_code(code, measurement.status))
+        raise typer.Exit(_exit_code(outcome.code, measurement.status))
     check_seed(seed, runs)
     from bench import run as running
     from bench.workfolder import work_folder
 
     learner = program.learner(
         task, command, task_folders=tasks or [], data=data, model=model, recipe=recipe,
-        track=track, settings=settings(set_ or []),
+        track=track, settings=settings(set_ or []), code=code or [],
     )  # fmt: skip
     with work_folder(learner.card, learner.resolved, out) as work:
         for drawn in running.seeds(runs, seed):
-            record, folder, code = program.learn(command, out, work, learner, drawn, asked)
+            record, folder, outcome = program.learn(command, out, work, learner, drawn, asked)
             if not quiet:
                 screen.print(show.grid(show.record_lines(record, folder, asked.scenario)))
             if record.status in ("failed", "interrupted"):
-                raise typer.Exit(_exit_code(code, record.status))
+                raise typer.Exit(_exit_code(outcome.code, record.status))
+            if outcome.end_asked:
+                raise typer.Exit(_INTERRUPTED)
 
 
-def _only_with_task(**given: object) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise UsageError(f"--{name} says something of a run of a task", "add --task NAME")
+_INTERRUPTED = 128 + signal.SIGINT  # as a shell has it
+_OF_A_TASK = ("model", "recipe", "track", "set_", "code", "runs", "seed", "data", "tasks")
+
+
+def _refuse_what_needs_a_task(context: typer.Context) -> None:
+    """What stands in the environment may stay there."""
+    for name in _OF_A_TASK:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.rstrip("_")
+            raise UsageError(f"--{option} says something of a run of a task", "add --task NAME")
 
 
 def _exit_code(code: int | None, status: str) -> int:
     """The program's own; 128 and the signal's number where a signal ended it, as in a shell."""
     if code is None or (code == 0 and status not in ("complete", "budget")):
-        return 130 if status == "interrupted" else 1
+        return _INTERRUPTED if status == "interrupted" else 1
     return 128 - code if code < 0 else code
