@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,7 @@ from bench import record as records
 from bench import run as running
 from bench.child import Progress
 from bench.errors import BenchError, first_fault
-from bench.power import machine
+from bench.power import calibration, machine
 from bench.record import Closed, Idle, Record, Reference, Repetition, Scalar
 from bench.run import Plan, Request, Seed
 from bench.workfolder import work_folder
@@ -96,6 +97,10 @@ def _once(plan: Plan, work: Path, root: Path, on_progress: Callable[[Progress], 
         raise BenchError(
             f"a meter that counts could not be read: {missing}", "`bench doctor` looks at each"
         )
+    if doubts := [w.message for w in record.warnings if not w.rankable]:
+        raise BenchError(
+            f"nothing compares with such a run: {doubts[0]}", "mend that and try again"
+        )
     return record
 
 
@@ -159,7 +164,20 @@ def why_stale(reference: Reference) -> str | None:
     if reference.code_sha256 != code_sha256():
         return "the code that trains has changed since"
     then, now = (s.get("torch") for s in (reference.software, machine.software()))
-    return f"it was made with torch {then}, not {now}" if then != now else None
+    if then != now:
+        return f"it was made with torch {then}, not {now}"
+    return "the meters were calibrated since" if _calibrated_since(reference) else None
+
+
+def _calibrated_since(reference: Reference) -> bool:
+    """A gain that the runs have and the reference does not would stand in their ratio."""
+    if reference.level != "M3":  # runs by calibrated meters are not held against it
+        return False
+    try:
+        made = calibration.Calibration.read()
+    except BenchError:
+        return False
+    return datetime.fromisoformat(made.date) > datetime.fromisoformat(reference.measured_at)
 
 
 # --- keeping

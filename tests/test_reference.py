@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench import record, reference
+from bench.child import Outcome
 from bench.errors import BenchError
-from bench.record import Idle
+from bench.record import Idle, Warn
 from bench.reference import Reference, Repetition
 from tests.command import write_reviews
 
@@ -103,6 +106,15 @@ def test_a_stale_one_is_shown_as_such_and_not_used(bench, changes: dict, says: s
     assert f"stale: {says}" in " ".join(said.out.split())
 
 
+def test_one_by_meters_that_were_calibrated_since_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_at = "2026-01-02T03:04:05+00:00"
+    for date, stale in (("2026-01-03T00:00:00+00:00", True), ("2026-01-01T00:00:00+00:00", False)):
+        made_then = SimpleNamespace(date=date)
+        monkeypatch.setattr(reference.calibration.Calibration, "read", lambda: made_then)  # noqa: B023
+        assert bool(reference.why_stale(made(level="M3", measured_at=made_at))) is stale
+        assert reference.why_stale(made(level="M1", measured_at=made_at)) is None
+
+
 def test_the_code_that_trains_and_the_workload_make_the_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,9 +189,12 @@ def test_the_job_runs_and_is_kept(bench, tmp_path: Path) -> None:
 class Ended:
     """A run that ended so."""
 
-    def __init__(self, status: str, energy_j: float | None = 1.0) -> None:
+    def __init__(
+        self, status: str, energy_j: float | None = 1.0, warnings: Sequence[Warn] = ()
+    ) -> None:
         self.status, self.energy_j, self.failure = status, energy_j, "out of memory"
         self.charged: list[record.DomainEnergy] = []
+        self.warnings = warnings
 
 
 @pytest.mark.usefixtures("quick")
@@ -188,12 +203,23 @@ class Ended:
     [
         (Ended("failed"), "the reference job failed: out of memory"),
         (Ended("complete", None), "could not be read"),
+        (
+            Ended(
+                "complete",
+                warnings=[
+                    Warn(id="slow", message="a slow answer"),
+                    Warn(id="contended", message="another process used it", rankable=False),
+                ],
+            ),
+            "nothing compares with such a run: another process used it",
+        ),
     ],
 )
 def test_a_job_that_fails_is_not_kept(
     bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Ended, says: str
 ) -> None:
-    monkeypatch.setattr(reference.running, "run", lambda *_, **__: (ended, tmp_path))
+    outcome = Outcome("complete")
+    monkeypatch.setattr(reference.running, "run", lambda *_, **__: (ended, tmp_path, outcome))
     said = bench("reference", "--device", "cpu")
     assert said.code == 1
     assert says in said.err
@@ -201,10 +227,12 @@ def test_a_job_that_fails_is_not_kept(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("status", ["interrupted", "complete"])
 def test_an_interrupt_ends_it_and_nothing_is_kept(
-    bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    monkeypatch.setattr(reference.running, "run", lambda *_, **__: (Ended("interrupted"), tmp_path))
+    ran = (Ended(status), tmp_path, Outcome(status, end_asked=True))
+    monkeypatch.setattr(reference.running, "run", lambda *_, **__: ran)
     assert bench("reference", "--device", "cpu").code != 0
     assert not reference.path().exists()
 
