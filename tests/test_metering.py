@@ -136,9 +136,16 @@ def test_an_error_is_raised_and_what_was_measured_is_kept(
 
 
 def test_the_result_is_asked_for_too_early() -> None:
-    with bench.meter(probes=ESTIMATE) as m, pytest.raises(UsageError, match="has not ended"):
-        _ = m.energy_kwh
-    assert not [p for p in psutil.Process().children(recursive=True) if "sampler" in p.name()]
+    with bench.meter(probes=ESTIMATE) as m:
+        assert samplers()
+        with pytest.raises(UsageError, match="has not ended"):
+            _ = m.energy_kwh
+    assert not samplers()
+
+
+def samplers() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [p for p in children if "sampler.main" in " ".join(p.cmdline())]
 
 
 class Cuda:
@@ -169,7 +176,7 @@ def test_a_gpu_that_failed_is_said_and_hides_nothing(
         fail()
     assert m.result.status == "failed"
     assert any("illegal memory access" in w.message for w in m.result.warnings)
-    assert not psutil.Process().children(recursive=True)
+    assert not samplers()
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -184,7 +191,7 @@ def test_a_full_disk_does_not_end_a_program_that_has_trained(
         patch.setattr(record, "write_file", full)
     assert m.result.energy_j
     assert any("No space left" in w.message for w in m.result.warnings)
-    assert not psutil.Process().children(recursive=True)
+    assert not samplers()
     assert list(measure.recover(tmp_path)) == [(tmp_path / "a" / "b", None)], "nothing is lost"
 
 
@@ -203,7 +210,7 @@ def test_an_interrupt_at_the_end_stops_the_sampler(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(KeyboardInterrupt):
         end()
-    assert not psutil.Process().children(recursive=True)
+    assert not samplers()
 
 
 KILLED = """
