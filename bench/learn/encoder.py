@@ -36,43 +36,106 @@ class Shape:
     segments: int = 0  # kinds of segment embeddings
     embedding_width: int | None = None  # None: the width
     norm_first: bool = False
-    pooling: Literal["first", "mean"] = "first"
+    causal: bool = False  # a token sees those before it, not those after it
+    gelu: Literal["none", "tanh"] = "none"  # how GELU is approximated between the two products
+    pooling: Literal["first", "last", "mean"] = "first"
     head: Literal["tanh", "relu", "gelu", "none"] = "none"  # of a dense layer before the last
     epsilon: float = 1e-12
 
-    def weights(self, outputs: int) -> dict[str, tuple[int, ...]]:
-        """Every weight but the table of tokens, by name."""
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """Every weight but the table of tokens and what comes after the last block, by name."""
         d, e = self.width, self.embedding_width or self.width
         found: dict[str, tuple[int, ...]] = {"positions": (self.positions, e)}
         if self.segments:
             found["segments"] = (self.segments, e)
         if not self.norm_first:
-            found |= _norm("embedding_norm", e)
+            found |= norm_shapes("embedding_norm", e)
         if e != d:
-            found |= _dense("projection", e, d)
+            found |= dense_shapes("projection", e, d)
         for i in range(self.layers):
-            found |= _dense(f"layers.{i}.qkv", d, 3 * d) | _dense(f"layers.{i}.mix", d, d)
-            found |= _dense(f"layers.{i}.up", d, self.hidden)
-            found |= _dense(f"layers.{i}.down", self.hidden, d)
-            found |= _norm(f"layers.{i}.mix_norm", d) | _norm(f"layers.{i}.down_norm", d)
+            for part, inputs, outputs in (
+                ("qkv", d, 3 * d), ("mix", d, d), ("up", d, self.hidden), ("down", self.hidden, d)
+            ):  # fmt: skip
+                found |= dense_shapes(f"layers.{i}.{part}", inputs, outputs)
+            for part in ("mix_norm", "down_norm"):
+                found |= norm_shapes(f"layers.{i}.{part}", d)
         if self.norm_first:
-            found |= _norm("last_norm", d)
-        if self.head != "none":
-            found |= _dense("head", d, d)
-        return found | _dense("classes", d, outputs)
+            found |= norm_shapes("last_norm", d)
+        return found
 
 
-def _dense(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+def dense_shapes(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+def norm_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-class Encoder:
-    """Some numbers (`outputs`) a text, or a token. Weights are float32; activations are in
-    `dtype`."""
+class Layers:
+    """What encoders and language models share: embeddings and blocks over texts laid end to end.
+    Weights are float32; activations are in `dtype`."""
+
+    shape: Shape
+    dtype: torch.dtype
+    device: torch.device
+    parameters: Parameters
+
+    def _initialise(self, random: torch.Generator, deviation: float) -> None:
+        """Normal matrices; products that end a block are smaller in deep models."""
+        for name, weight in self.parameters.named().items():
+            if name.endswith("bias"):
+                weight.zero_()
+            elif weight.dim() == 1:
+                weight.fill_(1.0)
+            else:
+                block_end = name.endswith(("mix.weight", "down.weight"))
+                scale = (2 * self.shape.layers) ** -0.5 if block_end else 1.0
+                normal = torch.randn(weight.shape, generator=random)
+                weight.copy_(normal * deviation * scale)
+
+    def _embed(self, x: Tensor, batch: Batch, dropout: Dropout) -> Tensor:
+        """From the tokens' own rows, [T, embedding width], to what enters the first block."""
+        parameters = self.parameters
+        x = add_rows(x, parameters["positions"], batch.positions)
+        if self.shape.segments:
+            x = add_rows(x, parameters["segments"], batch.segments)
+        if not self.shape.norm_first:
+            x = self._norm(x, "embedding_norm")
+        x = dropout(x)
+        return self._linear(x, "projection") if self.shape.embedding_width else x
+
+    def _layer(
+        self, i: int, x: Tensor, batch: Batch, hidden: Tensor | None, dropout: Dropout
+    ) -> Tensor:
+        shape, name = self.shape, f"layers.{i}."
+        inner = self._norm(x, f"{name}mix_norm") if shape.norm_first else x
+        x, mixed = self._mix(i, x, inner, batch, hidden)
+        x = dropout.add(x, self._linear(mixed, f"{name}mix"))
+        if not shape.norm_first:
+            x = self._norm(x, f"{name}mix_norm")
+        inner = self._norm(x, f"{name}down_norm") if shape.norm_first else x
+        inner = F.gelu(self._linear(inner, f"{name}up"), approximate=shape.gelu)
+        x = dropout.add(x, self._linear(inner, f"{name}down"))
+        return x if shape.norm_first else self._norm(x, f"{name}down_norm")
+
+    def _mix(
+        self, i: int, x: Tensor, inner: Tensor, batch: Batch, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The residual that goes on, and what attention adds to it."""
+        qkv = self._linear(inner, f"layers.{i}.qkv")
+        return x, attention(qkv, batch, self.shape.heads, hidden, self.shape.causal)
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+        return layer_norm(x, weight, bias, self.shape.epsilon)
+
+
+class Encoder(Layers):
+    """Some numbers (`outputs`) a text, or a token."""
 
     def __init__(
         self,
@@ -87,7 +150,9 @@ class Encoder:
         self.shape, self.dtype, self.device = shape, dtype, device
         self._first_only = shape.pooling == "first" and not per_token
         self._per_token = per_token
-        self.parameters = Parameters(shape.weights(outputs), dtype, device)
+        head = dense_shapes("head", shape.width, shape.width) if shape.head != "none" else {}
+        classes = dense_shapes("classes", shape.width, outputs)
+        self.parameters = Parameters(shape.weights() | head | classes, dtype, device)
         width = shape.embedding_width or shape.width
         self.table = Table(torch.empty(shape.vocabulary, width, device=device))
         self.order: np.ndarray | None = None  # token id of each row of the table; None: its own
@@ -112,19 +177,10 @@ class Encoder:
         }
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
-        """Normal matrices and tables; products that end a block are smaller in deep models."""
+        """Normal matrices and tables."""
         random = torch.Generator().manual_seed(seed)
         self.table.rows.copy_(torch.randn(self.table.rows.shape, generator=random) * deviation)
-        for name, weight in self.parameters.named().items():
-            if name.endswith("bias"):
-                weight.zero_()
-            elif weight.dim() == 1:
-                weight.fill_(1.0)
-            else:
-                block_end = name.endswith(("mix.weight", "down.weight"))
-                scale = (2 * self.shape.layers) ** -0.5 if block_end else 1.0
-                normal = torch.randn(weight.shape, generator=random)
-                weight.copy_(normal * deviation * scale)
+        self._initialise(random, deviation)
 
     def reorder(self, order: np.ndarray) -> None:
         """Keep the table's rows in this order of token ids."""
@@ -148,7 +204,8 @@ class Encoder:
         training = torch.is_grad_enabled()
         dropout.draw(self._dropped(batch))
         hidden = hidden_places(batch, self.device)
-        x = self._embed(batch, dropout, training)
+        x = self.table.look_up(batch.tokens, training).to(self.dtype)
+        x = self._embed(x, batch, dropout)
         for i in range(self.shape.layers):
             x = self._layer(i, x, batch, hidden, dropout)
         if self.shape.norm_first:
@@ -163,42 +220,24 @@ class Encoder:
         classified = tokens if self._per_token else batch.size
         return tokens * (self.shape.embedding_width or d) + blocks + classified * d
 
-    def _embed(self, batch: Batch, dropout: Dropout, training: bool) -> Tensor:
-        parameters = self.parameters
-        x = self.table.look_up(batch.tokens, training).to(self.dtype)
-        x = add_rows(x, parameters["positions"], batch.positions)
-        if self.shape.segments:
-            x = add_rows(x, parameters["segments"], batch.segments)
-        if not self.shape.norm_first:
-            x = self._norm(x, "embedding_norm")
-        x = dropout(x)
-        return self._linear(x, "projection") if self.shape.embedding_width else x
-
-    def _layer(
-        self, i: int, x: Tensor, batch: Batch, hidden: Tensor | None, dropout: Dropout
-    ) -> Tensor:
-        name, heads, norm_first = f"layers.{i}.", self.shape.heads, self.shape.norm_first
-        inner = self._norm(x, f"{name}mix_norm") if norm_first else x
-        if self._first_only and i == self.shape.layers - 1:
-            q = self._linear(inner.index_select(0, batch.starts), f"{name}q")
-            kv = self._linear(inner, f"{name}kv")
-            x = x.index_select(0, batch.starts)
-            mixed = attention_of_firsts(q, kv, batch, heads, hidden)
-        else:
-            mixed = attention(self._linear(inner, f"{name}qkv"), batch, heads, hidden)
-        x = dropout.add(x, self._linear(mixed, f"{name}mix"))
-        if not norm_first:
-            x = self._norm(x, f"{name}mix_norm")
-        inner = self._norm(x, f"{name}down_norm") if norm_first else x
-        inner = F.gelu(self._linear(inner, f"{name}up"))
-        x = dropout.add(x, self._linear(inner, f"{name}down"))
-        return x if norm_first else self._norm(x, f"{name}down_norm")
+    def _mix(
+        self, i: int, x: Tensor, inner: Tensor, batch: Batch, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """In the last layer only what is read: the first token of each text."""
+        if not (self._first_only and i == self.shape.layers - 1):
+            return super()._mix(i, x, inner, batch, hidden)
+        q = self._linear(inner.index_select(0, batch.starts), f"layers.{i}.q")
+        kv = self._linear(inner, f"layers.{i}.kv")
+        mixed = attention_of_firsts(q, kv, batch, self.shape.heads, hidden)
+        return x.index_select(0, batch.starts), mixed
 
     def _pool(self, x: Tensor, batch: Batch) -> Tensor:
         if self._per_token or self._first_only:
             return x  # the last layer kept nothing else
-        sums = to_grid(x, batch).view(batch.size, batch.longest, -1).sum(1)
         lengths = torch.from_numpy(batch.lengths).to(self.device, non_blocking=True)
+        if self.shape.pooling == "last":
+            return x.index_select(0, batch.starts + lengths - 1)
+        sums = to_grid(x, batch).view(batch.size, batch.longest, -1).sum(1)
         return sums / lengths[:, None].to(x.dtype)
 
     def _classify(self, x: Tensor, dropout: Dropout) -> Tensor:
@@ -206,10 +245,3 @@ class Encoder:
             activations = {"tanh": torch.tanh, "relu": torch.relu, "gelu": F.gelu}
             x = activations[self.shape.head](self._linear(x, "head"))
         return self._linear(dropout(x), "classes").float()
-
-    def _linear(self, x: Tensor, name: str) -> Tensor:
-        return linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
-
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-        return layer_norm(x, weight, bias, self.shape.epsilon)
