@@ -29,6 +29,8 @@ class Batch:
     carried: dict[str, Any] = field(default_factory=dict)
     """What a recurrent model leaves for the next batch of the same streams; empty: it begins."""
     marks: torch.Tensor | None = None  # [T] as in Packed
+    chosen: torch.Tensor | None = None
+    """[M] tokens that a language model is asked for, `labels` being theirs; None: all of them."""
 
     @property
     def size(self) -> int:

@@ -33,3 +33,13 @@ class Model(Protocol):
 
     def outputs(self, batch: Batch, dropout: Dropout | None) -> Tensor:
         """What the objective asked for, float32: [B, size], or [T, size] a token."""
+
+
+class LanguageModel(Model, Protocol):
+    """A model of running text, asked for with `Outputs` per word."""
+
+    def nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """-log p of each target, [M] float32, from the outputs for them [M, ...]."""
+
+    def mean_nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean of `nats`, for less work in training."""

@@ -138,3 +138,78 @@ def encode_words(
     packed = pack(tokens, None, None)
     packed.marks = np.fromiter(chain.from_iterable(marked), np.int16, packed.starts[-1])
     return packed
+
+
+# Byte-level tokenizers, which lose nothing of a text
+
+_LINE_END = "Ċ"  # how they write the byte that ends a line, which no canonical text holds
+
+
+def train_bytes(
+    texts: Sequence[str], vocabulary_size: int, special: Sequence[str] = ()
+) -> Tokenizer:
+    """A byte-level BPE tokenizer (as GPT-2's), the same one for the same texts. `special` tokens
+    come first and stand in no text. With [CLS] and [SEP] among them it puts these around texts."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=list(special),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
+        show_progress=False,
+    )
+    trained.train_from_iterator(texts, trainer)
+    model = json.loads(trained.to_str())["model"]
+    tokenizer = Tokenizer(models.BPE(model["vocab"], [tuple(pair) for pair in model["merges"]]))
+    tokenizer.pre_tokenizer = trained.pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    framed = {"[CLS]", "[SEP]"} <= set(special)
+    parts = ["[CLS]", "[SEP]"] if framed else [_LINE_END]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]" if framed else "$A",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1" if framed else f"$A {_LINE_END} $B:1",
+        special_tokens=[(part, model["vocab"][part]) for part in parts],
+    )
+    return tokenizer
+
+
+def loses_nothing(tokenizer: Tokenizer) -> bool:
+    """Whether it is byte-level, as GPT-2's: what it makes of a text spells the text."""
+    facts = json.loads(tokenizer.to_str())
+    before, model = facts["pre_tokenizer"] or {}, facts["model"]
+    return (
+        facts["normalizer"] is None
+        and (before.get("type"), model["type"]) == ("ByteLevel", "BPE")
+        and (before["add_prefix_space"], before.get("use_regex", True)) == (False, True)
+        and set(pre_tokenizers.ByteLevel.alphabet()) <= set(model["vocab"])
+    )
+
+
+def line_end(tokenizer: Tokenizer) -> int:
+    """The token of a byte-level tokenizer that stands for a line's end."""
+    found = tokenizer.token_to_id(_LINE_END)
+    assert found is not None
+    return int(found)
+
+
+def encode_lines(
+    tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:  # [N] int32, [rows]
+    """The tokens of canonical texts by a byte-level tokenizer, a line's end after each, and how
+    many each has. Each distinct word is encoded once: no token spans a space."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    numbers = {"": 0}  # of a word with the space before it; 0 is a line's end
+    words: list[int] = []
+    counts = np.empty(len(texts), dtype=np.int64)
+    for row, text in enumerate(texts):
+        parts = text.replace(" ", "\n ").split("\n") if text else []
+        words += [numbers.setdefault(part, len(numbers)) for part in parts]
+        words.append(0)
+        counts[row] = len(parts) + 1
+    encoded = tokenizer.encode_batch_fast(list(numbers)[1:], add_special_tokens=False)
+    distinct = pack([[line_end(tokenizer)], *(e.ids for e in encoded)], None, None)
+    index, lengths, _ = distinct.places_of(np.array(words))
+    firsts = np.cumsum(counts) - counts
+    return distinct.tokens[index], np.add.reduceat(lengths, firsts)
