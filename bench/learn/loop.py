@@ -46,7 +46,7 @@ class Training:
 
     def __post_init__(self) -> None:
         recipe, model = self.recipe, self.model
-        self.total_steps = max(1, round(recipe.epochs * self.steps_per_epoch))
+        self.total_steps = max(1, min(self._limits()))
         self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay, recipe.beta2)
         self.dropout = Dropout(recipe.dropout, self.seed, model.dtype, model.device)
         self.random = np.random.default_rng(self.seed)
@@ -55,6 +55,15 @@ class Training:
     def steps_per_epoch(self) -> int:
         """Batches of the first epoch: the others have as many."""
         return sum(1 for _ in self.recipe.batches(self.train, 0, np.random.default_rng(self.seed)))
+
+    def _limits(self) -> Iterator[int]:
+        """The steps after which a limit of the recipe is reached."""
+        recipe = self.recipe
+        yield round(recipe.epochs * self.steps_per_epoch)
+        if recipe.max_steps:
+            yield recipe.max_steps
+        if recipe.max_tokens:
+            yield recipe.max_tokens * self.steps_per_epoch // int(self.train.lengths.sum())
 
     def batches(self) -> Iterator[np.ndarray]:
         """Row numbers of each step's batch, epoch after epoch, without end."""

@@ -176,7 +176,7 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
         events.send("warning", id="slow-bf16", message=message)
     task = data.read_task_folder(task_folder)
     objective = objectives.build(job.objective, task, recipe)
-    entry = models.entry(spec.model)
+    entry = models.entry(spec.model, pretrained=spec.track != "scratch")
     if checkpoint is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
     kept = {"cased": True} if getattr(objective, "cased", False) else {}
@@ -262,12 +262,16 @@ def representative(training: Training, steps: int) -> tuple[list[np.ndarray], fl
     return [epoch[i] for i in chosen], min(1.0, float(sizes[chosen].sum() / whole))
 
 
+_SAMPLED_TOKENS = 16_384
+
+
 def _predict_sample(prepared: Prepared, evaluations: int) -> float:
     """Predict some scored rows: their share, by tokens, of all that a run predicts."""
     import numpy as np
 
     training, scored = prepared.training, prepared.scored
-    sample = np.linspace(0, len(scored) - 1, min(len(scored), 128)).astype(int)
+    most = max(1, _SAMPLED_TOKENS // int(scored.lengths.mean()))
+    sample = np.linspace(0, len(scored) - 1, min(len(scored), 128, most)).astype(int)
     training.objective.predict(training.model, scored, sample)
     all_tokens = scored.lengths.sum() + evaluations * training.tune.lengths.sum()
     return float(scored.lengths[sample].sum() / all_tokens)

@@ -73,11 +73,15 @@ def _about(field: dataclasses.Field[Any]) -> str:
 
 
 def resolve(
-    name: str, model: str, given: Mapping[str, str], family: Family | None = None
+    name: str,
+    model: str,
+    given: Mapping[str, str],
+    family: Family | None = None,
+    pretrained: bool = True,
 ) -> dict[str, Scalar]:
     """Every setting of the recipe for this model and family of tasks: as `given` in text, else the
-    model's, else the default. UsageError for an unknown field, one of another family, a wrong type,
-    a value out of range."""
+    model's, which may differ from scratch, else the default. UsageError for an unknown field, one
+    of another family, a wrong type, a value out of range."""
     recipe = _class(name)
     every = {f.name: f for f in dataclasses.fields(recipe)}
     fields = {n: f for n, f in every.items() if _is_of(f, family)}
@@ -89,7 +93,7 @@ def resolve(
             near = near_names(key, fields)
             hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(fields)}"
             raise UsageError(f"the recipe '{name}' has no setting '{key}'", hint)
-    preset = recipe.preset(model, family)
+    preset = recipe.preset(model, family, pretrained)
     settings = {n: preset.get(n, f.default) for n, f in fields.items()}
     for key, text in given.items():
         settings[key] = _parse(key, text, _type(recipe, key))

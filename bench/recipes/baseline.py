@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.learn.loop import Training
 
 TRANSLATION: tuple[Family, ...] = ("translation",)
+RUNNING_TEXT: tuple[Family, ...] = ("language-modelling",)
 OTHERS = tuple(f for f in get_args(Family) if f not in TRANSLATION)
 SCHEDULES = ("linear", "inverse-sqrt")
 
@@ -32,6 +33,8 @@ class Recipe:
     precision: ClassVar[str] = "float32"  # of activations and products; or "bfloat16"
 
     epochs: float = setting(None, "passes over the training split", above=0)
+    max_steps: int = setting(0, "updates at most, if fewer than in all epochs; 0: no limit", low=0)
+    max_tokens: int = setting(0, "tokens learned from at most; 0: no limit", low=0)
     batch_size: int = setting(None, "examples a step", low=1, families=OTHERS)
     learning_rate: float = setting(None, "the highest rate", above=0)
     schedule: str = setting(
@@ -42,7 +45,13 @@ class Recipe:
     weight_decay: float = setting(0.01, "AdamW's, on matrices", low=0)
     dropout: float = setting(0.1, "rate after embeddings and blocks", low=0, high=0.9)
     clip_norm: float = setting(1.0, "largest norm of the gradient; 0: no limit", low=0)
-    max_length: int = setting(128, "tokens of a text; the rest is cut off", low=4)
+    max_length: int = setting(128, "tokens of a text (the rest is cut off) or window", low=4)
+    stride: int = setting(
+        0,
+        "tokens predicted a window, with the others as context; 0: half of max_length",
+        low=0,
+        families=RUNNING_TEXT,
+    )
     vocabulary_size: int = setting(8000, "entries of a trained tokenizer", low=200)
     evaluations: int = setting(3, "times that tune is scored while training", low=0)
     batch_tokens: int = setting(
@@ -60,11 +69,13 @@ class Recipe:
     )
 
     @classmethod
-    def preset(cls, model: str, family: Family | None = None) -> dict[str, Any]:
+    def preset(
+        cls, model: str, family: Family | None = None, pretrained: bool = True
+    ) -> dict[str, Any]:
         """What this model wants where nothing is said."""
         from bench.learn import models
 
-        return models.describe(model)["settings"]
+        return models.settings(model, family, pretrained)
 
     def prepare(self, training: Training) -> None:
         """Before the first step: change the model, train a teacher, choose rows."""

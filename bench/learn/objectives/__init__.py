@@ -21,19 +21,21 @@ if TYPE_CHECKING:
     from bench.learn.data import Predictions, TaskFolder
     from bench.learn.model import Model
 
-ModelKind = Literal["encoder"]
+ModelKind = Literal["encoder", "decoder"]
 
 _TABLE: dict[Family, dict[ModelKind, str]] = {
-    "classification": {"encoder": "classification"},
-    "regression": {"encoder": "regression"},
+    "classification": {"encoder": "classification", "decoder": "classification"},
+    "regression": {"encoder": "regression", "decoder": "regression"},
     "tagging": {"encoder": "tagging"},
+    "language-modelling": {"decoder": "causal", "encoder": "masked"},
 }
 
 
 class Outputs(NamedTuple):
-    """What a model returns: `size` numbers a text, or a token."""
+    """What a model returns: `size` numbers a text, or a token; or what tells one of `size` words,
+    for a word."""
 
-    per: Literal["text", "token"]
+    per: Literal["text", "token", "word"]
     size: int
 
 
