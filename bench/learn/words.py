@@ -54,7 +54,8 @@ class Words:
             cut = max_length - 2
             texts = [[END, *self.numbers(text)[:cut], END] for (text,) in inputs]
             return pack(texts, None, labels)
-        pairs = [self._cut(*map(self.numbers, pair), max_length - 3) for pair in inputs]
+        room = max_length - 3
+        pairs = [self._cut(self.numbers(a), self.numbers(b), room) for a, b in inputs]
         texts = [[END, *a, END, *b, END] for a, b in pairs]
         segments = [[0] * (len(a) + 2) + [1] * (len(b) + 1) for a, b in pairs]
         return pack(texts, segments, labels)
