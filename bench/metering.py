@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -157,14 +158,12 @@ class Metering:
     def live(self) -> Live:
         """The newest watts and the joules so far, of the domains that are charged. Never waits."""
         live = self._meter.live()
-        return type(live)(
-            {d: w for d, w in live.power_w.items() if self._charges(d)},
-            {
-                d: j - self._before_j.get(d, 0.0)
-                for d, j in live.energy_j.items()
-                if self._charges(d)
-            },
-            live.age_s,
+        counts, before_j = self._charges, self._before_j
+        return replace(
+            live,
+            power_w={d: w for d, w in live.power_w.items() if counts(d)},
+            energy_j={d: j - before_j.get(d, 0.0) for d, j in live.energy_j.items() if counts(d)},
+            domain_age_s={d: s for d, s in live.domain_age_s.items() if counts(d)},
         )
 
     # --- after it
