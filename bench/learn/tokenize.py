@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import (
@@ -20,6 +21,7 @@ from tokenizers import (
 
 from bench.errors import BenchError
 from bench.learn.batches import Packed, pack
+from bench.learn.words import END, Words
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
@@ -71,12 +73,14 @@ def load(folder: Path) -> Tokenizer:
 
 
 def encode(
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | Words,
     inputs: Sequence[tuple[str, ...]],
     labels: Sequence[int] | np.ndarray | None,
     max_length: int,
 ) -> Packed:
     """Each input (one text or a pair) as ids with special tokens, cut to `max_length`."""
+    if isinstance(tokenizer, Words):
+        return tokenizer.encode(inputs, labels, max_length)
     tokenizer.no_padding()
     if inputs and len(inputs[0]) > 1:
         tokenizer.enable_truncation(max_length)
@@ -107,31 +111,36 @@ def _encode_by_word(tokenizer: Tokenizer, texts: list[str], max_length: int) -> 
 
 
 def _ids_of_words(
-    tokenizer: Tokenizer, split: list[list[str]]
+    tokenizer: Tokenizer | Words, split: list[list[str]]
 ) -> tuple[int, dict[str, list[int]], int]:
     """The ids of each word, and of what stands before and after a text."""
+    words = sorted(set(chain.from_iterable(split)))
+    if isinstance(tokenizer, Words):
+        return END, {word: tokenizer.numbers(word) for word in words}, END
+    tokenizer.no_padding()
     tokenizer.no_truncation()
     first, last = tokenizer.encode("").ids
-    words = sorted(set(chain.from_iterable(split)))
     encoded = tokenizer.encode_batch_fast(words, add_special_tokens=False)
     return first, {word: e.ids for word, e in zip(words, encoded, strict=True)}, last
 
 
 def encode_words(
-    tokenizer: Tokenizer, texts: Sequence[str], marks: Sequence[Sequence[int]], max_length: int
+    tokenizer: Tokenizer | Words,
+    texts: Sequence[str],
+    marks: Sequence[Sequence[int]],
+    max_length: int,
 ) -> Packed:
     """Each text as the ids of its words, which single spaces part, cut to `max_length`; the first
     id of each word bears the word's mark. A word of which the tokenizer leaves nothing is [UNK]."""
-    tokenizer.no_padding()
     split = [text.split(" ") for text in texts]
     first, ids, last = _ids_of_words(tokenizer, split)
-    unknown = tokenizer.token_to_id("[UNK]")
+    unknown: list[Any] = [] if isinstance(tokenizer, Words) else [tokenizer.token_to_id("[UNK]")]
     first_pieces = {word: (len(found) or 1) - 1 for word, found in ids.items()}
     tokens, marked = [], []
     for words, numbers in zip(split, marks, strict=True):
         found, borne = [first], [-1]
         for word, number in zip(words, numbers, strict=True):
-            found += ids[word] or [unknown]
+            found += ids[word] or unknown
             borne += [number, *[-1] * first_pieces[word]]
         tokens.append([*found[: max_length - 1], last])
         marked.append([*borne[: max_length - 1], -1])

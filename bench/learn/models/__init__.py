@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import UsageError, unknown_name
-from bench.learn.models import listed, published
+from bench.learn.models import elmo, listed, published
 from bench.learn.models.download import FILES, Located
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "transformer-small"
 
-_LISTS = [listed, published]
+_LISTS = [listed, published, elmo]
 """Modules with MODELS, by name."""
 
 

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from bench.learn.data import Predictions, TaskFolder
     from bench.learn.model import Model
 
-ModelKind = Literal["encoder", "decoder"]
+ModelKind = Literal["encoder", "decoder", "elmo"]
 
 _TABLE: dict[Family, dict[ModelKind, str]] = {
-    "classification": {"encoder": "classification", "decoder": "classification"},
-    "regression": {"encoder": "regression", "decoder": "regression"},
-    "tagging": {"encoder": "tagging"},
-    "language-modelling": {"decoder": "causal", "encoder": "masked"},
+    "classification": {
+        "encoder": "classification",
+        "decoder": "classification",
+        "elmo": "classification",
+    },
+    "regression": {"encoder": "regression", "decoder": "regression", "elmo": "regression"},
+    "tagging": {"encoder": "tagging", "elmo": "tagging"},
+    "completion": {"encoder": "choice", "elmo": "choice"},
+    "language-modelling": {"decoder": "causal", "encoder": "masked", "elmo": "bidirectional"},
 }
 
 
@@ -71,6 +76,11 @@ def name_of(family: Family, kind: ModelKind, model: str) -> str:
             "bench models",
         )
     return kinds[kind]
+
+
+def families(kind: ModelKind) -> list[Family]:
+    """The families of tasks that a kind of model can be trained for."""
+    return [family for family, kinds in _TABLE.items() if kind in kinds]
 
 
 def build(name: str, task: TaskFolder, recipe: Any) -> Objective:
