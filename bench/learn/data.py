@@ -279,7 +279,8 @@ def _labelled(rows: list[dict[str, Any]], columns: list[str]) -> Rows:
 @dataclass(frozen=True)
 class Predictions:
     """What is predicted of each row in order of id (names of classes, tags or texts; numbers, or
-    nats for language modelling), and one score a class, when the program gave them."""
+    nats for language modelling), and one score a class, when the program gave them. Where there are
+    no classes, scores are what it likes: of two directions the nats of each."""
 
     labels: list[str] | list[float]
     scores: list[list[float]] | None
@@ -300,8 +301,8 @@ def read_predictions(folder: Path, n: int, kind: Kind, classes: Sequence[str]) -
 
     One of `predictions.parquet`, `.jsonl` or `.csv` with the columns `id` (0 to n-1, in any order),
     `prediction` (a class name, a number, tags joined by spaces, a text, or nats) and, if the
-    program likes, `scores` (a number for each class; a JSON list in CSV). BenchError says what is
-    wrong with it.
+    program likes, `scores` (a number for each class, or what it likes where there are none; a JSON
+    list in CSV). BenchError says what is wrong with it.
     """
     path, rows = _prediction_rows(folder)
     by_id: dict[int, dict[str, Any]] = {}
@@ -441,10 +442,12 @@ def _checked_scores(path: Path, i: int, scores: Any, classes: Sequence[str]) -> 
         checked = [float(s) for s in scores]
     except (TypeError, ValueError, OverflowError):
         checked = []
-    if len(checked) != len(classes) or not all(map(math.isfinite, checked)):
+    wanted = f"one finite number for each of {', '.join(classes)}" if classes else "finite numbers"
+    count = len(classes) or max(1, len(checked))
+    if len(checked) != count or not all(map(math.isfinite, checked)):
         raise BenchError(
             f"{path}: the scores for id {i} are {scores!r}",
-            f"one finite number for each of {', '.join(classes)}, for every id or for none",
+            f"{wanted}, for every id or for none",
         )
     return checked
 

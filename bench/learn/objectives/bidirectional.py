@@ -82,14 +82,14 @@ class Objective:
     def predict(
         self, model: LanguageModel, rows: Packed, chosen: np.ndarray | None = None
     ) -> Predictions:
-        """The nats of each line, the mean of both directions. Chosen lines are read as a text of
-        their own."""
+        """The nats of each line, the mean of both directions, and as scores those of each. Chosen
+        lines are read as a text of their own."""
         if chosen is not None:
             index, lengths, firsts = rows.places_of(chosen)
             starts = np.append(firsts, lengths.sum())
             rows = Packed(rows.tokens[index], None, starts, None)
-        words = self.nats(model, rows).mean(0)
-        return Predictions(np.add.reduceat(words, rows.starts[:-1]).tolist(), None)
+        of_lines = np.add.reduceat(self.nats(model, rows), rows.starts[:-1], axis=1)
+        return Predictions(of_lines.mean(0).tolist(), of_lines.T.tolist())
 
     def nats(self, model: LanguageModel, lines: Packed) -> np.ndarray:
         """What each word costs forward and backward, its spelling included: [2, words]."""
