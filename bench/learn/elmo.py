@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.learn import vocabulary
+from bench.learn import clusters
 from bench.learn.batches import Batch, send
+from bench.learn.clusters import Clusters
 from bench.learn.layers import Dropout
 from bench.learn.models.elmo import DIRECTIONS, LAYERS, Shape, dense
 from bench.learn.objectives import Outputs
@@ -52,8 +53,11 @@ class Elmo:
         self._weights = {
             name: _leaf(weight.value, weight.grad)
             for name, weight in self.parameters.weights.items()
-            if not (self._per == "word" and name.startswith("classes"))
+            if not name.startswith("softmax")
         }
+        if self._per == "word":
+            downs = [leaf for name, leaf in self._weights.items() if name.startswith("down")]
+            self._softmax = Clusters(clusters.ends(outputs.size), self.parameters.weights, downs)
         # A forget gate starts open: 1 is added to what is trained, as in the authors' code.
         self._open = torch.zeros(4 * shape.cell, dtype=dtype, device=device)
         self._open[shape.cell : 2 * shape.cell] = 1.0
@@ -66,7 +70,7 @@ class Elmo:
     def _head(self, outputs: Outputs) -> dict[str, tuple[int, ...]]:
         width = 2 * self.shape.width
         if outputs.per == "word":
-            return dense("classes", self.shape.width, outputs.size)
+            return clusters.weights(self.shape.width, clusters.ends(outputs.size))
         found: dict[str, tuple[int, ...]] = {"mix": (LAYERS + 1,), "gamma": (1,)}
         if outputs.per == "token":
             return found | dense("classes", width, outputs.size)
@@ -129,13 +133,11 @@ class Elmo:
 
     def nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What each target costs, float32: outputs [T, width], targets [T]."""
-        weight, bias = self.parameters["classes.weight"], self.parameters["classes.bias"]
-        return vocabulary.nats(outputs, weight, bias, targets)
+        return self._softmax.nats(outputs, targets)
 
     def mean_nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean of `nats`, for less work in training."""
-        weight, bias = self.parameters["classes.weight"], self.parameters["classes.bias"]
-        return vocabulary.mean_nats(outputs, weight, bias, targets)
+        return self._softmax.mean_nats(outputs, targets)
 
     def _dropped(self, batch: Batch) -> int:
         """How many elements dropout sees in a pass."""

@@ -55,7 +55,7 @@ class Objective:
         named = np.argsort(-counts, kind="stable")
         named = named[(counts[named] > 1) & (named != END)][: self._recipe.vocabulary_size - 2]
         self._names = np.full(len(words), OTHERS)
-        self._names[END] = 1
+        self._names[END] = 1  # this and all others are frequent
         self._names[named] = 2 + np.arange(len(named))
         self.outputs = Outputs("word", 2 + len(named))
 
