@@ -62,37 +62,10 @@ def _list(text: str) -> list[str]:
     return text.split()
 
 
-_PEOPLE = _list("""Ada Anton Bela Clara Dora Emil Flora Greta Hugo Ida Jonas Leo Mina Nora Otto Paula
-Rosa Simon Tilda Viktor""")
+_PEOPLE = _list("""Ada Anton Bela Clara Dora Emil Flora Greta Hugo Ida Jonas Leo Mina Nora Otto
+Paula Rosa Simon Tilda Viktor""")
 _THINGS = _list("""lamp kettle ladder mirror basket guitar camera carpet bottle candle hammer piano
 shovel teapot violin wallet""")
-_HAVING).format(who=who, thing=thing)
-            for who, thing in zip(people, things, strict=True)
-        ]
-        sentences.insert(int(self._uniform() * (count + 1)), self._choice(_ELSE))
-        asked = int(self._uniform() * count)
-        sentences.append(self._choice(_LAST).format(who=people[asked]))
-        return " ".join(sentences), things[asked]
-
-    def _some(self, choices: Sequence[str], n: int) -> list[str]:
-        found: list[str] = []
-        while len(found) < n:
-            one = self._choice(choices)
-            found += [] if one in found else [one]
-        return found
-
-    def _choice(self, choices: Sequence[_T]) -> _T:
-        return choices[int(self._uniform() * len(choices))]
-
-
-def _list(text: str) -> list[str]:
-    return text.split()
-
-
-_PEOPLE = _list("""Ada Anton Bela Clara Dora Emil Flora Greta Hugo Ida Jonas Leo Mina Nora Otto Paula Rosa
-Simon Tilda Viktor""")
-_THINGS = _list("""lamp kettle ladder mirror basket guitar camera carpet bottle candle hammer piano shovel
-teapot violin wallet""")
 _HAVING = [
     "{who} had a {thing} .",
     "{who} bought a {thing} at the market .",
