@@ -157,13 +157,19 @@ def test_a_program_in_a_pipe_is_behind_until_it_asks_at_the_terminal(
 
 
 def test_a_program_that_is_stopped_is_ended_all_the_same(folder: Path) -> None:
-    command = script(folder, "os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(60)")
-    with subprocess.Popen([*BENCH, *command], start_new_session=True) as process:
-        wait_for(
-            lambda: any(p.status() == "stopped" for p in psutil.Process(process.pid).children())
-        )
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+    stops = "os.kill(os.getpid(), signal.SIGSTOP)"
+    command = script(folder, f"print(os.getpid(), flush=True)\n{stops}\ntime.sleep(60)")
+    with subprocess.Popen(
+        [*BENCH, *command], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout
+            stopped = psutil.Process(int(process.stdout.readline()))
+            wait_for(lambda: stopped.status() == "stopped")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
 
 
 class Terminal:
