@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.power import machine
+from bench.power.counting import counted
 from bench.record import DomainEnergy, Idle, Phase, Reference, Spec, Warn, run_id
 from bench.units import NS_PER_S
 
@@ -110,15 +111,14 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 def charged(start: Start, domains: Iterable[Domain]) -> Callable[[str], bool]:
     """Which domains count: every device that the child could see, and all that is not an
-    accelerator or whose meter names no device (it was asked for); estimates only where nothing
-    was measured, so that they never enter a sum with what was; a node's meter alone where there is
-    one, as it reads what its parts do."""
+    accelerator or whose meter names no device (it was asked for)."""
     domains = list(domains)
     hidden = {d.name for d in domains if d.kind == "gpu" and d.uuid} - set(expected(start))
-    measured = any(d.level != "M0" and d.name not in hidden for d in domains)
-    left_out = hidden | {d.name for d in domains if measured and d.level == "M0"}
-    nodes = {d.name for d in domains if d.kind == "node"} - left_out
-    return nodes.__contains__ if nodes else lambda name: name not in left_out
+    counts = counted(domains, hidden)
+    if any(d.kind == "node" for d in domains if d.name in counts):
+        return counts.__contains__
+    left_out = {d.name for d in domains} - set(counts)
+    return lambda name: name not in left_out  # what was expected and is missing counts, too
 
 
 def expected(start: Start) -> list[str]:

@@ -68,7 +68,7 @@ def measure(
             journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             progress.text = "idle power"
             _idle(gauge, journal, idle_s, progress, on_progress)
-            journal.write("window_start", t_ns=meter.edge(lead_s=0.25))
+            journal.write("window_start", t_ns=meter.opening())
             limit = Limit(budget, intensity_g_per_kwh)
             outcome = run_child(program, journal, gauge, progress, limit, on_progress)
             meter.edge()

@@ -31,8 +31,6 @@ from bench.units import kwh_from_j
 if TYPE_CHECKING:
     from bench.power.meter import Live
 
-LEAD_S = 0.25  # before the window: a counter's last tick before it is seen
-
 
 class Metering:
     """What `bench.meter` gives. After the block, `result` holds everything that was measured.
@@ -76,7 +74,7 @@ class Metering:
             self._charges = account.charged(self._start, started.domains)
             self._journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             self._idle("idle_before")
-            self._journal.write("window_start", t_ns=self._meter.edge(lead_s=LEAD_S))
+            self._journal.write("window_start", t_ns=self._meter.opening())
             self._before_j = dict(self._meter.live().energy_j)
             self._open = stack.pop_all()
         return self

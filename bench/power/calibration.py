@@ -34,6 +34,7 @@ from bench.power.probes import Domain
 from bench.power.processor import text_of
 
 if TYPE_CHECKING:
+    from bench.power.meter import Meter, Started
     from bench.power.trace import Trace
 
 VERSION = 2
@@ -221,9 +222,9 @@ def _calibrated(domain: Domain, calibration: Calibration) -> Domain:
         "date": calibration.date,
         "reference": calibration.reference["device"],
         "range_w": calibration.range_w[domain.name],
-        "without": {"level": domain.level, "gain": domain.gain},
+        "without": {"level": uncalibrated(domain).level, "gain": uncalibrated(domain).gain},
     }
-    facts = {**domain.facts, "calibration": stated}
+    facts = {**uncalibrated(domain).facts, "calibration": stated}
     return domain._replace(level="M3", gain=calibration.uncertainty, facts=facts)
 
 
@@ -301,7 +302,7 @@ def calibrate(
     Takes the number of loads x windows x window_s. `on_progress` is told the load and how many of
     its windows are done. BenchError when the reference or a meter was not read throughout.
     """
-    from bench.interrupts import interrupts_raise
+    from bench.interrupts import Interrupted, interrupts_raise
     from bench.power import machine
     from bench.power import probes as known
     from bench.power.meter import Meter
@@ -311,21 +312,19 @@ def calibrate(
         raise UsageError("a calibration needs idle and a load, and two windows of each at least")
     names = known.names() if probes is None else list(probes)
     shown = known.shown(reference)  # without a password
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, interrupts_raise():
-        meter = Meter(Path(folder), probes=[reference, *(n for n in names if n != reference)])
-        started = meter.start()
-        try:
-            found = started.by_probe.get(shown, [])
-            if not found:
-                reasons = [r.reason for r in started.refusals if r.probe == shown]
-                raise BenchError(f"the reference {shown} can't be read: {' '.join(reasons)}")
-            if any(d.level == "M0" for d in found):
-                raise UsageError(f"the reference {reference} is an estimate", "give a meter")
-            calibrated = [d.name for d in _to_calibrate(started.domains, found)]
-            meter.follow(os.getpid())  # the loads are its own, not others on the GPU
-            spans = list(_spans(meter.edge, loads, window_s, windows, on_progress))
-        finally:
-            trace = meter.stop()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, interrupts_raise():
+            meter = Meter(Path(folder), probes=[reference, *(n for n in names if n != reference)])
+            started = meter.start()
+            try:
+                found = _reference(started, shown)
+                calibrated = [d.name for d in _to_calibrate(started.domains, found)]
+                meter.follow(os.getpid())  # the loads are its own, not others on the GPU
+                spans = list(_spans(meter, loads, window_s, windows, on_progress))
+            finally:
+                trace = meter.stop()
+    except Interrupted as interrupt:
+        raise BenchError(f"interrupted by {interrupt}: nothing is calibrated") from None
     trace.domains = [uncalibrated(d) for d in trace.domains]
     watts = [_watts(trace, calibrated, span) for span in spans]
     references = [_watts(trace, [d.name for d in found], span) for span in spans]
@@ -345,6 +344,17 @@ def calibrate(
         range_w=range_w,
         gain=gain, offset_w=offset_w, uncertainty=uncertainty, points=points,
     )  # fmt: skip
+
+
+def _reference(started: Started, shown: str) -> list[Domain]:
+    """What the reference reads; BenchError where that can't be used."""
+    found = started.by_probe.get(shown, [])
+    if not found:
+        reasons = [r.reason for r in started.refusals if r.probe == shown]
+        raise BenchError(f"the reference {shown} can't be read: {' '.join(reasons)}")
+    if any(d.level == "M0" for d in found):
+        raise UsageError(f"the reference {shown} is an estimate", "give a meter")
+    return found
 
 
 def fit(points: Sequence[Point], reference_gain: float) -> tuple[float, float, float]:
@@ -374,7 +384,7 @@ def fit(points: Sequence[Point], reference_gain: float) -> tuple[float, float, f
 
 
 def _spans(
-    edge: Callable[[float], int],
+    meter: Meter,
     loads: Sequence[Load],
     window_s: float,
     windows: int,
@@ -386,9 +396,9 @@ def _spans(
         with _running(load) as check:
             time.sleep(min(_SETTLE_S, window_s / 4))
             for done in range(1, windows + 1):
-                start_ns = edge(0.25)
+                start_ns = meter.opening()
                 time.sleep(window_s)
-                stop_ns = edge(0.0)
+                stop_ns = meter.edge()
                 check()
                 yield load.name, start_ns, stop_ns
                 on_progress(load.name, done, windows)

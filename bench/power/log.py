@@ -7,12 +7,10 @@ A line is the CRC-32 of its text in hex, a space, and one JSON array whose first
     ["r", reading, ...]                      what one look at a probe gave
     ["clock", monotonic_ns, realtime_ns, boottime_ns]     once a second
     ["mark", t_ns, id, message, domain, value]
-    ["edge", t_ns]                           the window may begin or end here
-    ["stop", t_ns]                           last, when the sampler was told to stop
 
 A reading is [index, t_ns, power_w, energy_j, utilisation, clock_mhz, temperature_c, error], or the
 first four of these where the others are null. In version 1 an "r" line held one reading, not in a
-list of its own.
+list of its own. Kinds that are not listed, such as older logs have, are passed over.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from bench.power.probes import Domain, Found
 if TYPE_CHECKING:
     from bench.power.trace import Trace
 
+LEAD_S = 0.25  # before a window: a counter's last tick before it is seen
 _SETTLE_S = 0.35  # after the last edge, so that every counter has moved once more
 _APART_S = 1.0
 _STOP_S = 3.0
@@ -50,7 +51,6 @@ class Started:
     domains: list[Domain]
     refusals: list[Refused]
     by_probe: dict[str, list[Domain]]  # the same domains; a probe may have none left to read
-    log_error: str | None = None  # why nothing is being written
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,13 @@ class Meter:
             raise BenchError("the sampler did not start", self._complaint())
         self._started = True
         answer = json.loads(line)
+        if error := answer["log_error"]:
+            print(f"warning: {error}: readings are kept in memory alone", file=sys.stderr)
         by_probe = {p: [Domain(**d) for d in found] for p, found in answer["domains"].items()}
         return Started(
             domains=[d for found in by_probe.values() for d in found],
             by_probe=by_probe,
             refusals=[*refused, *(Refused(**r) for r in answer["refusals"])],
-            log_error=answer["log_error"],
         )
 
     def follow(self, pid: int) -> None:
@@ -125,8 +126,7 @@ class Meter:
     def edge(self, lead_s: float = 0.0) -> int:
         """A place where a window or a phase begins or ends: CLOCK_MONOTONIC now, in ns.
 
-        Readings come thick around it. With `lead_s` the burst begins that long before the edge:
-        0.25 s shows a counter's last tick before it.
+        Readings come thick around it. With `lead_s` the burst begins that long before the edge.
         """
         self._tell("edge")
         if lead_s:
@@ -134,6 +134,10 @@ class Meter:
             self._tell("edge")
         self._edge_s = time.monotonic()
         return time.monotonic_ns()
+
+    def opening(self) -> int:
+        """The edge at which a window opens."""
+        return self.edge(LEAD_S)
 
     def phase(self) -> int:
         """An edge between phases, which may follow each other by the millisecond: readings come

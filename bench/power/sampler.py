@@ -304,7 +304,6 @@ def _obey(sampler: Sampler, command: str) -> bool:
     elif command == "edge":
         sampler.edge_s = time.monotonic()
         sampler.burst(BURST_S)
-        sampler.recorder.seen.append(["edge", time.monotonic_ns()])
     return command != "stop"
 
 
@@ -328,8 +327,6 @@ def finish(sampler: Sampler, told: bool) -> None:
         if thread.is_alive():
             thread.look_after()
     sampler.recorder.seen.append(_clock())
-    if told:
-        sampler.recorder.seen.append(["stop", time.monotonic_ns()])
     rest = sampler.recorder.end(_END_S)
     with contextlib.suppress(BrokenPipeError):
         while told and rest:

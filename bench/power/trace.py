@@ -6,6 +6,7 @@ The arithmetic over one domain is in `bench.power.energy`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from bench.errors import BenchError
 from bench.power import log
 from bench.power.calibration import as_counted
 from bench.power.energy import OF_THE_TRACE, Curve, Series
-from bench.power.probes import Domain, Mark
+from bench.power.probes import Domain, Mark, why_unusable
 
 if TYPE_CHECKING:
     from bench.record import DomainEnergy, Warn
@@ -41,7 +42,7 @@ class Trace:
     series: dict[str, Series]
     marks: list[Mark] = field(default_factory=list)
     clocks: list[tuple[int, int, int]] = field(default_factory=list)  # monotonic, real, boot (ns)
-    facts: dict[str, Any] = field(default_factory=dict)  # rate_hz, ended, damaged_lines, ...
+    facts: dict[str, Any] = field(default_factory=dict)  # rate_hz, damaged_lines, ...
 
     # --- reading and writing
 
@@ -98,7 +99,7 @@ class Trace:
             if about["version"] != VERSION:
                 raise ValueError("it is of another version of bench")
             facts = about["facts"]
-            if not float(facts.get("rate_hz", 1.0)) > 0:
+            if not 0 < float(facts.get("rate_hz", 1.0)) < math.inf:
                 raise ValueError(f"nobody reads at {facts['rate_hz']} Hz")
             domains = [Domain(**d) for d in about["domains"]]
             marks = [Mark(*m) for m in about["marks"]]
@@ -106,8 +107,10 @@ class Trace:
             t_ns = table["t_ns"].to_numpy()
             names = table["domain"].cast(pa.string())
             values = {c: table[c].to_numpy().astype(np.float64) for c in COLUMNS}
-            if not all(isinstance(d.facts, dict) for d in domains):
-                raise ValueError("what it says of a domain is no JSON object")
+            for why in filter(None, map(why_unusable, domains)):
+                raise ValueError(why)
+            for domain in domains:  # its facts are numbers where they have to be
+                Curve(domain, _series([]), [], 10.0)
         except (pa.ArrowInvalid, LookupError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(f"{path} is not a trace: {error}") from None
         series = {}
@@ -240,7 +243,7 @@ def _from_lines(lines: list[bytes]) -> Trace:
     domains: dict[int, Domain] = {}
     rows: dict[int, list[list[Any]]] = {}
     trace = Trace.empty()
-    trace.facts = {"ended": False, "damaged_lines": 0}
+    trace.facts = {"damaged_lines": 0}
     for number, line in enumerate(lines):
         record = log.decode(line)
         if record is None:
@@ -259,8 +262,6 @@ def _from_lines(lines: list[bytes]) -> Trace:
                 trace.clocks.append((record[1], record[2], record[3]))
             case "head":
                 trace.facts.update(record[2])
-            case "stop":
-                trace.facts["ended"] = True
     for index, domain in domains.items():
         if domain.name in trace.series:  # which of them a reading is of, nobody can tell
             text = f"two meters call what they read {domain.name}: the first is taken"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bench.interrupts import Interrupted, interrupts_raise
 from bench.power import log
 from bench.power.calibration import as_counted
+from bench.power.counting import counted
 from bench.power.meter import Live, Meter, Started
 from bench.power.naming import short_names
 from bench.power.probes import Domain
@@ -154,13 +155,6 @@ class Watch:
 def _seen(domain: Domain) -> Seen:
     line = domain.facts.get("calibration")
     return Seen(line["gain"], line["offset_w"]) if line else Seen()
-
-
-def counted(domains: Sequence[Domain]) -> list[str]:
-    """The domains of the total: a node meter alone, as it contains the others; estimates only
-    where nothing is measured."""
-    measured = [d for d in domains if d.level != "M0"] or list(domains)
-    return [d.name for d in [d for d in measured if d.kind == "node"] or measured]
 
 
 # --- watching

@@ -371,16 +371,15 @@ def test_a_load_ends_with_a_calibration_that_is_killed(rapl: SimulatedRapl, tmp_
     with rapl:
         for number in (signal.SIGTERM, signal.SIGKILL):
             made = subprocess.Popen(
-                [sys.executable, "-c", code, wall],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                [sys.executable, "-c", code, wall], stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
             assert made.stdout is not None
             while made.stdout.readline() != b"asleep 1\n":
                 assert made.poll() is None
             assert str(tmp_path) in arguments_of_all(SLEEP[-1])
             made.send_signal(number)
-            made.communicate()
+            _, said = made.communicate()
+            assert (b"interrupted by SIGTERM" in said) is (number == signal.SIGTERM)
             time.sleep(0.2)
             assert str(tmp_path) not in arguments_of_all(SLEEP[-1])
 

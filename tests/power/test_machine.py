@@ -10,11 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench import account, run
 from bench.errors import BenchError, UsageError
 from bench.power import gpus, machine
+from bench.power.energy import Series
 from bench.power.gpus import Gpu, Listing, Mig
+from bench.power.probes import Domain
+from bench.power.trace import Trace
 from tests.power.conftest import MakeGpus
 from tests.power.simulated import FOREVER, SimulatedGpu
 
@@ -168,6 +173,39 @@ def test_a_gpu_that_does_not_open_is_unmetered_unless_others_are_named(
     assert machine.unmetered({"CUDA_VISIBLE_DEVICES": A}) == []
     with pytest.raises(UsageError, match=f"{B} may be one of them"):
         machine.visible_gpus({"CUDA_VISIBLE_DEVICES": f"{A},{B}"})
+
+
+def test_a_run_hides_what_can_not_be_read_or_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_torch_has_cuda", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpus, "listing", lambda: Listing([], ["a GPU of AMD"]))
+    assert run._device("auto") == ("cpu", {"CUDA_VISIBLE_DEVICES": ""}, [], [])
+    one = Gpu(A, "NVIDIA H100", [], {})
+    monkeypatch.setattr(gpus, "listing", lambda: Listing([one], ["GPU 1: late"]))
+    device, _, visible, notes = run._device("auto")
+    assert (device, visible, [n.id for n in notes]) == ("cuda", [A], ["gpu-unmetered"])
+
+
+@pytest.mark.parametrize(
+    ("domain", "warns"),
+    [
+        (Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1), ["gpu-unmetered"]),
+        (Domain("gpu:command", "gpu", "a program", "M2", 0.1), []),
+        (Domain("node:shelly", "node", "a plug", "M2", 0.1), []),
+    ],
+)
+def test_a_meter_that_was_asked_for_stands_in(
+    monkeypatch: pytest.MonkeyPatch, domain: Domain, warns: list[str]
+) -> None:
+    monkeypatch.setattr(gpus, "listing", lambda: Listing([], ["a GPU of AMD"]))
+    start = account.begin([], None, notes=machine.unmetered({}))
+    t_ns = np.arange(0, 10**10, 10**8)
+    empty = np.full(len(t_ns), np.nan)
+    series = Series(t_ns, empty + 1, t_ns / 1e8, empty, empty, empty)
+    trace = Trace([domain], {domain.name: series})
+    events = [{"event": f"window_{e}", "t_ns": t * 10**9} for e, t in (("start", 1), ("stop", 9))]
+    found = account.metered(start, events, trace)["warnings"]
+    assert [w.id for w in found if w.id == "gpu-unmetered"] == warns
 
 
 @pytest.mark.parametrize(

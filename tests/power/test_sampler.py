@@ -505,7 +505,6 @@ def test_a_hang_at_the_end_holds_nothing_up(mine: Mine, tmp_path: Path) -> None:
     stop_ns, before_s = meter.edge(), time.monotonic()
     trace = meter.stop()
     assert time.monotonic() - before_s < 3
-    assert trace.facts["ended"] is True
     assert trace.warnings(start_ns, stop_ns) == []
     assert is_gone(trace.facts["pid"])
 
@@ -513,11 +512,13 @@ def test_a_hang_at_the_end_holds_nothing_up(mine: Mine, tmp_path: Path) -> None:
 # --- ends
 
 
-def test_a_folder_that_is_read_only_is_told(make_gpus: MakeGpus) -> None:
+def test_a_folder_that_is_read_only_is_told(
+    make_gpus: MakeGpus, capsys: pytest.CaptureFixture[str]
+) -> None:
     gpus = make_gpus(SimulatedGpu(Constant(400)))
     meter = Meter(Path("/sys"), probes=["nvml"])  # nobody may write there, not even root
-    started = meter.start()
-    assert (started.log_error or "").startswith("trace.log: ")
+    meter.start()
+    assert capsys.readouterr().err.startswith("warning: trace.log: ")
     start_ns, _ = meter.edge(lead_s=0.25), time.sleep(1.0)
     stop_ns = meter.edge()
     trace = meter.stop()
@@ -552,7 +553,6 @@ def test_a_closed_terminal_leaves_a_log_and_no_process(tmp_path: Path) -> None:
     assert is_gone(pid)
     trace = Trace.read_log(tmp_path / log.NAME)
     assert trace.stop_ns > closed_ns - 1_000_000_000
-    assert trace.facts["ended"] is False
 
 
 def test_a_parent_killed_while_a_driver_hangs_at_the_start_leaves_no_process(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_a_log_comes_back_as_a_trace(path: Path) -> None:
     trace = Trace.read_log(path)
     assert trace.domains == [DOMAIN]
     assert len(trace.series["gpu:GPU-1"].t_ns) == 50
-    assert trace.facts == {"rate_hz": 10.0, "ended": True, "damaged_lines": 0}
+    assert trace.facts == {"rate_hz": 10.0, "damaged_lines": 0}
     assert [m.id for m in trace.marks] == ["contended"]
     assert trace.energy(10**9, 4 * 10**9)[0].energy_j == pytest.approx(1200)
 
@@ -88,6 +89,8 @@ def test_what_is_no_trace_is_said_to_be_none(tmp_path: Path, content: bytes) -> 
     [
         {"facts": None}, {"facts": {"rate_hz": 0}}, {"facts": {"rate_hz": "ten"}}, {"version": 9},
         {"domains": [{"name": "a"}]}, {"domains": [{**DOMAIN._asdict(), "facts": 3}]},
+        {"domains": [{**DOMAIN._asdict(), "facts": {"period_s": "long"}}]},
+        {"domains": [{**DOMAIN._asdict(), "kind": "wall"}]}, {"facts": {"rate_hz": math.inf}},
     ],
     ids=str,
 )  # fmt: skip
@@ -116,7 +119,7 @@ def test_a_torn_tail_costs_the_last_line_only(path: Path) -> None:
     for cut in range(tail + 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
         trace = Trace.read_log(path)
-        assert (trace.facts["ended"], trace.facts["damaged_lines"]) == (False, 0)
+        assert trace.facts["damaged_lines"] == 0
         assert len(trace.series["gpu:GPU-1"].t_ns) == 50
 
 

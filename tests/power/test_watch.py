@@ -14,9 +14,10 @@ import pytest
 
 from bench.errors import BenchError
 from bench.power import watch as watching
+from bench.power.counting import counted
 from bench.power.meter import Live, Refused, Started
 from bench.power.probes import Domain
-from bench.power.watch import Seen, Watch, counted, rows_of, sparkline
+from bench.power.watch import Seen, Watch, rows_of, sparkline
 from tests.power.simulated import Constant, SimulatedGpu, Square
 
 GPUS = [Domain(f"gpu:GPU-{i}", "gpu", "H100", "M1", 0.1, f"GPU-{i}") for i in range(2)]
