@@ -57,7 +57,7 @@ def record_lines(record: Record, folder: Path, scenario: Scenario) -> Lines:
     said += _reference(record)
     said += _score(record)
     said += _measured(record)
-    said += _labelled("warning", [w.message for w in record.warnings])
+    said += labelled("warning", [w.message for w in record.warnings])
     said.append(("folder", str(folder)))
     return said
 
@@ -73,7 +73,7 @@ def measurement_lines(measured: Measurement, folder: Path, scenario: Scenario) -
     said.append(("time", show_duration(measured.duration_s)))
     said += _idle(measured)
     said += _measured(measured)
-    said += _labelled("warning", [w.message for w in measured.warnings])
+    said += labelled("warning", [w.message for w in measured.warnings])
     said.append(("folder", str(folder)))
     return said
 
@@ -89,7 +89,7 @@ def _idle(measured: Metered) -> Lines:
     return [("idle", ", ".join(said))] if said else []
 
 
-def _labelled(label: str, texts: Sequence[str]) -> Lines:
+def labelled(label: str, texts: Sequence[str]) -> Lines:
     return [(label if i == 0 else "", text) for i, text in enumerate(texts)]
 
 
@@ -105,7 +105,7 @@ def grid(said: Lines) -> Table:
     style = ""
     for label, text in said:
         style = styles.get(label, "") if label else style
-        table.add_row(Text(label, style="bold"), Text(plain(text, LONGEST), style=style))
+        table.add_row(Text(plain(label), style="bold"), Text(plain(text, LONGEST), style=style))
     return table
 
 
@@ -142,7 +142,7 @@ def _metric(metric: Metric) -> Lines:
         said.append(f"also {also}")
     if metric.signature:
         said.append(f"as {metric.signature}")
-    return _labelled("result", said)
+    return labelled("result", said)
 
 
 def _energy(record: Metered) -> Lines:
@@ -152,7 +152,7 @@ def _energy(record: Metered) -> Lines:
     parts["other"] = parts.pop("other", None)  # last: it lies between the others
     split = ", ".join(f"{name} {show_energy(j)}" for name, j in parts.items() if j is not None)
     said = [f"{_with_doubt(record)}, {_LEVELS[record.level]}", split]
-    return _labelled("energy", said if len(record.phases) > 1 else said[:1])
+    return labelled("energy", said if len(record.phases) > 1 else said[:1])
 
 
 def _with_doubt(record: Metered) -> str:
@@ -211,14 +211,14 @@ def _measured(record: Metered) -> Lines:
     measured = [d for d in record.charged if d.method in ("counter", "integral")]
     estimated = [d for d in record.domains if d.method == "modelled"]
     missing = [d for d in record.charged if d.method == "missing"]
-    said = _labelled("measured", [_domain(d) for d in measured] or ["nothing"])
+    said = labelled("measured", [_domain(d) for d in measured] or ["nothing"])
     if estimated:
         counted = "" if estimated[0].charged else ", not counted"
         names = ", ".join(f"{d.kind} {show_energy(d.energy_j or 0.0)}" for d in estimated)
         formulas = f"formulas and inputs: bench show {record.run_id[:8]} --json"
         said.append(("estimated", f"{names}{counted} ({formulas})"))
-    said += _labelled("missing", [f"{d.domain}: {d.reason}" for d in missing])
-    return said + _labelled("no meter", record.not_covered)
+    said += labelled("missing", [f"{d.domain}: {d.reason}" for d in missing])
+    return said + labelled("no meter", record.not_covered)
 
 
 def _domain(d: DomainEnergy) -> str:
@@ -235,9 +235,11 @@ def plan_lines(plan: Plan) -> Lines:
     """What will run, on what data and device."""
     card, data, located = plan.card, plan.resolved, plan.located
     official = "the official data" if data.identity.official else "NOT the official data"
+    if card.fingerprints is None and data.source != "embedded":
+        official = "fingerprint not pinned"
     prints = ", ".join(f"{s} {digest[:12]}" for s, digest in data.identity.fingerprints.items())
     said = [
-        ("task", f"{card.title}: {card.description}"),
+        ("task", f"{card.title}: {card.description}" if card.description else card.title),
         ("data", f"{data.place}: {official}"),
         ("", f"fingerprints: {prints}"),
     ]
@@ -247,8 +249,8 @@ def plan_lines(plan: Plan) -> Lines:
         ("recipe", plan.recipe + ": " + ", ".join(f"{k}={v}" for k, v in plan.settings.items())),
         ("device", f"{plan.device} on {plan.hardware}"),
     ]
-    said += _labelled("note", located.notes)
-    said += _labelled("warning", [note.message for note in plan.notes])
+    said += labelled("note", located.notes)
+    said += labelled("warning", [note.message for note in plan.notes])
     return said
 
 
@@ -292,95 +294,18 @@ def _budget_share(forecast: Forecast, plan: Plan) -> str:
     return f"{budget.text} ends a run after about {100 * share:.0f} % of its cost"
 
 
-def next_lines(record: Record, runs: int, seed: int | None) -> Lines:
+def next_lines(record: Record, card: Card, runs: int, seed: int | None) -> Lines:
     """The commands that a user is likely to want after a run."""
-    said = [f"bench leaderboard --task {record.spec.task}"]
-    if runs < 3 and seed is None:
+    folder = f" --tasks {card.beside}" if card.beside else ""
+    said = [f"bench leaderboard --task {record.spec.task}{folder}"]
+    if runs < 3 and seed is None and card.reference and not card.unranked:
         said[0] += "   (three runs make a ranked entry: --runs 3)"
     if record.level == "M0":
         said.append("bench doctor   (why nothing was measured, and what mends it)")
-    return _labelled("next", said)
+    return labelled("next", said)
 
 
-# --- lists ---------------------------------------------------------------------------------------
-
-
-def card_lines(card: Card) -> Lines:
-    """One task as a person reads it."""
-    pinned, hub, local = card.fingerprints, card.hub, card.local
-    ref = card.reference
-    tiers = f"from {ref.model} at {ref.value:g} ({ref.source})" if ref else "none"
-    prints = "not pinned"
-    if pinned:
-        prints = f"train {pinned.train[:16]}, scored {pinned.scored[:16]}"
-    published = ", ".join(f"{name} {value:g}" for name, value in card.published.items())
-    return [
-        ("task", f"{card.name}: {card.title}, version {card.version}"),
-        ("", card.description),
-        ("inputs", ", ".join(card.inputs)),
-        ("classes", ", ".join(card.classes)),
-        ("metric", f"{card.metric.name}, chance: {card.metric.chance}, best: {card.metric.best:g}"),
-        ("rows", f"{card.rows.train:,} train, {card.rows.scored:,} scored" if card.rows else ""),
-        ("tiers", tiers),
-        ("published", published or "none"),
-        ("hub", f"{hub.repo} {hub.config} at {hub.revision[:12]}" if hub else "none"),
-        ("local", f"{local.folder}/{{{local.train},{local.scored}}}" if local else "none"),
-        ("fingerprint", prints),
-        ("licence", card.licence),
-        ("citation", card.citation),
-        ("run it", f"bench run --task {card.name}"),
-    ]  # fmt: skip
-
-
-def tasks(cards: list[Card]) -> Table:
-    rows = [(c.name, c.title, c.family, c.metric.name, *_row_counts(c)) for c in cards]
-    return _list(["task", "title", "family", "metric", "train", "scored"], rows)
-
-
-def _row_counts(card: Card) -> tuple[str, str]:
-    return (f"{card.rows.train:,}", f"{card.rows.scored:,}") if card.rows else ("", "")
-
-
-def models(described: list[dict[str, Any]]) -> Table:
-    rows = [
-        (d["name"], d["track"], f"{d['parameters'] / 1e6:.1f} M", d["about"]) for d in described
-    ]
-    return _list(["model", "track", "parameters", "what it is"], rows)
-
-
-def recipes(described: list[dict[str, Any]]) -> Table:
-    rows = [(d["name"], d["summary"], d["charges"]) for d in described]
-    return _list(["recipe", "what it does", "charged"], rows)
-
-
-def facts_lines(facts: dict[str, Any]) -> Lines:
-    """A described model or recipe, one line a fact; settings have a line each."""
-    said: list[tuple[str, str]] = []
-    for key, value in facts.items():
-        lines = _fact_lines(value)
-        said += [(key if i == 0 else "", line) for i, line in enumerate(lines)]
-    return said
-
-
-def _fact_lines(value: Any) -> list[str]:
-    match value:
-        case None | [] | {}:
-            return []
-        case [dict(), *_]:  # the settings of a recipe
-            return [f"{v['name']} = {_default(v['default'])}  {v['about']}" for v in value]
-        case list() | tuple():
-            return [", ".join(map(str, value))]
-        case dict():
-            return [f"{k} = {v}" for k, v in value.items()]
-        case bool() | str() | float():
-            return [str(value)]
-        case int():
-            return [f"{value:,}"]
-    return [str(value)]
-
-
-def _default(value: Any) -> str:
-    return "the model's own" if value is None else str(value)
+# --- meters ---------------------------------------------------------------------------------------
 
 
 def reference_lines(kept: Reference) -> Lines:
@@ -405,7 +330,7 @@ def reference_lines(kept: Reference) -> Lines:
         ("job", job),
         ("made with", versions + f"torch {kept.software.get('torch', 'unknown')}"),
     ]  # fmt: skip
-    said += _labelled("warning", kept.warnings)
+    said += labelled("warning", kept.warnings)
     if why := reference.why_stale(kept):
         said.append(("warning", f"stale: {why}; `bench reference` makes it anew"))
     return said
@@ -430,7 +355,7 @@ def reference_facts(kept: Reference) -> dict[str, Any]:
 def calibration_lines(made: Calibration, path: Path) -> Lines:
     """What the meters said beside the reference, load by load, and what follows from it."""
     said = [("reference", f"{made.reference['device']} ({made.reference['probe']})")]
-    said += _labelled("calibrated", [f"{n}: {d['device']}" for n, d in made.domains.items()])
+    said += labelled("calibrated", [f"{n}: {d['device']}" for n, d in made.domains.items()])
     for i, load in enumerate(dict.fromkeys(p.load for p in made.points)):
         points = [p for p in made.points if p.load == load]
         meter_w, reference_w = (
@@ -461,20 +386,20 @@ def doctor(report: Report) -> Group:
         first, *others = [_read(r) for r in m.reads] or [m.reason or m.what]
         rows.append((m.name, _state(m), first, m.fix or ""))
         rows += [("", "", text, "") for text in others]
-    table = _list(["meter", "", "what it reads, or why not", "what mends it"], rows)
+    tried = table(["meter", "", "what it reads, or why not", "what mends it"], rows)
     at_hand = [f"{m.what}: {m.fix}" for m in report.meters if not m.asked]
-    said = _labelled("on request", at_hand)
-    said += _labelled("not covered", [f"{kind}: {why}" for kind, why in report.uncovered.items()])
+    said = labelled("on request", at_hand)
+    said += labelled("not covered", [f"{kind}: {why}" for kind, why in report.uncovered.items()])
     if report.gpus or report.gpus_unknown:
         seen = [f"{g['name']} {g['uuid']}" for g in report.gpus or []]
-        said += _labelled("GPUs charged", [*seen, *filter(None, [report.gpus_unknown])])
+        said += labelled("GPUs charged", [*seen, *filter(None, [report.gpus_unknown])])
     said.append(("calibration", report.calibration))
     said.append(("machine", _machine(report.machine)))
-    said += _labelled("note", report.notes)
+    said += labelled("note", report.notes)
     if not report.measures:
         text = "no power meter works here: runs are estimates (M0), in tables of their own"
         said.append(("warning", text))
-    return Group(table, grid(said))
+    return Group(tried, grid(said))
 
 
 def _state(meter: Status) -> str:
@@ -499,14 +424,20 @@ def _machine(facts: dict[str, Any]) -> str:
     return ", ".join(str(text) for text in [*said, *where] if text)
 
 
-def _list(titles: list[str], rows: Sequence[tuple[str, ...]]) -> Table:
+def table(titles: list[str], rows: Sequence[tuple[str, ...]]) -> Table:
+    """Rows below titles, the first column on one line; a row of one text heads those below it."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(plain(str(cell), LONGEST)) for cell in row))
+    for i, title in enumerate(titles):
+        table.add_column(title, overflow="fold", no_wrap=i == 0)
+    below = ""  # what indents the rows below a heading
+    for first, *others in rows:
+        heads = not others and len(titles) > 1
+        below = "  " if heads else below
+        shown = ("" if heads else below) + plain(str(first), LONGEST)
+        cells = (Text(plain(str(cell), LONGEST)) for cell in others)
+        table.add_row(Text(shown, style="bold" if heads else ""), *cells)
     return table

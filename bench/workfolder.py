@@ -20,7 +20,7 @@ from bench.learn import data
 if TYPE_CHECKING:
     from bench.learn.data import Resolved
 
-_KEPT_BACK = {"BENCH_DATA", "BENCH_RUNS"}
+_KEPT_BACK = {"BENCH_DATA", "BENCH_RUNS", "BENCH_TASKS"}
 """Variables that show the way to the labels."""
 
 

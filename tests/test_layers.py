@@ -33,11 +33,12 @@ TABLE: dict[str, set[str]] = {
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
-    "live": {"units", "child"},
+    "live": {"units", "child", "rank"},
     "show": FOUNDATION | {"power", "learn", "recipes", "rank", "run", "reference"},
+    "listing": FOUNDATION | {"rank", "show"},
     "cli": FOUNDATION
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
-    | {"live", "show", "plot", "reference"},
+    | {"live", "show", "listing", "plot", "reference"},
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
     "__init__": {"metering"},

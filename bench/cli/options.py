@@ -29,7 +29,12 @@ class Format(StrEnum):
 
 TaskFolders = Annotated[
     list[Path] | None,
-    typer.Option("--tasks", metavar="DIR", help="A folder of your own task cards (repeatable)."),
+    typer.Option(
+        "--tasks",
+        metavar="DIR",
+        help="A folder of your own task cards (repeatable).",
+        envvar="BENCH_TASKS",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Results = Annotated[

@@ -92,7 +92,7 @@ def run(
                 raise typer.Exit(1)
             if record.status == "interrupted" or outcome.end_asked:
                 raise typer.Exit(_INTERRUPTED)
-    screen.print(show.grid(show.next_lines(record, runs, seed)))
+    screen.print(show.grid(show.next_lines(record, planned.card, runs, seed)))
 
 
 def measure(

@@ -64,6 +64,14 @@ def read_rows(paths: Sequence[Path], card: Card) -> Rows:
     return Rows(inputs, labels)
 
 
+def open_table(path: Path) -> Table:
+    """The columns of a file by its suffix: .tsv, .csv, .jsonl or .parquet, with a header."""
+    suffix = path.suffix.lstrip(".")
+    if suffix not in ("tsv", "csv", "jsonl", "parquet"):
+        raise UsageError(f"{path} is none of .tsv, .csv, .jsonl and .parquet")
+    return _READERS[suffix](path, LocalFiles(format=suffix, train="", scored=""))
+
+
 def _are_parallel(paths: Sequence[Path], local: LocalFiles) -> bool:
     return local.format == "parallel" and paths[0].suffix not in (".parquet", ".arrow")
 

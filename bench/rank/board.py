@@ -190,13 +190,13 @@ def _started(run: Run) -> tuple[str, str]:
 def _place(record: Record, cards: Mapping[str, Card], metric: str) -> Place:
     s = record.spec
     return Place(
-        s.task, s.task_version, _data_board(record, cards.get(s.task)), s.edition, s.track,
+        s.task, s.task_version, data_board(record, cards.get(s.task)), s.edition, s.track,
         s.hardware, record.level, record.coverage,
         record.metric.name if record.metric else metric,
     )  # fmt: skip
 
 
-def _data_board(record: Record, card: Card | None) -> str:
+def data_board(record: Record, card: Card | None) -> str:
     """'official' only where the fingerprints are the card's, whatever the record says."""
     data = record.spec.data
     if card is None or card.version != record.spec.task_version:
@@ -280,7 +280,7 @@ def _cell(place: Place, entries: list[Entry], cards: Mapping[str, Card], filters
         if rows:
             value = score.metric_at(asked[name], *scale) if name in asked else None
             sections.append(Section(name, value, tuple(sorted(rows, key=_best_first))))
-    return Cell(place, card, tuple(_notes(place, entries)), tuple(sections))
+    return Cell(place, card, tuple(_notes(place, entries, card)), tuple(sections))
 
 
 def _scale(entries: list[Entry]) -> tuple[float, float, score.Scale]:
@@ -371,11 +371,13 @@ def _distinguishing(entry: Entry) -> dict[str, Any]:
     return {**s.settings, "budget": s.budget, "device": s.device, "checkpoint": checkpoint}
 
 
-def _notes(place: Place, entries: list[Entry]) -> list[str]:
+def _notes(place: Place, entries: list[Entry], card: Card | None) -> list[str]:
     notes = []
     if place.data != "official":
         embedded = {e.spec.data.source for e in entries} == {"embedded"}
         what = "the embedded corpus" if embedded else "rows that are not the official ones"
+        if card and not card.fingerprints and not embedded:
+            what = "rows of which the card pins no fingerprint"
         notes.append(f"trained and scored on {what}: compare with nothing but this table")
     if place.estimated:
         notes.append(

@@ -160,6 +160,12 @@ class Cell:
         return self.place.metric
 
     @property
+    def unpinned(self) -> bool:
+        """Whether nobody knows what rows are the task's, and these are not made up."""
+        sources = {e.spec.data.source for e in self.entries}
+        return bool(self.card and not self.card.fingerprints and "embedded" not in sources)
+
+    @property
     def better(self) -> Literal["higher", "lower"]:
         """Which values of the metric."""
         found = next((m for e in self.entries for m in e.metrics), None)
@@ -172,6 +178,8 @@ class Cell:
         if self.card and p.metric not in ("", self.card.metric.name):
             task = f"{task} by {notation.of(p.metric).title}"
         name = task if p.data == "official" else f"NOT {task} (other data, {p.data})"
+        if p.data != "official" and self.unpinned:
+            name = f"{task} (data {p.data}, fingerprint not pinned)"
         head = f"{name} · {p.track} · {p.hardware}"
         return f"ESTIMATES, not measured · {head}" if p.estimated else head
 

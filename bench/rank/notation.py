@@ -58,6 +58,7 @@ _TABLE = {
     "bleu": _of_100("BLEU"),
     "chrf": _of_100("chrF"),
     "perplexity": Notation("perplexity"),
+    "bidirectional_perplexity": Notation("bidirectional perplexity"),
     "pseudo_perplexity": Notation("pseudo-perplexity"),
 }
 

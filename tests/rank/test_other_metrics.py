@@ -126,7 +126,8 @@ def test_another_metric_has_a_cell_of_its_own_that_is_shown_and_not_ranked() -> 
     (entry,) = other.entries
     assert (entry.status, entry.rank, entry.counted) == ("unranked", None, 3)
     assert "no tiers for pseudo_perplexity" in entry.reasons[-1]
-    assert other.title.startswith("NOT Prose by pseudo-perplexity")
+    assert other.title.startswith("Prose by pseudo-perplexity (data ")
+    assert "fingerprint not pinned" in other.title
 
 
 def test_a_failed_run_stands_where_its_entry_is_scored() -> None:
