@@ -25,8 +25,10 @@ from bench.learn.objectives import Outputs
 from bench.learn.parameters import Parameters
 from bench.learn.words import Words
 
-# Said once a process, and right: PyTorch's own kernels are used instead.
+# Each is said once a process, and as it should be: projections take PyTorch's own kernels on a CPU,
+# and cuDNN copies weights that lie in a buffer of ours.
 warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
 
 
 class Elmo:

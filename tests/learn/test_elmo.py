@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench import recipes
+from bench import metrics, recipes
+from bench.cards import MetricFacts
 from bench.errors import BenchError
 from bench.events import Events
 from bench.learn import models, objectives
@@ -31,6 +34,7 @@ from bench.learn.streams import Streams
 from bench.learn.tokenize import encode
 from bench.learn.words import Words
 
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")
 CPU = torch.device("cpu")
 SMALL = Shape(((1, 3), (2, 4), (3, 5)), highways=2, cell=12, width=8, longest=9, embedding=4)
 LINE = "the cat sees a longer-than-nine word and the cat sleeps a lot on it while it rains"
@@ -158,7 +162,7 @@ def test_a_language_model_costs_and_learns_what_plain_pytorch_says() -> None:
         ("forward", vectors[:-2], targets),
         ("backward", vectors[1:].flip(0)[:-1], targets.flip(0)),
     ):
-        logits = plain.dense(plain.layers(x, direction)[-1], "classes")
+        logits = plain.dense(plain.layers(x, direction)[-1], "softmax.first")
         wanted.append(F.cross_entropy(logits, asked, reduction="none"))
     torch.testing.assert_close(nats.detach(), torch.cat(wanted).detach(), rtol=1e-4, atol=1e-5)
     torch.cat(wanted).mean().backward()
@@ -352,6 +356,8 @@ def test_every_word_of_every_scored_line_counts_once() -> None:
     words = objective.nats(run.model, scored).mean(0)
     found = objective.predict(run.model, scored)
     assert found.labels == pytest.approx([words[:4].sum(), words[4], words[5:].sum()])
+    assert found.labels == pytest.approx(np.mean(found.scores, 1))
+    assert np.ptp(found.scores, 1).min() > 1e-3, "each direction has its own"
     last = objective.predict(run.model, scored, np.array([2, 0])).labels
     assert len(last) == 2
     assert last[0] == pytest.approx(found.labels[2], rel=0.2), "in another context"
@@ -360,7 +366,7 @@ def test_every_word_of_every_scored_line_counts_once() -> None:
 def test_it_learns_both_directions() -> None:
     """3 free choices in 9 words: log(6 * 3 * 6) / 9 = 0.52 nats, 1.68 a word, but for new words."""
     objective, run, scored = prepared(
-        language_task(), "bidirectional", batch_size=16, max_length=20, epochs=3
+        language_task(600), "bidirectional", batch_size=16, max_length=20, epochs=3
     )
     name, before = objective.evaluate(run.model, run.tune)
     assert name == "bidirectional_perplexity"
@@ -449,3 +455,102 @@ def test_a_folder_that_is_not_one_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\x10" * 90)
     with pytest.raises(BenchError, match="can't be read"):
         load_elmo(tmp_path, *options)
+
+
+# A run
+
+CARD = """
+name = "mine"
+version = 1
+title = "Mine"
+description = "Lines of my own"
+family = "language-modelling"
+inputs = ["text"]
+licence = "mine"
+citation = "mine"
+
+[metric]
+name = "perplexity"
+chance = 20.0
+best = 1.0
+scale = "log"
+
+[metrics.bidirectional]
+name = "bidirectional_perplexity"
+chance = 20.0
+best = 1.0
+scale = "log"
+
+[local]
+format = "lines"
+train = "train.txt"
+scored = "test.txt"
+"""
+
+
+def test_a_run_of_elmo_is_scored_by_both_directions(bench, tmp_path: Path) -> None:
+    for name, rows in (("train.txt", sentences(600, 1)), ("test.txt", sentences(50, 3))):
+        lines = [text for (text,) in rows.inputs]
+        (tmp_path / name).write_text("".join(f" {line} \n" for line in lines))
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "mine.toml").write_text(CARD)
+    said = bench(
+        "run", "--tasks", "cards", "--task", "mine", "--model", "elmo-tiny", "--data", tmp_path,
+        "--set", "epochs=1", "--device", "cpu",
+    )  # fmt: skip
+    assert said.code == 0, said.out + said.err
+    (path,) = tmp_path.glob("runs/mine/*/record.json")
+    found = json.loads(path.read_text())
+    metric = found["metric"]
+    assert metric["name"] == "bidirectional_perplexity"
+    assert metric["statistics"]["words"] == sum(map(int, sentences(50, 3).labels))
+    assert 1.6 < metric["value"] < 12
+    predictions = pyarrow.parquet.read_table(path.parent / "predictions.parquet").to_pydict()
+    both = np.array(predictions["scores"])
+    np.testing.assert_allclose(both.mean(1), predictions["prediction"], rtol=1e-5)
+    assert "oneDNN" not in (path.parent / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("per", ["word", "text"])
+def test_bf16_passes_are_near_those_of_float32(per: Any) -> None:
+    words = Words(9)
+    texts, lines = text_rows(words), words.lines([LINE])
+    exact = elmo(Outputs(per, 5), words)
+    rough = Elmo(SMALL, Outputs(per, 5), words, False, torch.bfloat16, CPU)
+    for name, weight in rough.parameters.named().items():
+        weight.copy_(exact.parameters.named()[name])
+    found = []
+    for model in (exact, rough):
+        if per == "text":
+            found.append(outputs_of(model, texts))
+        else:
+            found.append(costs(model, lines, 1, 1000))
+    assert 0 < np.abs(found[0] - found[1]).max() < 0.1
+
+
+@pytest.mark.shared
+def test_a_few_steps_on_wikitext(shared_data: Path) -> None:
+    """Real text: it learns, and each direction's perplexity is told in words."""
+    splits = []
+    for name in ("valid", "test"):
+        text = (shared_data / "wikitext-2" / f"wiki.{name}.raw").read_text(encoding="utf-8")
+        lines = [" ".join(line.split()) for line in text.split("\n")[:1200]]
+        counts = [str(len(line.split()) + 1) for line in lines]
+        splits.append(Rows([(line,) for line in lines], counts))
+    learned, scored = splits[0], splits[1].take(range(150))
+    task = dataclasses.replace(language_task(1), train=learned, tune=scored, scored=scored.inputs)
+    objective, run, encoded = prepared(task, "bidirectional", vocabulary_size=2500, max_length=20)
+    before = objective.evaluate(run.model, run.tune)[1]
+    run.total_steps = 15
+    train(run, run.batches())
+    predictions = objective.predict(run.model, encoded)
+    value = metrics.compute(FACTS, FACTS.name, scored.labels, predictions.labels).value
+    words = sum(map(int, scored.labels))
+    directions = np.exp(np.sum(predictions.scores, 0) / words)
+    assert value == pytest.approx(scipy.stats.gmean(directions))
+    assert value == pytest.approx(objective.evaluate(run.model, run.tune)[1])
+    assert 100 < value < before / 2
+    assert np.ptp(directions) / value < 0.5, "both learn alike"
+
+
+FACTS = MetricFacts(name="bidirectional_perplexity", chance=1000.0, best=1.0, scale="log")
