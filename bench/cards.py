@@ -112,11 +112,21 @@ class LocalFiles(Closed):
 
     folder: str = "."  # below a root that holds several tasks
     format: Literal["tsv", "csv", "jsonl", "parquet", "parallel", "conll", "lines"]
-    train: str
-    scored: str | dict[str, str]  # or part -> file; the first part is ranked
+    train: str | list[str]  # or several, of which the later ones stand in for the first
+    scored: str | dict[str, str] | float
+    """A file; or part -> file, the first of which is ranked; or the share of train's rows that is
+    put aside, by their hash."""
     header: bool = True
     columns: list[str] | None = None  # names, where there is no header
     renamed: dict[str, str] = {}  # column -> what the header calls it, where that is another name
+
+    @model_validator(mode="after")
+    def _whole(self) -> LocalFiles:
+        if not self.train:
+            raise Fault("train", "it names no file")
+        if isinstance(self.scored, float) and not 0 < self.scored <= 0.2:
+            raise Fault("scored", f"a share of {self.scored:g} is not above 0 and at most 0.2")
+        return self
 
 
 class HubFiles(Closed):
@@ -328,7 +338,7 @@ def _said(
     allowed = [str(a) for a in _literals(annotation)]
     near = near_names(value, allowed) if isinstance(value, str) else []
     hint = f"did you mean '{near[0]}'?" if near else None
-    if isinstance(value, int | float) and str in _flat(annotation):
+    if type(value) in (int, float) and str in _flat(annotation):
         hint = f'write it in quotes: "{value}"'
     shown = "a table" if isinstance(value, dict) else repr(value)
     return f"{where}: '{_dotted(key)}' is {shown}, not {_expected(annotation)}", hint

@@ -145,7 +145,10 @@ def _places(card: Card) -> list[str]:
     if card.local:
         train, scored = card.local.train, card.local.scored
         files = [train if isinstance(train, str) else train[0]]
-        files += [scored] if isinstance(scored, str) else scored.values()
+        if isinstance(scored, float):
+            files.append(f"{100 * scored:g} % of it put aside to score")
+        else:
+            files += [scored] if isinstance(scored, str) else scored.values()
         where = f"below {card.beside}, or --data DIR" if card.beside else "--data DIR"
         folder = "" if card.local.folder == "." else f"{card.local.folder}/"
         said.append(f"{where}: {', '.join(folder + f for f in files)} ({card.local.format})")

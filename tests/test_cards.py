@@ -48,7 +48,8 @@ WRONG = [
      'write it in quotes: "7"'),
     ('"0" = "negative"', '"0" = 0', "mine.toml:14: 'labels.values.0' is 0, not a text", "quotes"),
     ("value = 0.927", 'value = "0.927"', "'reference.value' is '0.927', not a number", None),
-    ('scored = "dev.tsv"', "scored = 3", "'local.scored' is 3, not a text or a table", "quotes"),
+    ('scored = "dev.tsv"', "scored = true",
+     "'local.scored' is True, not a text or a table or a number", None),
     ("bert-base-uncased = 92.7", 'bert-base-uncased = "92.7"',
      "mine.toml:48: 'published.bert-base-uncased' is '92.7', not a number", None),
     ("[fingerprints]", "[words.sentence]\na = 1\n[fingerprints]",
@@ -72,6 +73,7 @@ WRONG = [
     ('column = "label"\n', "", "mine.toml:11: [labels] needs 'column'", None),
     # what can't be true
     ('inputs = ["sentence"]', 'inputs = ["label"]', "mine.toml:6: 'inputs': 'label' is the", None),
+    ('scored = "dev.tsv"', "scored = 0.5", "mine.toml:33: 'local.scored': a share of 0.5", None),
     ('"1" = "positive"', '"1" = "good"', "'labels.values.1': 'good' is none of the classes", None),
     ('["negative", "positive"]', '["a", "a"]', "mine.toml:13: 'labels.classes': a class is", None),
     ("value = 0.927", "value = 92.7", "mine.toml:22: 'reference.value': 92.7 is beyond", None),
@@ -79,6 +81,7 @@ WRONG = [
     ('chance = "majority"', 'chance = 0.0\nscale = "log"', "mine.toml:19: 'metric.scale'", None),
     ('name = "accuracy"', 'name = "mcc"', "mine.toml:18: 'metric.chance': 'majority' is", None),
     ('["negative", "positive"]', '["negative"]', "classes", None),
+    ('train = "train.tsv"', "train = []", "mine.toml:32: 'local.train': it names no file", None),
     ("[labels]", "[labels", "not TOML", None),
 ]  # fmt: skip
 

@@ -46,7 +46,7 @@ def card(train: Path) -> str:
         "[local]  # beside this card",
         f"format = {_quoted(train.suffix[1:])}",
         f"train = {_quoted(train.name)}",
-        f"scored = {_quoted(_scored(train).name)}  # its labels are kept from what is trained",
+        _scored(train),
         "",
     ])  # fmt: skip
 
@@ -123,18 +123,14 @@ def _name(train: Path) -> str:
     return train.absolute().parent.name if stem == "train" else train.stem
 
 
-def _scored(train: Path) -> Path:
-    """The file of scored examples beside that of training ones."""
-    stem = train.name.removesuffix(train.suffix)
-    for part in SCORED:
-        other = stem.replace("train", part) if "train" in stem else f"{part}"
-        path = train.with_name(other + train.suffix)
-        if path != train and path.is_file():
-            return path
-    raise UsageError(
-        f"{train.parent} has no file of scored examples beside {train.name}",
-        f"put some examples aside, in test{train.suffix}, that the model never learns from",
-    )
+def _scored(train: Path) -> str:
+    """The file of scored examples beside that of training ones, or a share of these."""
+    if "train" in train.stem:
+        for part in SCORED:
+            path = train.with_name(train.name.replace("train", part))
+            if path.is_file():
+                return f"scored = {_quoted(path.name)}  # its labels are kept from what is trained"
+    return "scored = 0.1  # the share of rows that is put aside; or the name of a file of its own"
 
 
 def _names(table: Table) -> str:

@@ -136,11 +136,34 @@ def _from_files(source: str, place: str, train: Sequence[Path], scored: Parts, c
         [label for rows in read.values() for label in rows.labels],
     )
     parts = {part: len(rows) for part, rows in read.items()} if len(read) > 1 else {}
-    return Found(source, place, files.read_rows(train, card), together, parts)
+    rows = files.read_rows(train, card)
+    if card.local and isinstance(card.local.scored, float) and not scored:
+        rows, together = _put_aside(rows, card.local.scored, card)
+    return Found(source, place, rows, together, parts)
 
 
-def _named(scored: str | dict[str, str]) -> dict[str, str]:
-    """The parts of a scored split by name."""
+def _put_aside(rows: Rows, share: float, card: Card) -> tuple[Rows, Rows]:
+    """The rows to train on and a share to score, as tune is carved from train: what is trained on
+    contains none of them, and the texts alone decide, not their order."""
+    running = card.kind == "words" or card.passages
+    chosen = (
+        data.carve_stretches(rows, share) if running
+        else data.carve_tune(rows, share, least=1, most=len(rows))
+    )  # fmt: skip
+    scored = rows.take(chosen)
+    if not chosen or (card.kind == "class" and len(set(scored.labels)) < 2):
+        raise UsageError(
+            f"{card.name}: {len(rows)} rows are too few to put {100 * share:g} % aside to score",
+            "local.scored may name a file of its own",
+        )
+    aside = set(chosen)
+    return rows.take(i for i in range(len(rows)) if i not in aside), scored
+
+
+def _named(scored: str | dict[str, str] | float) -> dict[str, str]:
+    """The files of a scored split by part; none where it is a share of train's."""
+    if isinstance(scored, float):
+        return {}
     return {"": scored} if isinstance(scored, str) else scored
 
 

@@ -56,6 +56,12 @@ def test_numbered_classes_and_pairs_from_json_lines(tmp_path: Path) -> None:
     assert (card.inputs, card.classes) == (["one", "two"], ["0", "1"])
 
 
+def test_one_file_puts_a_share_aside(tmp_path: Path) -> None:
+    card = cards.read(draft.write(headlines(tmp_path, "headlines.csv", None)))
+    assert (card.name, card.local and card.local.scored) == ("headlines", 0.1)
+    assert sources.resolve(card).identity.rows == {"train": 44, "tune": 10, "scored": 6}
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     train = headlines(tmp_path)
     draft.write(train, "mine")

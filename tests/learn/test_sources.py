@@ -330,3 +330,35 @@ def test_a_wrong_row_beside_the_card_is_an_error_and_no_reason_to_go_elsewhere(t
 def test_the_hub_is_asked_where_nothing_lies_beside_the_card(tmp_path):
     with pytest.raises(BenchError, match="no data for mine: the Hub's local cache has no a/b"):
         sources.resolve(own(tmp_path / "topics", hub=HUB))
+
+
+def share(folder: Path, train: str, share: float = 0.2) -> cards.Card:
+    write(folder, train=train)
+    card = own(folder)
+    assert card.local
+    local = card.local.model_copy(update={"scored": share})
+    return card.model_copy(update={"local": local})
+
+
+def test_a_share_of_one_file_is_put_aside_by_its_texts_and_not_by_their_order(tmp_path):
+    rows = [(f"phrase number {i}", i % 2) for i in range(50)]
+    there = sources.resolve(share(tmp_path / "a", tsv(rows)))
+    assert there.identity.rows == {"train": 32, "tune": 8, "scored": 10}
+    texts = {t for part in (there.train, there.tune, there.scored) for t in part.inputs}
+    assert len(texts) == 50
+    again = sources.resolve(share(tmp_path / "b", tsv(rows[::-1])))
+    assert set(again.scored.inputs) == set(there.scored.inputs)
+    few = sources.resolve(share(tmp_path / "c", tsv(rows), 0.1))
+    assert set(few.scored.inputs) < set(there.scored.inputs)
+
+
+def test_what_is_put_aside_is_in_no_text_that_is_trained_on(tmp_path):
+    rows = [(f"{'so ' * (i % 3)}number {i // 3}", i % 2) for i in range(90)]
+    found = sources.resolve(share(tmp_path, tsv(rows)))
+    trained = [text for (text,) in found.train.inputs]
+    assert not [t for (t,) in found.scored.inputs if any(f" {t} " in f" {x} " for x in trained)]
+
+
+def test_too_few_rows_to_put_aside(tmp_path):
+    with pytest.raises(UsageError, match="3 rows are too few to put 20 % aside"):
+        sources.resolve(share(tmp_path, tsv([("a", 0), ("b", 1), ("c", 1)])))
