@@ -8,6 +8,7 @@ import time
 from typing import TextIO
 
 from bench.child import Progress
+from bench.rank import notation
 from bench.units import g_co2e, show_duration, show_emissions, show_energy, significant
 
 PLAIN_EVERY_S = 30.0
@@ -25,7 +26,7 @@ def fields(progress: Progress, g_per_kwh: float) -> list[str]:
     if p.loss is not None:
         said.append(f"loss {p.loss:.3f}")
     if p.score is not None:
-        said.append(f"{p.score[0]} {100 * p.score[1]:.1f} %")
+        said.append(notation.named(*p.score))
     about = "~" if p.estimated else ""
     if p.power_w:
         said.append(f"{about}{significant(sum(p.power_w.values()))} W")

@@ -46,6 +46,7 @@ class Request:
     task: str
     model: str = models.DEFAULT
     recipe: str = recipes.DEFAULT
+    pretrained: bool | None = None  # None: as suits the task
     settings: Mapping[str, str] = field(default_factory=dict)
     data: str | None = None
     device: str = "auto"
@@ -123,9 +124,12 @@ def prepare(request: Request) -> Plan:
     metrics.check(card)
     if request.replay and not request.replay.is_file():
         raise UsageError(f"there is no trace {request.replay}", "a run's trace.parquet")
-    kind = models.describe(request.model)["kind"]
+    pretrained = models.start(request.model, card.family, request.pretrained)
+    kind = models.describe(request.model, pretrained)["kind"]
     objective = objectives.name_of(card.family, kind, request.model)
-    settings = recipes.resolve(request.recipe, request.model, request.settings)
+    settings = recipes.resolve(
+        request.recipe, request.model, request.settings, card.family, pretrained
+    )
     budget = parse_budget(request.budget) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
@@ -137,7 +141,7 @@ def prepare(request: Request) -> Plan:
         resolved=resolved,
         model=request.model,
         objective=objective,
-        located=models.locate(request.model),
+        located=models.locate(request.model, pretrained),
         recipe=request.recipe,
         settings=settings,
         device=device,

@@ -36,6 +36,14 @@ SETTINGS = {"measure": {"allow_interspersed_args": False}}
 def run(
     task: Annotated[str, typer.Option(help="The task; `bench tasks` lists them.")],
     model: Annotated[str | None, typer.Option(help="`bench models` lists them.")] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option(
+            "--pretrained/--scratch",
+            help="Of a model that has both; else as suits the task.",
+            show_default=False,
+        ),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="`bench recipes` lists them.")] = None,
     set_: Settings = None,
     runs: Runs = 1,
@@ -67,10 +75,10 @@ def run(
     screen = console()
     recover(out)
     request = running.Request(
-        task=task, model=model or models.DEFAULT, recipe=recipe or recipes.DEFAULT,
-        settings=settings(set_ or []), data=data, device=device, region=region, pue=pue,
-        budget=budget, task_folders=tasks or [], replay=replay_trace, probes=probe or [],
-        idle_s=idle,
+        task=task, model=model or models.DEFAULT, pretrained=pretrained,
+        recipe=recipe or recipes.DEFAULT, settings=settings(set_ or []), data=data,
+        device=device, region=region, pue=pue, budget=budget, task_folders=tasks or [],
+        replay=replay_trace, probes=probe or [], idle_s=idle,
     )  # fmt: skip
     planned = running.prepare(request)
     screen.print(show.grid(show.plan_lines(planned)))
