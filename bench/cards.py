@@ -75,7 +75,9 @@ class MetricFacts(Closed):
     """`scale` is what skill is linear in; `also` are metrics that are shown and never rank."""
 
     name: str
-    chance: float | Literal["majority"]  # majority: the largest class's share of the scored split
+    chance: float | Literal["majority", "unigram"]
+    """Or what is computed of the scored split: the largest class's share; the perplexity that its
+    own frequencies of words give."""
     best: float = 1.0
     scale: Literal["linear", "log"] = "linear"
     also: list[str] = []
@@ -85,9 +87,12 @@ class MetricFacts(Closed):
     def _whole(self) -> MetricFacts:
         if self.chance == "majority" and self.name != "accuracy":
             raise Fault("chance", f"'majority' is of accuracy: say what {self.name} has")
+        if self.chance == "unigram" and not self.name.endswith("perplexity"):
+            raise Fault("chance", f"'unigram' is of perplexity: say what {self.name} has")
         if self.chance == self.best:
             raise Fault("best", f"{self.best:g} is chance, too")
-        if self.scale == "log" and (self.chance == "majority" or min(self.chance, self.best) <= 0):
+        chance = {"majority": 0.0, "unigram": 1.0}.get(str(self.chance), self.chance)
+        if self.scale == "log" and min(float(chance), self.best) <= 0:
             raise Fault("scale", "a logarithm needs chance and best above 0")
         if "f1" in (self.name, *self.also) and self.positive is None:
             raise Fault("positive", "f1 needs positive, the class that it is of")
@@ -240,6 +245,8 @@ class Card(Closed):
 
 def _between(value: float, metric: MetricFacts) -> bool:
     """Whether the best is at least as good as the value."""
+    if metric.chance == "unigram":
+        return value >= metric.best
     if metric.chance == "majority" or metric.chance < metric.best:
         return value <= metric.best
     return value >= metric.best

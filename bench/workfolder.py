@@ -62,7 +62,8 @@ def scored(
         predictions = data.read_predictions(out, len(labels), card.kind, card.classes)
         predictions.write(folder / "predictions.parquet")
         facts = card.metrics.get(objective, card.metric)
-        return metrics.score(facts, labels, predictions.labels, resolved.parts), outcome
+        texts = resolved.scored.inputs
+        return metrics.score(facts, labels, predictions.labels, resolved.parts, texts), outcome
     except (BenchError, OSError) as error:
         return None, Outcome("failed", str(error), outcome.code)
 

@@ -190,8 +190,21 @@ def _complete(card: Card, root: Path) -> tuple[str, list[Path], Parts] | None:
         train = _files(folder, train_pattern, card)
         scored = {part: _files(folder, pattern, card) for part, pattern in patterns.items()}
         if train and all(scored.values()):
-            return str(folder), train, scored
+            return f"{folder}{_stands_in(card, train_pattern)}", train, scored
     return None
+
+
+def _stands_in(card: Card, train: str) -> str:
+    """Words to a folder without the official train split, where another one is learned from."""
+    official, *others = _trains(card)
+    return f", where {train} stands in for {official}" if train in others else ""
+
+
+def _trains(card: Card) -> list[str]:
+    """The patterns of train's files, the official ones first."""
+    if card.local is None:
+        return [""]
+    return [card.local.train] if isinstance(card.local.train, str) else card.local.train
 
 
 def _elsewhere(card: Card) -> str:
@@ -207,15 +220,28 @@ def _elsewhere(card: Card) -> str:
 
 
 def _layouts(card: Card, root: Path) -> Iterator[tuple[Path, str, dict[str, str]]]:
-    """Where the files may be: the folder, the pattern of train's files, and those of scored's."""
-    if local := card.local:
-        for folder in dict.fromkeys((root / local.folder, root / Path(local.folder).name, root)):
-            yield folder, local.train, _named(local.scored)
+    """Where the files may be: the folder, the pattern of train's files, and those of scored's.
+    What stands in for train comes last."""
+    official, *others = _trains(card)
+    yield from _written(card, root, [official])
     if card.hub:
         name = card.local.folder if card.local else card.name
         scored = {part: f"{s}-*.parquet" for part, s in _named(card.hub.scored).items()}
         for folder in dict.fromkeys((root / name, root / card.hub.config, root)):
             yield folder, f"{card.hub.train}-*.parquet", scored
+    yield from _written(card, root, others)
+
+
+def _written(
+    card: Card, root: Path, trains: Sequence[str]
+) -> Iterator[tuple[Path, str, dict[str, str]]]:
+    """The layouts of the card's local files, with each pattern of train's."""
+    if local := card.local:
+        for train in trains:
+            for folder in dict.fromkeys(
+                (root / local.folder, root / Path(local.folder).name, root)
+            ):
+                yield folder, train, _named(local.scored)
 
 
 def _files(folder: Path, pattern: str, card: Card) -> list[Path]:
@@ -230,7 +256,7 @@ def _files(folder: Path, pattern: str, card: Card) -> list[Path]:
 
 def _looked_for(card: Card) -> list[str]:
     assert card.local is not None
-    return [card.local.train, *_named(card.local.scored).values()]
+    return [_trains(card)[0], *_named(card.local.scored).values()]
 
 
 # The Hub

@@ -13,11 +13,14 @@ from bench.record import Metric, pack_bits
 
 _MODULES = {
     "accuracy": "classes",
+    "bidirectional_perplexity": "language",
     "bleu": "translation",
     "chrf": "translation",
     "f1": "classes",
     "mcc": "classes",
     "pearson": "numbers",
+    "perplexity": "language",
+    "pseudo_perplexity": "language",
     "span_f1": "spans",
     "span_precision": "spans",
     "span_recall": "spans",
@@ -65,8 +68,10 @@ def score(
     labels: Sequence[str],
     predictions: Sequence[str] | Sequence[float],
     parts: Mapping[str, int] | None = None,
+    texts: Sequence[tuple[str, ...]] = (),
 ) -> Metric:
-    """`predictions` against `labels`, in the scored split's order.
+    """`predictions` against `labels`, in the scored split's order; `texts` are its inputs, where
+    chance is what their words give.
 
     With `parts` (name -> rows, in order) the first is scored; of the others the metric is shown
     (`also`, as 'accuracy, mismatched'). BenchError where predictions don't fit the labels.
@@ -89,6 +94,10 @@ def score(
     chance = facts.chance
     if chance == "majority":
         chance = max(Counter(labels).values()) / len(labels)
+    elif chance == "unigram":
+        from bench.metrics.language import unigram
+
+        chance = unigram([text for (text,) in texts[:first]])
     return Metric(
         name=facts.name, value=found.value, n=len(labels), chance=chance, best=facts.best,
         scale=facts.scale, also=also, signature=found.signature, statistics=found.statistics,

@@ -6,6 +6,7 @@ Words and not tokens, so that models with different tokenizers compare.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bench.metrics import Scored
@@ -30,3 +31,22 @@ def pseudo_perplexity(labels: Sequence[str], predictions: Sequence[float]) -> Sc
 
 def pseudo_perplexity_of(statistics: Mapping[str, float], n: int) -> float:
     return perplexity_of(statistics, n)
+
+
+def bidirectional_perplexity(labels: Sequence[str], predictions: Sequence[float]) -> Scored:
+    """Of a model that reads from either end: a line's nats are the mean of both directions, each of
+    which is a probability of the text (Peters et al. 2018)."""
+    return perplexity(labels, predictions)
+
+
+def bidirectional_perplexity_of(statistics: Mapping[str, float], n: int) -> float:
+    return perplexity_of(statistics, n)
+
+
+def unigram(lines: Sequence[str]) -> float:
+    """The perplexity of a model that knows how often each word occurs in these very lines, and
+    nothing else: exp of their words' entropy, a line's end being a word."""
+    counts = Counter(word for line in lines for word in line.split())
+    total = counts.total() + len(lines)
+    entropy = -math.fsum(n / total * math.log(n / total) for n in [*counts.values(), len(lines)])
+    return math.exp(entropy)
