@@ -260,8 +260,9 @@ def test_a_calibration_is_applied_where_domains_are_adopted(
     monkeypatch.setenv("BENCH_CALIBRATION", str(tmp_path / "calibration.json"))
     named = {gpus.domain(0): {"device": gpus.gpus[0].name, "uuid": gpus.gpus[0].uuid}}
     calibration.Calibration(
-        date=datetime.now(UTC).isoformat(), reference={"device": "a shunt"}, protocol={},
-        machine={}, machine_id=calibration._machine_id(), domains=named, gain=1.05, offset_w=2.0,
+        date=datetime.now(UTC).isoformat(), reference={"device": "a shunt", "probe": "shunt"},
+        protocol={"window_s": 60.0}, machine={}, machine_ids=calibration._machine_ids(),
+        domains=named, range_w={gpus.domain(0): (60.0, 400.0)}, gain=1.05, offset_w=2.0,
         uncertainty=0.01,
     ).write()  # fmt: skip
     meter = Meter(tmp_path, probes=["nvml"])
@@ -598,7 +599,8 @@ def test_what_a_probe_started_ends_with_the_sampler(mine: Mine, tmp_path: Path, 
 
 def test_a_recorder_that_fails_ends_the_sampler(mine: Mine, tmp_path: Path) -> None:
     """A sampler that records nothing must not look alive."""
-    meter = Meter(tmp_path, probes=[mine("if t > 1: return [Mark(t_ns, 'x', object())]")])
+    odd = "type('Odd', (), {'__sub__': lambda *_: 1 / 0})()"  # no way for a number to fail
+    meter = Meter(tmp_path, probes=[mine(f"if t > 1: return [Reading('node:mine', t_ns, {odd})]")])
     meter.start()
     start_ns, _ = meter.edge(), time.sleep(2.5)
     assert not meter.alive
