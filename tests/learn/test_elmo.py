@@ -339,6 +339,21 @@ def test_probabilities_of_all_words_sum_to_one() -> None:
         assert found == pytest.approx(rest * share, rel=1e-3)
 
 
+def test_the_vocabulary_is_of_words_that_two_stretches_have() -> None:
+    """A name that a page is full of tells nothing of another page: it is not in the vocabulary, and
+    the sign for all others is learned from it."""
+    pages = [f"= N{i} = ;N{i} is a town ;N{i} lies on the N{i} ;" for i in range(40)]
+    lines = [line for page in pages for line in page.split(";")]
+    task = dataclasses.replace(
+        language_task(1), train=Rows([(line,) for line in lines], ["1"] * len(lines))
+    )
+    objective, run, _ = prepared(task, "bidirectional")
+    common = {"=", "is", "a", "town", "lies", "on", "the"}
+    assert objective.outputs.size == len(common) + 2
+    asked = np.concatenate([run.train.batch(r, CPU).labels.numpy() for r in run.train.batches()])
+    assert (asked == 0).mean() == 4 / 16, "four names of 16 words a page, a line's end included"
+
+
 def test_the_streams_of_a_step_share_one_product_over_the_vocabulary() -> None:
     objective, run, _ = prepared(language_task(60), "bidirectional", batch_size=4, max_length=10)
     batch = run.train.batch(np.arange(4), CPU)

@@ -1,9 +1,10 @@
 """The next word and the word before, each from all that was read up to it (Peters et al. 2018).
 
-The vocabulary is the words that train has twice or more, the most frequent first, and a sign for
-all others; every word that is not in it costs that sign and its spelling. How often words are met
-for the first time is told by how many occur once (Good and Turing): they train the sign, and they
-are what spelling is fitted to.
+The vocabulary is the words that occur in two stretches of train or more, the most frequent first,
+and a sign for all others; every word that is not in it costs that sign and its spelling. So the
+sign is learned from each stretch's words as if it were a text that was not trained on (words come
+back soon after they were new: that one occurs twice does not tell that another text has it), and
+spelling is fitted to the same words.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bench.learn.streams import Streams
 from bench.learn.words import END, Words
 
 OTHERS = 0  # in the vocabulary: all words outside it
+STRETCHES, STRETCH_LINES = 20, 50  # at least so many stretches, of at most so many lines
 SCORED_STREAMS = 64  # at most, in scoring; each begins without context
 SCORED_WORDS = 1000  # a stream, at least
 
@@ -45,23 +47,24 @@ class Objective:
             tokenizer.lines([text for (text,) in inputs])
             for inputs in (task.train.inputs, task.tune.inputs, task.scored)
         )
-        self._name_words(tokenizer, train.tokens)
+        self._name_words(tokenizer, train)
         streams = self._streams(train, self._recipe.batch_size)
         return {"train": streams, "tune": tune, "scored": scored}
 
-    def _name_words(self, words: Words, train: np.ndarray) -> None:
+    def _name_words(self, words: Words, train: Packed) -> None:
         """What each word is called in the vocabulary, and what its spelling costs beside that."""
-        counts = np.bincount(train, minlength=len(words))
+        counts = np.bincount(train.tokens, minlength=len(words))
+        spread = _stretches_with(train, len(words)) > 1
         named = np.argsort(-counts, kind="stable")
-        named = named[(counts[named] > 1) & (named != END)][: self._recipe.vocabulary_size - 2]
+        named = named[spread[named] & (named != END)][: self._recipe.vocabulary_size - 2]
         self._names = np.full(len(words), OTHERS)
         self._names[END] = 1  # this and all others are frequent
         self._names[named] = 2 + np.arange(len(named))
         self.outputs = Outputs("word", 2 + len(named))
 
         others = np.flatnonzero(self._names == OTHERS)
-        once = others[counts[others] > 0]
-        spelling = Spelling(words.bytes_of(once if len(once) else named))
+        met = others[counts[others] > 0]
+        spelling = Spelling(words.bytes_of(met if len(met) else named))
         self._spelled = np.zeros(len(words))
         spelled, vocabulary = words.bytes_of(others), words.bytes_of(named)
         self._spelled[others] = spelling.nats_outside(spelled, vocabulary)
@@ -108,3 +111,11 @@ class Objective:
         values = [part.view(2, -1) for part in found]
         np.put_along_axis(nats, index, torch.cat(values, 1).cpu().double().numpy(), 1)
         return nats + self._spelled[lines.tokens]
+
+
+def _stretches_with(lines: Packed, words: int) -> np.ndarray:
+    """In how many stretches of a text each word occurs: [words]."""
+    length = min(STRETCH_LINES, max(1, len(lines) // STRETCHES))
+    stretches = np.repeat(np.arange(len(lines)) // length, lines.lengths)
+    pairs = np.unique(stretches * words + lines.tokens)
+    return np.bincount(pairs % words, minlength=words)
