@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.learn.batches import Packed, by_length
+from bench.learn.batches import Batch, Packed, by_length
 from bench.learn.model import Model
 
 MOST_TOKENS = 2048  # a batch's activations stay in the caches of a CPU
 
 
 def outputs(
-    model: Model, rows: Packed, chosen: np.ndarray | None = None
+    model: Model,
+    rows: Packed,
+    chosen: np.ndarray | None = None,
+    read: Callable[[Batch, Tensor], Tensor] = lambda batch, out: out,
 ) -> np.ndarray:  # [rows, size], or [rows, texts * size] where a row has several; float32
-    """What the model returns for each text of all rows, or of the `chosen` ones in their order."""
-    order, found = zip(*_passes(model, rows, chosen), strict=True)
+    """What the model returns for each text of all rows, or of the `chosen` ones in their order;
+    or what `read` makes of that, one value or more a text."""
+    order, found = zip(*_passes(model, rows, chosen, read), strict=True)
     places = np.concatenate(order)
     returned = torch.cat(found).cpu().numpy().reshape(len(places), -1)
     values = np.empty_like(returned)
@@ -29,9 +33,8 @@ def outputs(
 def token_classes(model: Model, rows: Packed, chosen: np.ndarray | None = None) -> list[np.ndarray]:
     """The number of each token's highest output, a text an array, in the order of the rows."""
     chosen = np.arange(len(rows)) if chosen is None else chosen
-    order, found = zip(
-        *((places, out.argmax(1)) for places, out in _passes(model, rows, chosen)), strict=True
-    )
+    passes = _passes(model, rows, chosen, lambda batch, out: out.argmax(1))
+    order, found = zip(*passes, strict=True)
     places = np.concatenate(order)
     ends = np.cumsum(rows.lengths[chosen[places]])
     parts = np.split(torch.cat(found).cpu().numpy(), ends[:-1])
@@ -39,15 +42,19 @@ def token_classes(model: Model, rows: Packed, chosen: np.ndarray | None = None) 
 
 
 def _passes(
-    model: Model, rows: Packed, chosen: np.ndarray | None
+    model: Model,
+    rows: Packed,
+    chosen: np.ndarray | None,
+    read: Callable[[Batch, Tensor], Tensor],
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Batch by batch: places among the chosen rows, and what the model returns for them."""
+    """Batch by batch: places among the chosen rows, and what is read from the outputs for them."""
     chosen = np.arange(len(rows)) if chosen is None else chosen
     model.begin_evaluation()
     for places in by_length(rows.lengths[chosen], MOST_TOKENS):
         with torch.inference_mode():  # not around a yield: what consumes must not be in it
-            out = model.outputs(rows.batch(chosen[places], model.device), None)
-        yield places, out
+            batch = rows.batch(chosen[places], model.device)
+            found = read(batch, model.outputs(batch, None))
+        yield places, found
 
 
 def probabilities(

@@ -73,6 +73,12 @@ class LanguageModel(Layers):
         """The mean of `nats`, for less work in training."""
         return vocabulary.mean_nats(outputs, self.parameters["tokens"], self._bias, targets)
 
+    def likeliest(self, outputs: Tensor) -> Tensor:
+        """The token of the highest probability for each of outputs [M, width]: [M]."""
+        tokens = self.parameters["tokens"].value
+        bias = 0.0 if self._bias is None else self._bias.value
+        return (outputs.mm(tokens.t()) + bias).argmax(1)
+
     @property
     def _bias(self) -> Weight | None:
         return None if self.shape.causal else self.parameters["scores.bias"]

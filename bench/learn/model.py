@@ -43,3 +43,6 @@ class LanguageModel(Model, Protocol):
 
     def mean_nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean of `nats`, for less work in training."""
+
+    def likeliest(self, outputs: Tensor) -> Tensor:
+        """The token of the highest probability for each of outputs [M, ...]: [M]."""
