@@ -44,7 +44,7 @@ class Request:
     """What the user typed."""
 
     task: str
-    model: str = models.DEFAULT
+    model: str | None = None  # None: the default of the task's family
     recipe: str = recipes.DEFAULT
     pretrained: bool | None = None  # None: as suits the task
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -124,12 +124,11 @@ def prepare(request: Request) -> Plan:
     metrics.check(card)
     if request.replay and not request.replay.is_file():
         raise UsageError(f"there is no trace {request.replay}", "a run's trace.parquet")
-    pretrained = models.start(request.model, card.family, request.pretrained)
-    kind = models.describe(request.model, pretrained)["kind"]
-    objective = objectives.name_of(card.family, kind, request.model)
-    settings = recipes.resolve(
-        request.recipe, request.model, request.settings, card.family, pretrained
-    )
+    model = request.model or models.default(card.family)
+    pretrained = models.start(model, card.family, request.pretrained)
+    kind = models.describe(model, pretrained, card.family)["kind"]
+    objective = objectives.name_of(card.family, kind, model)
+    settings = recipes.resolve(request.recipe, model, request.settings, card.family, pretrained)
     budget = parse_budget(request.budget) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
@@ -139,9 +138,9 @@ def prepare(request: Request) -> Plan:
     return Plan(
         card=card,
         resolved=resolved,
-        model=request.model,
+        model=model,
         objective=objective,
-        located=models.locate(request.model, pretrained),
+        located=models.locate(model, pretrained),
         recipe=request.recipe,
         settings=settings,
         device=device,

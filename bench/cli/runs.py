@@ -69,13 +69,12 @@ def run(
     check_seed(seed, runs)
     from bench import live, recipes, reference, show
     from bench import run as running
-    from bench.learn import models
     from bench.workfolder import work_folder
 
     screen = console()
     recover(out)
     request = running.Request(
-        task=task, model=model or models.DEFAULT, pretrained=pretrained,
+        task=task, model=model, pretrained=pretrained,
         recipe=recipe or recipes.DEFAULT, settings=settings(set_ or []), data=data,
         device=device, region=region, pue=pue, budget=budget, task_folders=tasks or [],
         replay=replay_trace, probes=probe or [], idle_s=idle,

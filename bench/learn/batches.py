@@ -29,6 +29,7 @@ class Batch:
     carried: dict[str, Any] = field(default_factory=dict)
     """What a recurrent model leaves for the next batch of the same streams; empty: it begins."""
     marks: torch.Tensor | None = None  # [T] as in Packed
+    target: Batch | None = None  # what a translation of these texts reads and writes
     chosen: torch.Tensor | None = None
     """[M] tokens that a language model is asked for, `labels` being theirs; None: all of them."""
 

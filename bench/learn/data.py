@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import record
-from bench.cards import Card, Kind
+from bench.cards import Card, Family, Kind
 from bench.errors import BenchError, near_names
 
 FIELD = "\x1f"
@@ -195,7 +195,7 @@ class TaskFolder:
 
     name: str
     version: int
-    family: str
+    family: Family
     kind: Kind  # of labels and predictions
     inputs: list[str]  # names of the columns
     choices: list[str]  # names of further columns, one of which is right

@@ -26,11 +26,14 @@ def nats(x: Tensor, weight: Weight, bias: Weight | None, targets: Tensor) -> Ten
     return _Nats.apply(x, weight, bias, targets)
 
 
-def mean_nats(x: Tensor, weight: Weight, bias: Weight | None, targets: Tensor) -> Tensor:
-    """The mean of `nats`, whose gradients are made along with it, from the same scores."""
-    if not torch.is_grad_enabled():
+def mean_nats(
+    x: Tensor, weight: Weight, bias: Weight | None, targets: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """The mean of `nats`, whose gradients are made along with it, from the same scores. With
+    `smoothing`, that share of it is the mean over all words instead of the target's."""
+    if not torch.is_grad_enabled() and not smoothing:
         return nats(x, weight, bias, targets).mean()
-    return _MeanNats.apply(x, weight, bias, targets)
+    return _MeanNats.apply(x, weight, bias, targets, smoothing)
 
 
 def _parts(x: Tensor, weight: Weight) -> Iterator[slice]:
@@ -72,7 +75,9 @@ class _Nats(Function):
 
 class _MeanNats(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Weight, bias: Weight | None, targets: Tensor) -> Any:
+    def forward(
+        ctx: Any, x: Tensor, weight: Weight, bias: Weight | None, targets: Tensor, smoothing: float
+    ) -> Any:
         sums = _Sums(x, weight, bias)
         total = torch.zeros((), device=x.device)
         for part in _parts(x, weight):
@@ -81,14 +86,17 @@ class _MeanNats(Function):
             errors = torch.softmax(scores, 1)
             # The largest probability never underflows, as that of the target may.
             total += (highest - right - errors.amax(1).log()).sum()
-            errors.scatter_add_(1, wanted, errors.new_full((len(errors), 1), -1.0))
+            if smoothing:
+                total += smoothing * (right - scores.mean(1)).sum()
+                errors.sub_(smoothing / len(weight.value))
+            errors.scatter_add_(1, wanted, errors.new_full((len(errors), 1), smoothing - 1.0))
             sums.take(part, errors)
         ctx.sums, ctx.tokens = sums, len(x)
         return total / len(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return ctx.sums.give(grad / ctx.tokens), None, None, None
+        return ctx.sums.give(grad / ctx.tokens), None, None, None, None
 
 
 class _Sums:

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-_MEMORY_HINT = "a smaller --set batch_size=... or max_length=... needs less"
+_MEMORY_HINT = "a smaller --set batch_size=..., batch_tokens=... or max_length=... needs less"
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -176,7 +176,7 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
         events.send("warning", id="slow-bf16", message=message)
     task = data.read_task_folder(task_folder)
     objective = objectives.build(job.objective, task, recipe)
-    entry = models.entry(spec.model, pretrained=spec.track != "scratch")
+    entry = models.entry(spec.model, spec.track != "scratch", task.family)
     if checkpoint is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
     kept = {"cased": True} if getattr(objective, "cased", False) else {}

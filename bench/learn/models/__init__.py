@@ -10,21 +10,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bench.cards import Family
 from bench.errors import UsageError, unknown_name
-from bench.learn.models import elmo, listed, published
+from bench.learn.models import elmo, listed, published, translators
 from bench.learn.models.download import FILES, Located
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.cards import Family
     from bench.learn.model import Model
     from bench.learn.objectives import Outputs
 
 DEFAULT = "transformer-small"
+_DEFAULTS: dict[Family, str] = {
+    "translation": "transformer-tiny",
+    "language-modelling": "gpt2-tiny",
+}
 
-_LISTS = [listed, published, elmo]
-"""Modules with MODELS, by name."""
+_LISTS: list[Any] = [listed, published, elmo, translators]
+"""Modules with MODELS, by name. Those with FAMILIES are for these families of tasks, and there come
+before others of the same name."""
 
 
 class Entry(Protocol):
@@ -60,6 +65,11 @@ def names() -> list[str]:
     return sorted(_entries())
 
 
+def default(family: Family) -> str:
+    """The model that is trained where none is named."""
+    return _DEFAULTS.get(family, DEFAULT)
+
+
 def start(name: str, family: Family, asked: bool | None = None) -> bool:
     """Whether a training starts from pretrained weights: as `asked`. Else, of a model that has
     both, language modelling starts from scratch and any other task from the weights."""
@@ -77,10 +87,10 @@ def start(name: str, family: Family, asked: bool | None = None) -> bool:
     return has
 
 
-def entry(name: str, pretrained: bool = True) -> Entry:
-    """The model called `name`, from pretrained weights or not where it has both; UsageError with
-    near names when there is none."""
-    entries = _entries()
+def entry(name: str, pretrained: bool = True, family: Family | None = None) -> Entry:
+    """The model called `name`, from pretrained weights or not where it has both, for a family of
+    tasks where that matters; UsageError with near names when there is none."""
+    entries = _entries(family)
     if name in entries:
         model = entries[name]
         if isinstance(model, published.Both):
@@ -91,13 +101,13 @@ def entry(name: str, pretrained: bool = True) -> Entry:
     raise unknown_name("model", name, names(), "bench models")
 
 
-def describe(name: str, pretrained: bool = True) -> dict[str, Any]:
-    return entry(name, pretrained).describe(name)
+def describe(name: str, pretrained: bool = True, family: Family | None = None) -> dict[str, Any]:
+    return entry(name, pretrained, family).describe(name)
 
 
 def settings(name: str, family: Family | None = None, pretrained: bool = True) -> dict[str, Any]:
     """What the model wants of a recipe where nothing is said."""
-    facts = describe(name, pretrained)
+    facts = describe(name, pretrained, family)
     found: dict[str, Any] = facts["settings"] | facts.get("settings_of", {}).get(family, {})
     return found
 
@@ -106,5 +116,10 @@ def locate(name: str, pretrained: bool = True) -> Located:
     return entry(name, pretrained).locate(name)
 
 
-def _entries() -> dict[str, Entry | published.Both]:
-    return {name: model for module in _LISTS for name, model in module.MODELS.items()}
+def _entries(family: Family | None = None) -> dict[str, Entry | published.Both]:
+    """By name; of two of one name that which is for this family, else that which is for all."""
+    general = [module for module in _LISTS if not hasattr(module, "FAMILIES")]
+    special = [module for module in _LISTS if hasattr(module, "FAMILIES")]
+    asked = [module for module in special if family in module.FAMILIES]
+    lists = [*special, *general, *asked]  # the last one counts
+    return {name: model for module in lists for name, model in module.MODELS.items()}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.learn.data import Predictions, TaskFolder
     from bench.learn.model import Model
 
-ModelKind = Literal["encoder", "decoder", "elmo"]
+ModelKind = Literal["encoder", "decoder", "encoder-decoder", "elmo"]
 
 _TABLE: dict[Family, dict[ModelKind, str]] = {
     "classification": {
@@ -31,6 +31,7 @@ _TABLE: dict[Family, dict[ModelKind, str]] = {
     },
     "regression": {"encoder": "regression", "decoder": "regression", "elmo": "regression"},
     "tagging": {"encoder": "tagging", "elmo": "tagging"},
+    "translation": {"encoder-decoder": "translation"},
     "completion": {"encoder": "choice", "elmo": "choice"},
     "language-modelling": {"decoder": "causal", "encoder": "masked", "elmo": "bidirectional"},
 }
