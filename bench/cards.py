@@ -10,7 +10,6 @@ from __future__ import annotations
 import tomllib
 import types
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -127,7 +126,7 @@ class LocalFiles(Closed):
 
     @model_validator(mode="after")
     def _whole(self) -> LocalFiles:
-        if not self.train:
+        if self.train == []:
             raise Fault("train", "it names no file")
         if isinstance(self.scored, float) and not 0 < self.scored <= 0.2:
             raise Fault("scored", f"a share of {self.scored:g} is not above 0 and at most 0.2")
@@ -288,7 +287,6 @@ def _paths(extra: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-@cache
 def read(path: Path) -> Card:
     """The card in a file; UsageError says which key of which line is wrong."""
     try:

@@ -164,7 +164,6 @@ def test_the_fingerprint_that_is_printed_makes_the_data_official(bench, tmp_path
     said = bench("tasks", "mine", "--tasks", tmp_path, "--fingerprint")
     assert (said.code, said.err) == (0, f"of {tmp_path}\n")
     card.write_text(OWN + "\n" + said.out)
-    cards.read.cache_clear()
     pinned = cards.load("mine", [tmp_path])
     assert pinned.rows == cards.Rows(train=40, scored=10)
     assert sources.resolve(pinned).identity.official

@@ -69,7 +69,7 @@ def open_table(path: Path) -> Table:
     suffix = path.suffix.lstrip(".")
     if suffix not in ("tsv", "csv", "jsonl", "parquet"):
         raise UsageError(f"{path} is none of .tsv, .csv, .jsonl and .parquet")
-    return _READERS[suffix](path, LocalFiles(format=suffix, train="", scored=""))
+    return _READERS[suffix](path, LocalFiles(format=suffix, train=path.name, scored=path.name))
 
 
 def _are_parallel(paths: Sequence[Path], local: LocalFiles) -> bool:
