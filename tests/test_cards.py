@@ -10,7 +10,11 @@ from bench.errors import UsageError
 
 @pytest.mark.parametrize("name", cards.names())
 def test_every_card_that_ships_is_valid(name: str) -> None:
-    assert cards.load(name).name == name
+    card = cards.load(name)
+    assert card.name == name
+    assert card.description
+    assert card.citation
+    assert card.licence != "not stated"
 
 
 def write(folder: Path, old: str, new: str, name: str = "mine") -> Path:

@@ -50,7 +50,7 @@ def leaderboard(
     out: Out = RUNS,
     tasks: TaskFolders = None,
 ) -> None:
-    """Rank entries by qualified accuracy per kWh."""
+    """Rank entries by skill per kWh (qualified accuracy)."""
     from bench.power import carbon
     from bench.rank import board, render
 
