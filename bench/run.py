@@ -124,10 +124,10 @@ def prepare(request: Request) -> Plan:
     metrics.check(card)
     if request.replay and not request.replay.is_file():
         raise UsageError(f"there is no trace {request.replay}", "a run's trace.parquet")
-    model = request.model or models.default(card.family)
+    model = request.model or models.default(card.family, card.kind)
     pretrained = models.start(model, card.family, request.pretrained)
     kind = models.describe(model, pretrained, card.family)["kind"]
-    objective = objectives.name_of(card.family, kind, model)
+    objective = objectives.name_of(card.family, kind, model, card.kind)
     settings = recipes.resolve(request.recipe, model, request.settings, card.family, pretrained)
     budget = parse_budget(request.budget) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)

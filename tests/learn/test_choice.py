@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.errors import BenchError
-from bench.learn import tokenize
+from bench.errors import BenchError, UsageError
+from bench.learn import models, objectives, tokenize
 from bench.learn.completions import read
 from bench.learn.data import Rows, TaskFolder
 from bench.learn.objectives.choice import Objective
@@ -84,3 +84,13 @@ def test_the_loss_is_that_of_the_right_choice_of_each_row() -> None:
     outputs = torch.tensor([[0.0], [2.0], [1.0], [1.0]])
     expected = (np.log(1 + np.exp(-2)) + np.log(2)) / 2
     assert float(objective.loss(Longest(), batch, outputs)) == pytest.approx(expected)
+
+
+def test_who_chooses_and_who_writes() -> None:
+    assert objectives.name_of("completion", "encoder", "bert-base", "class") == "choice"
+    assert objectives.name_of("completion", "decoder", "gpt2-tiny", "class") == "likelihood"
+    assert objectives.name_of("completion", "decoder", "gpt2-tiny", "text") == "last_word"
+    with pytest.raises(UsageError, match="for completion without choices: that takes decoder"):
+        objectives.name_of("completion", "encoder", "bert-base", "text")
+    assert models.describe(models.default("completion", "text"))["kind"] == "decoder"
+    assert models.describe(models.default("completion", "class"))["kind"] == "encoder"

@@ -1,9 +1,8 @@
 """The embedded corpus 'passages': passages whose last word is told only by the whole of them.
 
-Some people have some things; the last sentence asks for the thing of one of them, and its own words
-give no hint which it is. Names and things are drawn anew for each passage, so that only who reads
-both the last sentence and the right one before it can tell; guessing among a passage's things is
-right in one of two or three.
+Sentences of one scene, with others in between that fit any, and a last sentence that fits any as
+well and breaks off before its last word, which is the scene's. Who reads the last sentence alone
+can't tell; scored has no passage of train, but the same scenes.
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ from bench.learn.data import Rows
 _T = TypeVar("_T")
 
 
-def corpus(train: int = 8000, scored: int = 1000) -> tuple[Rows, Rows]:
+def corpus(train: int = 5000, scored: int = 1000) -> tuple[Rows, Rows]:
     """Train and scored rows: a passage without its last word, and that word."""
-    return _Writer(1).rows(train), _Writer(2).rows(scored)
+    learned = _Writer(1).rows(train)
+    return learned, _Writer(2).rows(scored, learned)
 
 
 class _Writer:
@@ -28,60 +28,59 @@ class _Writer:
     def __init__(self, seed: int) -> None:
         self._uniform = random.Random(seed).random
 
-    def rows(self, n: int) -> Rows:
+    def rows(self, n: int, known: Rows | None = None) -> Rows:
+        """So many different rows, none of them `known`."""
+        without = set(known.inputs if known else ())
         seen: dict[tuple[str, ...], str] = {}
         while len(seen) < n:
-            beginning, word = self._passage()
-            seen.setdefault((beginning,), word)
+            text, word = self._passage()
+            if (text,) not in without:
+                seen[text,] = word
         return Rows(list(seen), list(seen.values()))
 
     def _passage(self) -> tuple[str, str]:
-        count = self._choice((2, 2, 3))
-        people, things = self._some(_PEOPLE, count), self._some(_THINGS, count)
-        sentences = [
-            self._choice(_HAVING).format(who=who, thing=thing)
-            for who, thing in zip(people, things, strict=True)
-        ]
-        sentences.insert(int(self._uniform() * (count + 1)), self._choice(_ELSE))
-        asked = int(self._uniform() * count)
-        sentences.append(self._choice(_LAST).format(who=people[asked]))
-        return " ".join(sentences), things[asked]
-
-    def _some(self, choices: Sequence[str], n: int) -> list[str]:
-        found: list[str] = []
-        while len(found) < n:
-            one = self._choice(choices)
-            found += [] if one in found else [one]
-        return found
+        word = self._choice(list(_SCENES))
+        who = self._choice(_WHO)
+        first = self._choice(_SCENES[word])
+        while (second := self._choice(_SCENES[word])) == first:
+            pass
+        sentences = [first, second]
+        sentences.insert(self._choice((0, 1, 2)), self._choice(_ANYWHERE))
+        text = " ".join([*sentences, self._choice(_LAST)])
+        return text.replace("{who}", who), word
 
     def _choice(self, choices: Sequence[_T]) -> _T:
         return choices[int(self._uniform() * len(choices))]
 
 
-def _list(text: str) -> list[str]:
-    return text.split()
-
-
-_PEOPLE = _list("""Ada Anton Bela Clara Dora Emil Flora Greta Hugo Ida Jonas Leo Mina Nora Otto
-Paula Rosa Simon Tilda Viktor""")
-_THINGS = _list("""lamp kettle ladder mirror basket guitar camera carpet bottle candle hammer piano
-shovel teapot violin wallet""")
-_HAVING = [
-    "{who} had a {thing} .",
-    "{who} bought a {thing} at the market .",
-    "{who} came with an old {thing} .",
-    "{who} was given a {thing} .",
-]
-_ELSE = [
-    "It was a cold morning .",
-    "The train was late again .",
-    "Nobody spoke for a while .",
-    "They met in front of the station .",
-    "There was rain in the air .",
-]
+_WHO = ["Ada", "Bela", "Clara", "Emil", "Flora", "Hugo", "Ida", "Jonas", "Mina", "Otto"]
+_ANYWHERE = [
+    "It was a cold morning .", "Nobody spoke for a while .", "{who} was tired .",
+    "It was Sunday at last .", "{who} looked at the clock .",
+]  # fmt: skip
 _LAST = [
-    "In the evening {who} sold the",
-    "On the way home {who} lost the",
-    "After a while {who} put down the",
-    "At last {who} showed them the",
-]
+    "In the end {who} thought only of the", "Much later {who} still spoke of the",
+    "Years later {who} remembered the", "There was nothing that {who} loved like the",
+]  # fmt: skip
+_SCENES = {
+    "sea": ["The waves were high .", "Gulls cried over the sand .", "{who} hoisted the sail .",
+            "The fishermen mended nets ."],
+    "forest": ["Mushrooms grew under the oaks .", "A deer stood between the trees .",
+               "{who} gathered some pine cones .", "The path was covered in leaves ."],
+    "kitchen": ["The pan was hot .", "{who} peeled the onions .", "Soup boiled on the stove .",
+                "Flour lay on the table ."],
+    "school": ["The teacher wrote on the board .", "{who} forgot the homework .",
+               "The pupils opened their books .", "The bell rang after the lesson ."],
+    "train": ["The conductor checked the tickets .", "{who} stood on the platform .",
+              "The rails shone in the rain .", "The wagons were full ."],
+    "hospital": ["The nurse brought a bandage .", "{who} had a fever .",
+                 "The doctor listened to the heart .", "The patients slept ."],
+    "concert": ["The violins were tuned .", "{who} played the drums .",
+                "The singer bowed .", "The choir stood on the stage ."],
+    "garden": ["The roses were in bloom .", "{who} watered the beans .",
+               "Bees sat on the lavender .", "The hedge was cut ."],
+    "market": ["The farmers sold cheese .", "{who} weighed the apples .",
+               "The stalls had red roofs .", "Everybody bargained about prices ."],
+    "castle": ["The king sat on his throne .", "{who} crossed the drawbridge .",
+               "Knights guarded the tower .", "The crown was made of gold ."],
+}  # fmt: skip

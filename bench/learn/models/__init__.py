@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.cards import Family
+from bench.cards import Family, Kind
 from bench.errors import UsageError, unknown_name
 from bench.learn.models import elmo, listed, published, translators
 from bench.learn.models.download import FILES, Located
@@ -65,8 +65,11 @@ def names() -> list[str]:
     return sorted(_entries())
 
 
-def default(family: Family) -> str:
-    """The model that is trained where none is named."""
+def default(family: Family, labels: Kind | None = None) -> str:
+    """The model that is trained where none is named, for labels of this kind: a completion that is
+    a text is written."""
+    if family == "completion" and labels == "text":
+        return "gpt2-tiny"
     return _DEFAULTS.get(family, DEFAULT)
 
 

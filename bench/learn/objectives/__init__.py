@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from bench.cards import Family
+from bench.cards import Family, Kind
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _TABLE: dict[Family, dict[ModelKind, str]] = {
     "regression": {"encoder": "regression", "decoder": "regression", "elmo": "regression"},
     "tagging": {"encoder": "tagging", "elmo": "tagging"},
     "translation": {"encoder-decoder": "translation"},
-    "completion": {"encoder": "choice", "elmo": "choice"},
+    "completion": {"encoder": "choice", "decoder": "likelihood", "elmo": "choice"},
     "language-modelling": {"decoder": "causal", "encoder": "masked", "elmo": "bidirectional"},
 }
 
@@ -67,13 +67,16 @@ class Objective(Protocol):
         """What the model says of all rows, or of the `chosen` ones in their order."""
 
 
-def name_of(family: Family, kind: ModelKind, model: str) -> str:
-    """The objective's name; UsageError when this kind of model can't do such tasks."""
-    kinds = _TABLE[family]
+def name_of(family: Family, kind: ModelKind, model: str, labels: Kind | None = None) -> str:
+    """The objective's name; UsageError when this kind of model can't do such tasks. `labels`: of
+    which kind they are, as completion without choices has texts."""
+    kinds, said = _TABLE[family], str(family)
+    if family == "completion" and labels == "text":
+        kinds, said = {"decoder": "last_word"}, "completion without choices"
     if kind not in kinds:
         able = " or ".join(kinds)
         raise UsageError(
-            f"{model} ({kind}) can't be trained for {family}: that takes {able} models",
+            f"{model} ({kind}) can't be trained for {said}: that takes {able} models",
             "bench models",
         )
     return kinds[kind]
