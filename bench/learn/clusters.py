@@ -53,16 +53,17 @@ class Clusters:
         """-log p of each target, [T] in float32: x [T, width], targets [T]."""
         cluster, first = self._first_step(targets)
         found = vocabulary.nats(x, *self._of_first_step(), first)
-        for places, *second in self._second_step(x, targets, cluster):
-            found = found.index_add(0, places, vocabulary.nats(*second))
+        for places, low, words, wanted in self._second_step(x, targets, cluster):
+            found = found.index_add(0, places, vocabulary.nats(low, words, None, wanted))
         return found
 
     def mean_nats(self, x: Tensor, targets: Tensor) -> Tensor:
         """The mean of `nats`, for less work in training."""
         cluster, first = self._first_step(targets)
         found = vocabulary.mean_nats(x, *self._of_first_step(), first)
-        for places, *second in self._second_step(x, targets, cluster):
-            found = found + len(places) / len(x) * vocabulary.mean_nats(*second)
+        for places, low, words, wanted in self._second_step(x, targets, cluster):
+            share = len(places) / len(x)
+            found = found + share * vocabulary.mean_nats(low, words, None, wanted)
         return found
 
     def _first_step(self, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,11 +77,11 @@ class Clusters:
 
     def _second_step(
         self, x: Tensor, targets: Tensor, cluster: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor, Weight, None, Tensor]]:
+    ) -> Iterator[tuple[Tensor, Tensor, Weight, Tensor]]:
         """Of each cluster that is asked for: the places of its words, and what tells them."""
         for k, down in enumerate(self._downs):
             places = (cluster == k + 1).nonzero()[:, 0]
             if len(places):
                 low = F.linear(x.index_select(0, places), down)
                 words = self._softmax[f"softmax.words.{k}"]
-                yield places, low, words, None, targets[places] - self._ends[k]
+                yield places, low, words, targets[places] - self._ends[k]
