@@ -47,6 +47,19 @@ def encode(
     return _continuations(read, asked)
 
 
+def passages(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Packed:
+    """Texts of which every token is asked for (`marks`), the line's end too; longer ones than
+    `max_length` are cut into several rows."""
+    check(tokenizer)
+    tokens, lengths = tokenize.encode_lines(tokenizer, texts)
+    ends = np.cumsum(lengths)
+    before = np.roll(tokens, 1)
+    before[ends - lengths] = tokenize.line_end(tokenizer)
+    cuts = [np.arange(end - n, end, max_length) for n, end in zip(lengths, ends, strict=True)]
+    starts = np.append(np.concatenate(cuts), len(tokens))
+    return Packed(before, None, starts, None, tokens)
+
+
 def beginnings(tokenizer: Tokenizer, contexts: Sequence[str], max_length: int) -> list[list[int]]:
     """The tokens of each context after a line's end; of a long one the last `max_length`."""
     check(tokenizer)

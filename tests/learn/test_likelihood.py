@@ -189,14 +189,20 @@ def test_long_passages_leave_room_for_a_word(tokenizer: Any) -> None:
     assert scored.tokens.tolist() == whole(tokenizer, TEXT)[-4:]
 
 
-def test_passages_are_learned_as_running_text(model: LanguageModel, tokenizer: Any) -> None:
+def test_passages_are_learned_token_by_token(model: LanguageModel, tokenizer: Any) -> None:
     train = Rows([("the cat",), ("",)], ["sat", "dog"])
     objective = last_word.Objective(task([], train, [("a",)]), None)
-    batch = objective.encode(tokenizer, 32)["train"].batch(np.array([0]), CPU)
+    rows = objective.encode(tokenizer, 3)["train"]
     end = tokenize.line_end(tokenizer)
-    text = [*whole(tokenizer, "the cat sat"), end, *whole(tokenizer, "dog"), end]
-    assert batch.labels.tolist() == text
-    assert objective.loss(model, batch, model.outputs(batch, None)) > 0
+    text, other = whole(tokenizer, "the cat sat"), whole(tokenizer, "dog")
+    assert rows.marks.tolist() == [*text, end, *other, end]
+    assert rows.tokens.tolist() == [end, *text, end, *other]
+    assert rows.lengths.max() == 3
+    assert {0, len(text) + 1} <= {*rows.starts.tolist()}
+    batch = rows.batch(np.array([1, 0]), CPU)
+    costs = model.nats(model.outputs(batch, None), batch.marks)
+    loss = objective.loss(model, batch, model.outputs(batch, None))
+    assert float(loss.detach()) == pytest.approx(float(costs.detach().mean()), abs=1e-5)
 
 
 @pytest.mark.parametrize(

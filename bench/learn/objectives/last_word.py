@@ -1,6 +1,6 @@
 """The last word of a passage, written token by token: each time the likeliest (LAMBADA).
 
-Learned from passages, or novels, as running text: each token after those before it.
+Learned from passages, or pieces of novels, as a language is: each token after those before it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from bench.learn import continuations
-from bench.learn.batches import Batch, Rows
+from bench.learn.batches import Batch, Packed
 from bench.learn.continuations import Continuations
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.evaluate import outputs as outputs_of
 from bench.learn.model import LanguageModel
 from bench.learn.objectives import Outputs
-from bench.learn.windows import Following, Stream
 
 MOST_TOKENS = 8
 """Tokens that a word may have."""
@@ -40,7 +39,7 @@ class Objective:
             for (text,), word in zip(train.inputs, train.labels, strict=True)
         ]
 
-    def encode(self, tokenizer: Tokenizer, max_length: int) -> dict[str, Rows]:
+    def encode(self, tokenizer: Tokenizer, max_length: int) -> dict[str, Packed]:
         """Of a passage as much is read as leaves room for a word."""
         self._tokenizer = tokenizer
         most = max(1, max_length - MOST_TOKENS)
@@ -50,12 +49,12 @@ class Objective:
             )
             for inputs in (self._task.tune.inputs, self._task.scored)
         )
-        train = Following(Stream.of(tokenizer, self.texts()), max_length)
+        train = continuations.passages(tokenizer, self.texts(), max_length)
         return {"train": train, "tune": tune, "scored": scored}
 
     def loss(self, model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
-        assert batch.labels is not None
-        return model.mean_nats(outputs, batch.labels)
+        assert batch.marks is not None
+        return model.mean_nats(outputs, batch.marks)
 
     def evaluate(self, model: LanguageModel, rows: Continuations) -> tuple[str, float]:
         words = self.predict(model, rows).labels
