@@ -265,7 +265,8 @@ def load(name: str, extra: Sequence[Path] = ()) -> Card:
     """The card called `name`; UsageError with near names when there is none or it is wrong."""
     paths = _paths(extra)
     if name not in paths:
-        raise unknown_name("task", name, paths, "bench tasks")
+        unknown = unknown_name("task", name, paths, "bench tasks")
+        raise UsageError(unknown.message, f"{unknown.hint}; --tasks DIR finds your own")
     return read(paths[name])
 
 

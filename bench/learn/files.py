@@ -290,6 +290,7 @@ def _from_cells(
     names = local.columns or []
     if local.header and cells:
         names, cells, lines = cells[0], cells[1:], lines[1:]
+        _check_separator(path, names)
     for row, line in zip(cells, lines, strict=True):
         if len(row) != len(names):
             raise UsageError(
@@ -297,6 +298,16 @@ def _from_cells(
                 f"({', '.join(names)})"
             )
     return Table(path, dict(zip(names, zip(*cells, strict=True), strict=False)), lines)
+
+
+def _check_separator(path: Path, names: list[str]) -> None:
+    """UsageError where a header of one name looks like several with another sign between them."""
+    found = next((sign for sign in "\t;,|" if len(names) == 1 and sign in names[0]), None)
+    if found:
+        raise UsageError(
+            f"{path}: one column, {names[0]!r}: are its fields separated by {found!r}?",
+            "bench reads commas with format csv, and tabs with format tsv",
+        )
 
 
 def _jsonl(path: Path, local: LocalFiles) -> Table:

@@ -180,7 +180,8 @@ def _local(card: Card, root: Path) -> Found:
         for folder, train, scored in _layouts(card, root)
     ]
     raise UsageError(
-        f"{root} does not hold {card.title}; looked for {'; '.join(looked_for)}", _elsewhere(card)
+        f"{root} does not hold {card.title}; looked for {'; '.join(looked_for)}",
+        _elsewhere(card, root),
     )
 
 
@@ -207,10 +208,10 @@ def _trains(card: Card) -> list[str]:
     return [card.local.train] if isinstance(card.local.train, str) else card.local.train
 
 
-def _elsewhere(card: Card) -> str:
+def _elsewhere(card: Card, root: Path) -> str:
     """Where else a card's data may be taken from."""
     hints = ["--data DIR names another folder"]
-    if card.beside and card.local:
+    if card.beside and card.beside.resolve() != root.resolve():
         hints.append("without --data and BENCH_DATA the card's own is looked in")
     if card.hub:
         hints.append("--data hub takes the Hub's data")

@@ -319,6 +319,7 @@ def test_files_that_are_missing_beside_the_card_are_named(tmp_path):
     with pytest.raises(UsageError, match=r"looked for .*topics/train\.tsv and dev\.tsv") as error:
         sources.resolve(own(tmp_path / "topics"))
     assert "--data DIR" in (error.value.hint or "")
+    assert "BENCH_DATA" not in (error.value.hint or "")  # it was looked in
 
 
 def test_a_wrong_row_beside_the_card_is_an_error_and_no_reason_to_go_elsewhere(tmp_path):
@@ -362,3 +363,10 @@ def test_what_is_put_aside_is_in_no_text_that_is_trained_on(tmp_path):
 def test_too_few_rows_to_put_aside(tmp_path):
     with pytest.raises(UsageError, match="3 rows are too few to put 20 % aside"):
         sources.resolve(share(tmp_path, tsv([("a", 0), ("b", 1), ("c", 1)])))
+
+
+@pytest.mark.parametrize(("name", "sign"), [("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", ",")])
+def test_another_separator_is_named(tmp_path, name, sign):
+    (tmp_path / name).write_text(f"text{sign}label\na b{sign}0\n")
+    with pytest.raises(UsageError, match="are its fields separated by"):
+        files.open_table(tmp_path / name)
