@@ -1,8 +1,8 @@
 """The embedded corpus 'acceptability': English sentences, half of them with one fault of grammar.
 
 A fault is of one kind: agreement, verb forms, what a verb may take, word order, determiners,
-questions, reflexives. Each template of a kind has sound and faulty twins, so that no word tells;
-scored sentences stand in frames that train has not.
+questions, reflexives. Each kind has sound and faulty templates of the same words, so that hardly a
+word tells; most scored clauses stand in frames that train has not, made of those that it has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.learn.data import Rows
 _T = TypeVar("_T")
 
 
-def corpus(train: int = 10_000, scored: int = 1_000) -> tuple[Rows, Rows]:
+def corpus(train: int = 16_000, scored: int = 1_000) -> tuple[Rows, Rows]:
     """Train and scored rows: no two sentences are equal, both classes are equally frequent."""
     seen: dict[str, str] = {}
     _write(seen, train, _FRAMES["train"], seed=1)
@@ -81,10 +81,12 @@ _FRAMES = {
         "the {person} {slept} because {clause}",
     ],
     "scored": [
-        "it is clear that {clause}",
-        "we know that {clause}",
-        "{clause}, but the {person} {slept}",
-        "when the {person} {slept}, {clause}",
+        "{clause}", "{clause}",
+        "I think that they say that {clause}",
+        "they say that {clause}, and the {person} {slept}",
+        "{clause}, and I think that the {person} {slept}",
+        "they say that the {person} {slept} because {clause}",
+        "the {person} {slept}, and {clause}",
     ],
 }  # fmt: skip
 
