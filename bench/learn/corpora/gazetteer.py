@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
-def corpus(train: int = 1_500, scored: int = 80) -> tuple[Rows, Rows]:
+def corpus(train: int = 600, scored: int = 80) -> tuple[Rows, Rows]:
     """Pages to learn from and to be scored on, a line a row."""
     taken: set[str] = set()
     return _rows(_Writer(1, taken), train), _rows(_Writer(2, taken), scored)

@@ -105,7 +105,10 @@ def entry(name: str, pretrained: bool = True, family: Family | None = None) -> E
 
 
 def describe(name: str, pretrained: bool = True, family: Family | None = None) -> dict[str, Any]:
-    return entry(name, pretrained, family).describe(name)
+    facts = entry(name, pretrained, family).describe(name)
+    if pretrained and isinstance(_entries(family).get(name), published.Both):
+        facts["source"] += "; or random weights, with --scratch"
+    return facts
 
 
 def settings(name: str, family: Family | None = None, pretrained: bool = True) -> dict[str, Any]:

@@ -234,13 +234,13 @@ def fill(model: Encoder | LanguageModel, kind: str, path: Path) -> None:
             if isinstance(model, Encoder):
                 model.table.rows.copy_(file.get_tensor(names[_TOKENS]))
             for ours, weight in model.parameters.named().items():
-                theirs = [names[n] for n in _their_names(ours, kind) if n in names]
+                theirs = [names[n] for n in their_names(ours, kind) if n in names]
                 if theirs:
                     found = torch.cat([file.get_tensor(n) for n in theirs])
                     table = ours in ("tokens", "positions")
                     _copy(weight, found.t() if transposed and not table else found)
                 elif not ours.startswith(new):
-                    raise KeyError(next(_their_names(ours, kind)))
+                    raise KeyError(next(their_names(ours, kind)))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BenchError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
     except KeyError as error:
@@ -257,7 +257,7 @@ def _without_prefix(names: list[str], kind: str) -> dict[str, str]:
     return renamed
 
 
-def _their_names(ours: str, kind: str) -> Iterator[str]:
+def their_names(ours: str, kind: str) -> Iterator[str]:
     """The checkpoint's names of one of our weights: three for the joined q, k and v."""
     layers, qkv, layer_parts, others = _NAMES[kind]
     if not ours.startswith("layers."):
