@@ -174,7 +174,7 @@ MODELS = {
         Shape(((1, 16), (2, 16), (3, 32), (4, 64)), highways=1, cell=128, width=64, longest=20),
         "word characters, 2 bidirectional LSTM layers of 128 units projected to 64",
         _OF_TASKS | {"learning_rate": 2e-3},
-        {"epochs": 2.0, "batch_size": 16, "max_length": 32, "learning_rate": 4e-3,
+        {"epochs": 4.0, "batch_size": 16, "max_length": 32, "learning_rate": 4e-3,
          "vocabulary_size": 10_000},
     ),
     "elmo-original": Scratch(
