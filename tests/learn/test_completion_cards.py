@@ -55,7 +55,8 @@ def test_hellaswag_in_the_cache_of_the_hub(tmp_path: Path, monkeypatch: pytest.M
         (
             "swag",
             {"startphrase": ["She sits. He", "a"],
-             **{f"ending{i}": [f"{i}.", "x"] for i in range(4)}, "gold-source": ["gold", "gen"], "label": [2, 0]},
+             **{f"ending{i}": [f"{i}.", "x"] for i in range(4)},
+             "gold-source": ["gold", "gen"], "label": [2, 0]},
             ("She sits. He", "0.", "1.", "2.", "3."), ["2", "0"],
         ),
     ],
