@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.learn.spelling import Spelling
+from bench.learn.spelling import EDGE, Spelling
 from bench.learn.streams import Streams
 from bench.learn.tokenize import encode, encode_words
 from bench.learn.words import END, FIRST_BYTE, LINE_ENDS, NOTHING, WORD_BEGINS, WORD_ENDS, Words
@@ -65,16 +65,23 @@ def test_windows_are_the_characters_ahead_within_a_word() -> None:
 SEEN = [b"the", b"then", b"cat", b"hat", b"thin"]
 
 
+def before(words: list[bytes]) -> np.ndarray:
+    """The symbols after which a word may end, the last first."""
+    return np.array([[*reversed(word), EDGE, *[257] * 5][:5] for word in words])
+
+
 def test_probabilities_of_all_spellings_sum_to_one() -> None:
+    """Words of one byte, and those of two and all that begin with them."""
     spelling = Spelling(SEEN)
-    inner = spelling.transitions[:256, :256]
-    begins = spelling.transitions[256, :256]
+    for word in (b"", b"t", b"th", b"zq", b"thinthin"):
+        chances = spelling._chances(np.arange(257), np.repeat(before([word]), 257, 0))
+        assert chances.sum() == pytest.approx(1, abs=1e-12)
     one = [bytes([a]) for a in range(256)]
     two = [bytes([a, b]) for a in range(256) for b in range(256)]
-    short = np.exp(-spelling.nats(one + two)).sum()
-    longer = (begins @ inner @ inner).sum()
+    ends = spelling._chances(np.full(len(two), EDGE), before(two))
+    short, longer = np.exp(-spelling.nats(one)).sum(), (np.exp(-spelling.nats(two)) / ends).sum()
     assert short + longer == pytest.approx(1, abs=1e-9)
-    assert 0.01 < short < 0.99
+    assert 0.001 < short < 0.5
 
 
 def test_what_looks_like_words_costs_less_and_nothing_is_impossible() -> None:
