@@ -47,8 +47,8 @@ def test_accuracy_has_what_the_splits_size_allows() -> None:
 
 def test_another_metric_is_written_as_its_field_writes_it_with_what_goes_with_it() -> None:
     bleu = Metric(
-        name="bleu", value=27.31, n=2000, chance=0.0, best=100.0, statistics={},
-        also={"chrf": 55.04}, signature="nrefs:1|tok:13a|version:2.4",
+        name="bleu", value=0.2731, n=2000, chance=0.0, best=1.0, statistics={},
+        also={"chrf": 0.5504}, signature="nrefs:1|tok:13a|version:2.4",
     )  # fmt: skip
     assert result(bleu)[:-1] == [
         "BLEU 27.3 (chance 0.0)", "also chrF 55.0", "as nrefs:1|tok:13a|version:2.4",

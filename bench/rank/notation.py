@@ -42,7 +42,7 @@ def _percent(title: str) -> Notation:
 
 
 def _of_100(title: str) -> Notation:
-    return Notation(title, decimals=1)
+    return Notation(title, times=100.0, decimals=1)
 
 
 _TABLE = {

@@ -175,7 +175,7 @@ def test_every_metric_has_a_notation() -> None:
         ("f1", 0.8, "F1 80.0 %"),
         ("mcc", -0.05, "MCC -5.0 %"),
         ("pearson", 0.891, "Pearson 89.1 %"),
-        ("bleu", 27.34, "BLEU 27.3"),
+        ("bleu", 0.2734, "BLEU 27.3"),
         ("perplexity", 24.317, "perplexity 24.32"),
         ("perplexity", 12_345.6, "perplexity 12,350"),
         ("of_somebody", 0.123456, "of_somebody 0.1235"),
@@ -189,7 +189,7 @@ def test_values_are_written_as_their_field_writes_them(
 
 def test_differences_have_a_sign_and_points() -> None:
     assert notation.of("mcc").difference(0.0314) == "+3.14 points"
-    assert notation.of("bleu").difference(-0.5) == "-0.50"
+    assert notation.of("bleu").difference(-0.005) == "-0.50"
     assert notation.of("perplexity").difference(-1.25) == "-1.250"
 
 
