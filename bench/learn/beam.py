@@ -94,7 +94,11 @@ class _Alive:
 
     def step(self, length: int) -> tuple[Tensor, Tensor]:
         """The best score, normalised, of those that end now, [n], and what they had written, [n,
-        length - 1]; the others write one more token."""
+        length - 1]; the others write one more token.
+
+        An end counts if it is among the `beam` best things to write, and at last in any case:
+        the best of all translations would often be an empty one (Stahlberg and Byrne 2019).
+        """
         search, beam = self._search, self._search.beam
         n = len(self.texts)
         logits = self._logits(length - 1)
@@ -106,6 +110,8 @@ class _Alive:
         best, ids = logits.topk(beam)
         totals = (self._scores - sums)[..., None] + best.view(n, beam, beam)
         self._scores, which = totals.view(n, -1).topk(beam)
+        if length < self._most:
+            ended = ended.masked_fill(ended <= self._scores[:, -1], float("-inf"))
         parents = which // beam
         ids = ids.view(n, -1).gather(1, which)
         self._tokens = torch.cat((self._tokens[rows[:, None], parents], ids[..., None]), -1)

@@ -202,14 +202,16 @@ def searched(model: Translator, text: Tensor, search: Search, most: int) -> list
     alive = [((END,), 0.0)]
     best, best_score = (), -math.inf
     for length in range(1, most + 1):
-        longer = []
+        longer, ended = [], []
         for tokens, score in alive:
             logs = next_logs(model, text, tokens)
-            ended = (score + logs[END]) / ((5 + length) / 6) ** search.penalty
-            if ended > best_score:
-                best, best_score = tokens[1:], ended
+            ended.append((tokens[1:], score + logs[END]))
             longer += [((*tokens, t), score + logs[t]) for t in range(40) if t != END]
         alive = sorted(longer, key=lambda found: -found[1])[: search.beam]
+        for tokens, score in ended:
+            counts = score > alive[-1][1] or length == most
+            if counts and score / ((5 + length) / 6) ** search.penalty > best_score:
+                best, best_score = tokens, score / ((5 + length) / 6) ** search.penalty
     return list(best)
 
 
@@ -273,6 +275,15 @@ def test_a_text_is_translated_as_if_it_were_alone(
     assert beam.translate(model, rows, search, chosen) == [together[i] for i in chosen]
     monkeypatch.setattr(beam, "MOST_TOKENS", 1)
     assert beam.translate(model, rows, search) == together
+
+
+def test_an_end_that_is_hardly_likely_is_not_taken() -> None:
+    """Every token is as likely as any other: the best translation of all is the empty one."""
+    model, rows = translator(), pairs(2)
+    model.parameters.named()["tokens"].zero_()
+    model.parameters.named()["tokens"][END] -= 1e-3
+    (found, _) = beam.translate(model, rows, Search(2, 1.0, END))
+    assert len(found) > 10
 
 
 def test_a_translation_has_a_longest_length() -> None:
