@@ -273,7 +273,8 @@ def _predict_sample(prepared: Prepared, evaluations: int) -> float:
     most = max(1, _SAMPLED_TOKENS // int(scored.lengths.mean()))
     sample = np.linspace(0, len(scored) - 1, min(len(scored), 128, most)).astype(int)
     training.objective.predict(training.model, scored, sample)
-    all_tokens = scored.lengths.sum() + evaluations * training.tune.lengths.sum()
+    cost = getattr(training.objective, "evaluation_cost", 1.0)
+    all_tokens = scored.lengths.sum() + cost * evaluations * training.tune.lengths.sum()
     return float(scored.lengths[sample].sum() / all_tokens)
 
 

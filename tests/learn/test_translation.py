@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -16,7 +17,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from bench import cards, metrics, recipes
 from bench.errors import BenchError, UsageError
 from bench.events import Events
-from bench.learn import models, objectives, pairs, sources, tokenize
+from bench.learn import models, objectives, pairs, sources, tokenize, worker
 from bench.learn.corpora import phrasebook
 from bench.learn.data import Rows, TaskFolder
 from bench.learn.loop import Training, train
@@ -179,6 +180,14 @@ def test_the_perplexity_is_over_tokens_whatever_the_batches() -> None:
         tokens += len(scores)
     expected = math.exp(logs / tokens)
     assert run.objective.evaluate(run.model, run.tune)[1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_forecast_knows_that_an_evaluation_costs_less_than_a_search() -> None:
+    rows = phrasebook.corpus(60, 1)[0]
+    run, scored = prepared(folder(rows, rows, rows.take(range(40))), vocabulary_size=400)
+    share = worker._predict_sample(SimpleNamespace(training=run, scored=scored), evaluations=2)
+    counted = scored.lengths.sum() + 0.05 * 2 * run.tune.lengths.sum()
+    assert share == pytest.approx(scored.lengths.sum() / counted)
 
 
 CARD = """

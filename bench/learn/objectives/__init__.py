@@ -46,8 +46,9 @@ class Outputs(NamedTuple):
 
 
 class Objective(Protocol):
-    """Two more attributes that an objective may have: `cased` (True: a tokenizer from scratch keeps
-    capitals) and `warnings` (id and message of each, after `encode`)."""
+    """More attributes that an objective may have: `cased` (True: a tokenizer from scratch keeps
+    capitals), `warnings` (id and message of each, after `encode`) and `evaluation_cost` (what a
+    token takes to evaluate, where predicting one takes 1; for forecasts)."""
 
     outputs: Outputs
 

@@ -26,6 +26,7 @@ EVALUATED_TOKENS = 4096  # of both sides, in a batch
 
 class Objective:
     outputs = Outputs("word", 0)
+    evaluation_cost = 0.05  # one pass, where a search makes some twenty over four hypotheses
 
     def __init__(self, task: TaskFolder, recipe: Any) -> None:
         if len(task.columns) > 1:
