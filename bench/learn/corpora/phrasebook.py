@@ -17,7 +17,7 @@ from bench.learn.data import Rows
 _T = TypeVar("_T")
 
 
-def corpus(train: int = 3_000, scored: int = 500) -> tuple[Rows, Rows]:
+def corpus(train: int = 2_400, scored: int = 500) -> tuple[Rows, Rows]:
     """Train and scored rows: no two English sentences are equal."""
     return _rows(train, False, seed=1), _rows(scored, True, seed=2)
 
