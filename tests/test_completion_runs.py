@@ -70,7 +70,7 @@ def test_a_few_steps_on_copa_which_is_short_of_rows(bench: Command, shared_data:
 @pytest.mark.parametrize(
     ("task", "model"),
     [
-        ("conll2003", "transformer-tiny"),
+        ("conll2003", "elmo-tiny"),
         ("swag", "transformer-tiny"),
         ("hellaswag", "gpt2-tiny"),
         ("lambada", None),

@@ -94,7 +94,9 @@ class Scratch:
     def locate(self, name: str) -> Located:
         return Located("scratch")
 
-    def tokenizer(self, texts: Sequence[str], recipe: Any, checkpoint: Path | None) -> Words:
+    def tokenizer(
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = True
+    ) -> Words:
         """Words as they are, with capitals: nothing is trained."""
         from bench.learn.words import Words
 
