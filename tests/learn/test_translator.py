@@ -309,3 +309,21 @@ def test_batches_have_a_budget_of_tokens_and_hold_each_row_once() -> None:
         assert np.mean([np.ptp(lengths[rows]) for rows in batches]) < 2
     assert len(epochs[0]) == len(epochs[1])
     assert [b.tolist() for b in epochs[0]] != [b.tolist() for b in epochs[1]]
+
+
+def test_bfloat16_learns_and_translates() -> None:
+    model, rows = translator(torch.bfloat16), pairs()
+    optimizer, batch = AdamW(model.parameters, None, 0.0, 0.98), rows.batch(np.arange(8), CPU)
+    assert batch.target is not None
+    assert batch.target.marks is not None
+    losses = []
+    for _ in range(12):
+        model.begin_step(batch)
+        loss = mean_nats(
+            model.outputs(batch, None), model.parameters["tokens"], None, batch.target.marks, 0.1
+        )
+        loss.backward()
+        optimizer.step(0.01, 1.0)
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert len(beam.translate(model, rows, Search(2, 0.6, END))) == 8

@@ -105,15 +105,25 @@ _FROM_SCRATCH = {
 }
 
 SCRATCH = {
-    "transformer-tiny": Scratch(64, 1, 2, "1 layer of width 64", settings=_FROM_SCRATCH),
+    "transformer-tiny": Scratch(
+        64, 1, 2, "1 layer of width 64; for translation 4 + 4 of width 128", settings=_FROM_SCRATCH
+    ),
     "transformer-small": Scratch(128, 2, 4, "2 layers of width 128", settings=_FROM_SCRATCH),
     "transformer-medium": Scratch(256, 4, 4, "4 layers of width 256", settings=_FROM_SCRATCH),
     # The widths and depths of the two that Vaswani et al. 2017 published, which `translators` has.
     "transformer-base": Scratch(
-        512, 6, 8, "6 layers of width 512", settings=_FROM_SCRATCH | {"learning_rate": 5e-4}
+        512,
+        6,
+        8,
+        "6 layers of width 512; for translation 6 + 6",
+        settings=_FROM_SCRATCH | {"learning_rate": 5e-4},
     ),
     "transformer-big": Scratch(
-        1024, 6, 16, "6 layers of width 1024", settings=_FROM_SCRATCH | {"learning_rate": 2e-4}
+        1024,
+        6,
+        16,
+        "6 layers of width 1024; for translation 6 + 6",
+        settings=_FROM_SCRATCH | {"learning_rate": 2e-4},
     ),
 }
 
