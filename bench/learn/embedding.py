@@ -33,6 +33,21 @@ class Table:
             self.rows[self.touched :].mul_(self._behind)
             self._behind = 1.0
 
+    def whole(self) -> Tensor:
+        """A copy that had all decay that is due."""
+        rows = self.rows.clone()
+        rows[self.touched :].mul_(self._behind)
+        return rows
+
+    @property
+    def progress(self) -> tuple[int, float]:
+        """Rows touched, and the decay that the others have not had yet."""
+        return self.touched, self._behind
+
+    @progress.setter
+    def progress(self, progress: tuple[int, float]) -> None:
+        self.touched, self._behind = progress
+
     def decay_others(self, factor: float) -> None:
         """Note a step's decay of the rows beyond the touched ones."""
         self._behind *= factor

@@ -188,6 +188,15 @@ class Encoder(Layers):
         self.table = Table(self.table.rows.index_select(0, index))
         self.order = order
 
+    def token_rows(self) -> Tensor:
+        """A copy of the table, a row for each token id."""
+        rows = self.table.whole()
+        if self.order is None:
+            return rows
+        found = torch.empty_like(rows)
+        found[torch.from_numpy(self.order).to(self.device)] = rows
+        return found
+
     def begin_step(self, batch: Batch) -> None:
         """Before a training step's forward pass."""
         self.table.touch(batch.highest_token)

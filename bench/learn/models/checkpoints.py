@@ -235,6 +235,8 @@ def fill(model: Encoder | LanguageModel, kind: str, path: Path) -> None:
                 model.table.rows.copy_(file.get_tensor(names[_TOKENS]))
             for ours, weight in model.parameters.named().items():
                 theirs = [names[n] for n in their_names(ours, kind) if n in names]
+                if ours.startswith("classes.") and not _are_shaped(file, theirs, weight):
+                    theirs = []  # of other classes: they stay new
                 if theirs:
                     found = torch.cat([file.get_tensor(n) for n in theirs])
                     table = ours in ("tokens", "positions")
@@ -267,6 +269,10 @@ def their_names(ours: str, kind: str) -> Iterator[str]:
     _, i, part, end = ours.split(".")
     for their_part in qkv if part == "qkv" else [layer_parts[part]]:
         yield f"{layers}.{i}.{their_part}.{end}"
+
+
+def _are_shaped(file: Any, names: list[str], weight: Tensor) -> bool:
+    return [file.get_slice(name).get_shape() for name in names] == [list(weight.shape)]
 
 
 def _copy(weight: Tensor, found: Tensor) -> None:

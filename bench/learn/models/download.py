@@ -15,9 +15,16 @@ from bench.learn import hub
 
 if TYPE_CHECKING:
     from bench.learn.models.listed import Pretrained
+    from bench.learn.objectives import ModelKind
 
 Track = Literal["scratch", "finetune", "open"]
 FILES = ["config.json", "model.safetensors", "tokenizer.json"]
+OWN: dict[str, ModelKind] = {
+    "bench-encoder": "encoder",
+    "bench-encoder-decoder": "encoder-decoder",
+    "bench-elmo": "elmo",
+}
+"""What transformers does not have: the model_type of weights that a run of bench has kept."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def foreign_checkpoint(name: str) -> Located:
     """A folder, or an id on the Hub (at `main`, or `owner/name@revision`)."""
     if Path(name).is_dir():
         folder = Path(name).resolve()
-        missing = [f for f in FILES if not (folder / f).is_file()]
+        missing = [f for f in files(folder) if not (folder / f).is_file()]
         if missing:
             raise UsageError(
                 f"{name} lacks {', '.join(missing)}",
@@ -62,15 +69,24 @@ def foreign_checkpoint(name: str) -> Located:
     return Located("open", folder, sha256(folder / "model.safetensors"))
 
 
-def kind_of(name: str) -> Literal["encoder", "decoder"]:
-    """What a folder's config.json says of it; of a model on the Hub nothing is known yet."""
+def config_of(folder: str | Path) -> dict[str, Any]:
+    """What a folder's config.json says; nothing where there is none that can be read."""
     try:
-        config = json.loads((Path(name) / "config.json").read_bytes())
+        config = json.loads((Path(folder) / "config.json").read_bytes())
     except (OSError, ValueError):  # what is wrong with a folder is said when it is located
-        return "encoder"
-    return (
-        "decoder" if isinstance(config, dict) and config.get("model_type") == "gpt2" else "encoder"
-    )
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def kind_of(name: str | Path) -> ModelKind:
+    """What a folder's config.json says of it; of a model on the Hub nothing is known yet."""
+    kind = config_of(name).get("model_type")
+    return "decoder" if kind == "gpt2" else OWN.get(str(kind), "encoder")
+
+
+def files(folder: Path) -> list[str]:
+    """What makes a checkpoint. ELMo's words are read as they are: it has no tokenizer."""
+    return FILES[:2] if kind_of(folder) == "elmo" else FILES
 
 
 def sha256(path: Path) -> str:

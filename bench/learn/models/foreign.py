@@ -47,6 +47,11 @@ class ForeignModel:
             "architecture": type(self._module).__name__,
         }
 
+    def config(self) -> dict[str, Any]:
+        """What transformers makes the architecture from."""
+        found: dict[str, Any] = self._module.config.to_dict()
+        return found
+
     def begin_step(self, batch: Batch) -> None:
         """Autograd adds to gradients, so they start at zero."""
         self.parameters.grad.zero_()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.learn.models import download
+from bench.learn.models import download, saved
 from bench.learn.models.download import Located
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Foreign:
             "licence": "see its own page",
             "seen": ["unknown"],
             "contaminated": [],
-            "settings": FINE_TUNED,
+            "settings": FINE_TUNED | saved.settings(name),
         }
 
     def locate(self, name: str) -> Located:
@@ -204,7 +204,8 @@ class Foreign:
     def tokenizer(
         self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
     ) -> Any:
-        return _tokenizer_of(checkpoint)
+        assert checkpoint is not None
+        return saved.tokenizer(checkpoint)
 
     def build(
         self,
@@ -216,6 +217,9 @@ class Foreign:
         seed: int,
         device: torch.device,
     ) -> Model:
+        assert checkpoint is not None
+        if saved.is_own(checkpoint):
+            return saved.build(checkpoint, tokenizer, recipe, outputs, pairs, seed, device)
         return _from_checkpoint(checkpoint, recipe, outputs, seed, device)
 
 
