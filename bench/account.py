@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 from bench import __version__
 from bench.power import machine
 from bench.power.counting import counted
-from bench.record import DomainEnergy, Idle, Phase, Reference, Spec, Warn, run_id
+from bench.record import (
+    DomainEnergy,
+    Idle,
+    Phase,
+    Reference,
+    RunCost,
+    Saved,
+    Spec,
+    Warn,
+    run_id,
+)
 from bench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -38,6 +48,8 @@ class Start:
     command: list[str] = field(default_factory=list)  # of the program, when there is no spec
     notes: list[Warn] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)  # the run takes the one that fits
+    charged_runs: list[RunCost] = field(default_factory=list)
+    upstream: list[RunCost] = field(default_factory=list)
 
     def dump(self) -> dict[str, Any]:
         """As JSON; `load` makes it again."""
@@ -46,6 +58,8 @@ class Start:
             "spec": self.spec and self.spec.model_dump(mode="json"),
             "notes": [n.model_dump(mode="json") for n in self.notes],
             "references": [r.model_dump(mode="json") for r in self.references],
+            "charged_runs": [c.model_dump(mode="json") for c in self.charged_runs],
+            "upstream": [c.model_dump(mode="json") for c in self.upstream],
         }
 
     @classmethod
@@ -53,7 +67,11 @@ class Start:
         spec = facts["spec"] and Spec.model_validate(facts["spec"])
         notes = [Warn.model_validate(n) for n in facts["notes"]]
         references = [Reference.model_validate(r) for r in facts["references"]]
-        return cls(**{**facts, "spec": spec, "notes": notes, "references": references})
+        runs = {
+            name: [RunCost.model_validate(c) for c in facts.get(name, ())]
+            for name in ("charged_runs", "upstream")
+        }
+        return cls(**{**facts, "spec": spec, "notes": notes, "references": references, **runs})
 
 
 def begin(
@@ -66,6 +84,8 @@ def begin(
     command: Sequence[str] = (),
     notes: Sequence[Warn] = (),
     references: Sequence[Reference] = (),
+    charged_runs: Sequence[RunCost] = (),
+    upstream: Sequence[RunCost] = (),
 ) -> Start:
     """What is known of a run that starts now, with a fresh id."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -84,6 +104,8 @@ def begin(
         command=list(command),
         notes=list(notes),
         references=list(references),
+        charged_runs=list(charged_runs),
+        upstream=list(upstream),
     )
 
 
@@ -155,6 +177,14 @@ def model_facts(events: list[dict[str, Any]]) -> dict[str, Any]:
     """What the child said of its model."""
     told = next((e for e in events if e["event"] == "model"), {})
     return {k: v for k, v in told.items() if k not in ("event", "t_ns", "by")}
+
+
+def saved(events: list[dict[str, Any]]) -> list[Saved]:
+    """The files that the child said it has kept: of each the last version."""
+    names = set(Saved.model_fields)
+    told = [e for e in events if e["event"] == "saved" and names <= set(e)]
+    last = {str(e["file"]): {name: e[name] for name in names} for e in told}
+    return [Saved.model_validate(facts) for facts in last.values()]
 
 
 def window_of(events: list[dict[str, Any]], trace: Trace) -> Window:

@@ -38,6 +38,7 @@ class Progress:
     phase: str = "start"
     elapsed_s: float = 0.0
     step: int = 0
+    first_step: int = 0  # made before this run, which goes on with another
     total_steps: int | None = None
     loss: float | None = None
     score: tuple[str, float] | None = None
@@ -54,8 +55,9 @@ class Progress:
         if not (self.train_started and self.total_steps and self.step):
             return None
         began_s, began_j = self.train_started
-        share = self.step / self.total_steps
-        if self.elapsed_s - began_s < 2 or share > 1:
+        left = self.total_steps - self.first_step
+        share = (self.step - self.first_step) / left if left > 0 else 0.0
+        if self.elapsed_s - began_s < 2 or not 0 < share <= 1:
             return None
         return (
             began_s + (self.elapsed_s - began_s) / share,
@@ -374,9 +376,10 @@ _THE_METERS = {"meter", "window_start", "window_stop", "outcome", "budget_spent"
 _FIELDS: dict[str, dict[str, type]] = {
     "phase_start": {"phase": str}, "phase_stop": {"phase": str}, "progress": {"text": str},
     "step": {"step": int}, "eval": {"metric": str, "value": float},
+    "saved": {"file": str, "sha256": str, "bytes": int, "step": int},
     "warning": {"id": str, "message": str}, "failure": {"kind": str, "message": str},
 }  # fmt: skip
-_OPTIONAL: dict[str, type] = {"loss": float, "total_steps": int}
+_OPTIONAL: dict[str, type] = {"loss": float, "total_steps": int, "first_step": int}
 
 
 def checked_event(line: bytes, since_ns: int) -> dict[str, Any]:
@@ -477,6 +480,7 @@ class _Reader:
                     p.train_started = (p.elapsed_s, p.energy_j)
             case "step":
                 p.step, p.total_steps = event["step"], event.get("total_steps")
+                p.first_step = event.get("first_step") or 0
                 p.loss = event.get("loss")
             case "eval":
                 p.score = (event["metric"], event["value"])

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import account
+from bench import account, lineage
 from bench import record as records
 from bench.account import Start, read_events
 from bench.child import (
@@ -146,9 +146,11 @@ def concluded(
         return Measurement(**fields, command=start.command, exit_code=outcome.code)
     record = Record(
         **fields, spec=start.spec, code_sha256=start.code_sha256,
-        model_facts=account.model_facts(events), metric=metric,
+        model_facts=account.model_facts(events), metric=metric, saved=account.saved(events),
+        charged_runs=start.charged_runs, upstream=start.upstream,
     )  # fmt: skip
-    return record.model_copy(update={"reference": _fitting(start, record)})
+    warnings = [*record.warnings, *lineage.doubts(record)]
+    return record.model_copy(update={"reference": _fitting(start, record), "warnings": warnings})
 
 
 def keep(folder: Path, trace: Trace, record: Metered) -> None:

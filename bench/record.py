@@ -179,17 +179,16 @@ class Metered(Closed):
         return [d for d in self.domains if d.charged]
 
     @property
-    def energy_j(self) -> float | None:
+    def window_energy_j(self) -> float | None:
         """Gross energy of the charged domains; None when one of them is missing."""
-        parts = [d.energy_j for d in self.charged]
-        return sum(p for p in parts if p is not None) if parts and None not in parts else None
+        return _sum([d.energy_j for d in self.charged])
 
     @property
-    def uncertainty_j(self) -> float | None:
-        """Expanded uncertainty (k = 2) of `energy_j`. Domains of one kind and level share their
-        gain, as estimates share their model and calibrated ones their reference: those add up;
-        different meters are independent."""
-        if self.energy_j is None:
+    def window_uncertainty_j(self) -> float | None:
+        """Expanded uncertainty (k = 2) of `window_energy_j`. Domains of one kind and level share
+        their gain, as estimates share their model and calibrated ones their reference: those add
+        up; different meters are independent."""
+        if self.window_energy_j is None:
             return None
         alike: dict[tuple[str, ...], float] = {}
         for d in self.charged:
@@ -200,6 +199,15 @@ class Metered(Closed):
         return sum(u**2 for u in alike.values()) ** 0.5
 
     @property
+    def energy_j(self) -> float | None:
+        """What the whole cost."""
+        return self.window_energy_j
+
+    @property
+    def uncertainty_j(self) -> float | None:
+        return self.window_uncertainty_j
+
+    @property
     def level(self) -> Level:
         """The lowest level among the charged domains."""
         return min((d.level for d in self.charged), default="M0")
@@ -207,12 +215,21 @@ class Metered(Closed):
     @property
     def coverage(self) -> str:
         """The kinds covered, such as 'gpu+cpu+dram'."""
-        kinds = {d.kind for d in self.charged if d.energy_j is not None}
-        return "+".join(k for k in ("node", "gpu", "cpu", "dram") if k in kinds) or "nothing"
+        return _coverage({d.kind for d in self.charged if d.energy_j is not None})
 
     def phase_energy_j(self, name: str) -> float | None:
         found = [p for p in self.phases if p.name == name]
         return sum(sum(p.energy_j.values()) for p in found) if found else None
+
+
+def _sum(parts: list[float | None]) -> float | None:
+    """None when one is missing, or when there are none."""
+    known = [p for p in parts if p is not None]
+    return sum(known) if known and len(known) == len(parts) else None
+
+
+def _coverage(kinds: set[str]) -> str:
+    return "+".join(k for k in ("node", "gpu", "cpu", "dram") if k in kinds) or "nothing"
 
 
 class Measurement(Metered):
@@ -286,14 +303,86 @@ class Reference(Closed):
         return sum(self.idle.power_w.values()) if self.idle and self.idle.power_w else None
 
 
+class Saved(Closed):
+    """A file that a run kept, by its name in the run's folder."""
+
+    file: str
+    sha256: str
+    bytes: int
+    step: int  # updates that had been made
+
+
+class RunCost(Closed):
+    """What another run took that this one rests on, as the record of that run says it. A part's
+    numbers are of its own window; those of others are of all that is charged to them."""
+
+    role: Literal["part", "teacher", "upstream"]
+    run_id: str
+    record_sha256: str | None  # of its record.json; None: the record was not at hand
+    task: str | None
+    model: str | None
+    hardware: str | None
+    level: Level | None
+    coverage: str | None
+    energy_j: float | None
+    uncertainty_j: float | None  # expanded, k = 2
+    band_j: tuple[float, float] | None = None  # of an estimate
+    duration_s: float | None
+    step: int | None = None  # of what it kept and this run took
+    limits: dict[str, Scalar] = {}  # of a part: its budget, and the settings that end a training
+
+
 class Record(Metered):
-    """A run of a task."""
+    """A run of a task. What it cost is what its own window took, and the `charged_runs`."""
 
     spec: Spec
     code_sha256: str  # of the code that can change a number
     model_facts: dict[str, Any] = {}  # what the child said: parameters, ...
     metric: Metric | None = None
     reference: Reference | None = None  # of this hardware, device, level and coverage
+    saved: list[Saved] = []
+    charged_runs: list[RunCost] = []  # earlier parts of this training in order, teachers
+    upstream: list[RunCost] = []  # what made the weights that it began with: shown, in no sum
+
+    @property
+    def parts(self) -> list[RunCost]:
+        """The earlier parts of this training, the first one first."""
+        return [c for c in self.charged_runs if c.role == "part"]
+
+    @property
+    def continues(self) -> str | None:
+        """The id of the run that this one goes on with."""
+        return self.parts[-1].run_id if self.parts else None
+
+    @property
+    def energy_j(self) -> float | None:
+        """None when that of the window, or of a charged run, is missing."""
+        return _sum([self.window_energy_j, *(c.energy_j for c in self.charged_runs)])
+
+    @property
+    def uncertainty_j(self) -> float | None:
+        """Expanded (k = 2). Runs share their meters' gain, so that their uncertainties add up."""
+        if self.energy_j is None:
+            return None
+        return _sum([self.window_uncertainty_j, *(c.uncertainty_j for c in self.charged_runs)])
+
+    @property
+    def total_duration_s(self) -> float | None:
+        """Of the window and all charged runs, one after the other."""
+        return _sum([self.duration_s, *(c.duration_s for c in self.charged_runs)])
+
+    @property
+    def level(self) -> Level:
+        """The lowest level that anything was measured at."""
+        return min([super().level, *(c.level or "M0" for c in self.charged_runs)])
+
+    @property
+    def coverage(self) -> str:
+        """The kinds that were covered throughout."""
+        if not self.charged_runs:
+            return super().coverage
+        each = [super().coverage, *(c.coverage or "" for c in self.charged_runs)]
+        return _coverage(set.intersection(*(set(c.split("+")) for c in each)))
 
     @property
     def rankable(self) -> bool:
@@ -305,11 +394,15 @@ class Record(Metered):
         )
 
     def entry_key(self) -> str:
-        """Equal for runs whose spec (all but the seed) and code are equal."""
+        """Equal for runs whose spec (all but the seed) and code are equal, and that were cut into
+        parts in the same way."""
         spec = self.spec.model_dump(
             mode="json", exclude={"seed": True, "seed_origin": True, "data": {"source"}}
         )  # the same rows are the same data, wherever they came from
-        return _sha256_of_json([spec, self.code_sha256])[:12]
+        facts: list[Any] = [spec, self.code_sha256]
+        if self.parts:
+            facts.append([part.limits for part in self.parts])
+        return _sha256_of_json(facts)[:12]
 
 
 def run_id(asked: Spec | list[str], started_at: str, nonce: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import EDITION, account, cards, measure, metrics, recipes, workfolder
+from bench import EDITION, account, cards, lineage, measure, metrics, recipes, workfolder
 from bench import record as records
 from bench.account import Start
 from bench.cards import Card
@@ -29,7 +29,7 @@ from bench.learn import models, objectives, sources
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.power.probes import with_found
-from bench.record import Record, Reference, Spec, Warn
+from bench.record import Record, Reference, RunCost, Spec, Warn
 from bench.units import Budget, parse_budget
 from bench.workfolder import fresh, scored
 
@@ -45,11 +45,11 @@ class Request:
 
     task: str
     model: str | None = None  # None: the default of the task's family
-    recipe: str = recipes.DEFAULT
+    recipe: str | None = None  # None: the default
     pretrained: bool | None = None  # None: as suits the task
     settings: Mapping[str, str] = field(default_factory=dict)
     data: str | None = None
-    device: str = "auto"
+    device: str | None = None  # None: auto
     region: str | None = None
     pue: str | None = None
     budget: str | None = None
@@ -57,6 +57,7 @@ class Request:
     replay: Path | None = None
     probes: Sequence[str] = ()  # beside those that are found
     idle_s: float = 3.0
+    save_every_s: float | None = None  # None: nothing is kept
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ class Plan:
     replay: Path | None
     probes: Sequence[str] | None
     idle_s: float
+    save_every_s: float | None
+    upstream: list[RunCost]
+    state: Path | None = None  # of the run that this one goes on with
+    charged_runs: list[RunCost] = field(default_factory=list)
 
     def spec(self, seed: Seed) -> Spec:
         return Spec(
@@ -128,20 +133,22 @@ def prepare(request: Request) -> Plan:
     pretrained = models.start(model, card.family, request.pretrained)
     kind = models.describe(model, pretrained, card.family)["kind"]
     objective = objectives.name_of(card.family, kind, model, card.kind)
-    settings = recipes.resolve(request.recipe, model, request.settings, card.family, pretrained)
-    budget = parse_budget(request.budget) if request.budget else None
+    recipe = request.recipe or recipes.DEFAULT
+    settings = recipes.resolve(recipe, model, request.settings, card.family, pretrained)
+    budget = parse_budget(request.budget, counted=True) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
         raise MissingExtra("training")
-    device, environment, visible, notes = _device(request.device)
+    device, environment, visible, notes = _device(request.device or "auto")
     resolved = sources.resolve(card, request.data)
+    located = models.locate(model, pretrained)
     return Plan(
         card=card,
         resolved=resolved,
         model=model,
         objective=objective,
-        located=models.locate(model, pretrained),
-        recipe=request.recipe,
+        located=located,
+        recipe=recipe,
         settings=settings,
         device=device,
         environment=environment,
@@ -155,6 +162,8 @@ def prepare(request: Request) -> Plan:
         replay=request.replay,
         probes=with_found(request.probes),
         idle_s=request.idle_s,
+        save_every_s=request.save_every_s,
+        upstream=lineage.upstream(located.folder) if located.folder else [],
     )
 
 
@@ -171,24 +180,34 @@ def run(
     spec = plan.spec(seed)
     start = account.begin(
         plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
-        code_sha256=code_sha256(_own_files(plan.recipe)), references=references,
+        code_sha256=code_sha256(own_files(plan.recipe)), references=references,
+        charged_runs=plan.charged_runs, upstream=plan.upstream,
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
     out = fresh(work / "out")
     record, outcome = measure.run(
-        _worker(plan, work, out, spec, folder),
+        _worker(plan, work, out, spec, folder, keep=_keep(plan, folder, start)),
         folder,
         start,
         Meter(folder, probes=plan.probes, replay=plan.replay),
         lambda ended: scored(plan.card, plan.resolved, out, folder, ended, plan.objective),
-        budget=plan.budget,
+        budget=plan.budget if plan.budget and plan.budget.metered else None,
         intensity_g_per_kwh=plan.scenario.g_per_metered_kwh,
         idle_s=plan.idle_s,
         on_progress=on_progress,
     )
     assert isinstance(record, Record)
+    lineage.settle(folder, record)
     return record, folder, outcome
+
+
+def _keep(plan: Plan, folder: Path, start: Start) -> dict[str, Any] | None:
+    """What the worker is told of keeping."""
+    if plan.save_every_s is None:
+        return None
+    every_s = plan.save_every_s
+    return {"folder": str(folder.absolute()), "run_id": start.run_id, "every_s": every_s}
 
 
 def last_words(folder: Path) -> str | None:
@@ -262,7 +281,7 @@ def code_sha256(others: Iterable[Path] = ()) -> str:
     """SHA-256 over what can change a number: metering, learning, recipes, and the `others`; not
     what only shows."""
     package = Path(__file__).parent
-    alone = ("run", "program", "workfolder", "measure", "child", "account")
+    alone = ("run", "program", "workfolder", "measure", "child", "account", "lineage")
     files = [package / f"{name}.py" for name in alone]
     for side in ("power", "learn", "recipes", "metrics"):
         found = [p for p in (package / side).rglob("*.*") if p.suffix in (".py", ".toml")]
@@ -275,14 +294,20 @@ def code_sha256(others: Iterable[Path] = ()) -> str:
     return digest.hexdigest()
 
 
-def _own_files(recipe: str) -> list[Path]:
+def own_files(recipe: str) -> list[Path]:
     """The recipe's files outside the package."""
     files = [Path(recipes.file(part)) for part in recipe.split("+")]
     return [f for f in files if not f.is_relative_to(Path(__file__).parent)]
 
 
 def _worker(
-    plan: Plan, work: Path, out: Path, spec: Spec, folder: Path, plan_steps: int | None = None
+    plan: Plan,
+    work: Path,
+    out: Path,
+    spec: Spec,
+    folder: Path,
+    plan_steps: int | None = None,
+    keep: dict[str, Any] | None = None,
 ) -> Program:
     """The learning process: its job, and a log in the run's folder."""
     checkpoint = plan.located.folder
@@ -291,6 +316,8 @@ def _worker(
         "objective": plan.objective,
         "checkpoint": str(checkpoint) if checkpoint else None,
         "plan_steps": plan_steps,
+        "keep": keep,
+        "state": str(plan.state.absolute()) if plan.state else None,
     }
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import lineage
 from bench.cards import Card
 from bench.power.carbon import NO_PUE, Scenario
 from bench.rank import notation, score
 from bench.rank.entry import is_share, usable_energy_j, usable_metric
 from bench.rank.render import plain
-from bench.record import DomainEnergy, Measurement, Metered, Metric, Record
+from bench.record import DomainEnergy, Measurement, Metered, Metric, Record, RunCost, Saved
 from bench.units import (
     show_duration,
     show_emissions,
@@ -53,13 +54,51 @@ def record_lines(record: Record, folder: Path, scenario: Scenario) -> Lines:
     said += _metric(record.metric) if record.metric else [("result", "none: no predictions")]
     said += _energy(record)
     said += _carbon(record, scenario)
-    said.append(("time", show_duration(record.duration_s)))
+    said += _time(record)
+    said += labelled("parts", [_part(p) for p in record.parts])
+    said += labelled("teacher", [_cost(c) for c in record.charged_runs if c.role == "teacher"])
+    said += labelled("upstream", [f"{_cost(c)}; not counted" for c in record.upstream])
     said += _reference(record)
     said += _score(record)
     said += _measured(record)
+    said += labelled("kept", [_kept(kept) for kept in record.saved])
     said += labelled("warning", [w.message for w in record.warnings])
     said.append(("folder", str(folder)))
     return said
+
+
+def _time(record: Record) -> Lines:
+    total_s = record.total_duration_s
+    if not record.charged_runs:
+        return [("time", show_duration(record.duration_s))]
+    whole = "unknown in all" if total_s is None else f"{show_duration(total_s)} in all"
+    return [("time", f"{whole}, this run {show_duration(record.duration_s)}")]
+
+
+def _part(part: RunCost) -> str:
+    """An earlier part of a training."""
+    limits = f", --budget {part.limits['budget']}" if part.limits.get("budget") else ""
+    return f"{_cost(part)}; to step {part.step}{limits}"
+
+
+def _cost(cost: RunCost) -> str:
+    """What another run took."""
+    if cost.energy_j is None:
+        return f"run {cost.run_id}: energy unknown"
+    unsure = "" if cost.uncertainty_j is None else f" ± {show_energy(cost.uncertainty_j)}"
+    time = "" if cost.duration_s is None else f", {show_duration(cost.duration_s)}"
+    of = f"{cost.model} on {cost.task}, {cost.hardware}"
+    return f"run {cost.run_id}: {show_energy(cost.energy_j)}{unsure} ({cost.level}){time}; {of}"
+
+
+def _kept(kept: Saved) -> str:
+    """A file and what it is for."""
+    return f"{kept.file}, {kept.bytes / 1e6:,.1f} MB, after step {kept.step:,}"
+
+
+def continued_lines(later: Sequence[Record]) -> Lines:
+    """The runs that go on with a run, which is no entry of its own where one of them ended well."""
+    return labelled("continued", [f"by run {r.run_id} ({r.status})" for r in later])
 
 
 def measurement_lines(measured: Measurement, folder: Path, scenario: Scenario) -> Lines:
@@ -147,19 +186,28 @@ def _metric(metric: Metric) -> Lines:
 
 def _energy(record: Metered) -> Lines:
     if record.energy_j is None:
+        missing = [d.domain for d in record.charged if d.energy_j is None]
+        others = record.charged_runs if isinstance(record, Record) else []
+        lost = [f"of run {c.run_id} nothing is known" for c in others if c.energy_j is None]
+        if lost and not missing:
+            return [("energy", f"unknown: {', '.join(lost)}")]
         return [("energy", "unknown: a meter that counts could not be read")]
     parts = {p.name: record.phase_energy_j(p.name) for p in record.phases}
     parts["other"] = parts.pop("other", None)  # last: it lies between the others
     split = ", ".join(f"{name} {show_energy(j)}" for name, j in parts.items() if j is not None)
-    said = [f"{_with_doubt(record)}, {_LEVELS[record.level]}", split]
-    return labelled("energy", said if len(record.phases) > 1 else said[:1])
+    said = [f"{_with_doubt(record)}, {_LEVELS[record.level]}"]
+    others = record.charged_runs if isinstance(record, Record) else []
+    if others:
+        own = show_energy(record.window_energy_j or 0.0)
+        rest = show_energy(sum(c.energy_j or 0.0 for c in others))
+        said.append(f"this run {own}, {len(others)} other(s) charged to it {rest}")
+    return labelled("energy", [*said, split] if len(record.phases) > 1 else said)
 
 
 def _with_doubt(record: Metered) -> str:
     energy_j = record.energy_j or 0.0
     if record.level == "M0":
-        bands = [d.band_j or (d.energy_j or 0.0, d.energy_j or 0.0) for d in record.charged]
-        low, high = (sum(band[i] for band in bands) for i in (0, 1))
+        low, high = lineage.band_j(record) or (energy_j, energy_j)
         return f"about {show_energy_band(energy_j, low, high)}"
     if record.uncertainty_j is None:
         return f"{show_energy(energy_j)} ± unknown"
@@ -249,9 +297,16 @@ def plan_lines(plan: Plan) -> Lines:
         ("recipe", plan.recipe + ": " + ", ".join(f"{k}={v}" for k, v in plan.settings.items())),
         ("device", f"{plan.device} on {plan.hardware}"),
     ]
+    said += _of_others(plan)
     said += labelled("note", located.notes)
     said += labelled("warning", [note.message for note in plan.notes])
     return said
+
+
+def _of_others(plan: Plan) -> Lines:
+    """The runs that this one goes on with, or starts from."""
+    parts = [_part(c) for c in plan.charged_runs if c.role == "part"]
+    return [*labelled("goes on", parts), *labelled("upstream", [_cost(c) for c in plan.upstream])]
 
 
 def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> Lines:
@@ -272,7 +327,7 @@ def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> Lines:
     said = [("one run", f"{costs(1)}, {forecast.total_steps:,} steps")]
     if runs > 1:
         said.append((f"{runs} runs", costs(runs)))
-    if plan.budget:
+    if plan.budget and plan.budget.metered:
         said.append(("budget", _budget_share(forecast, plan)))
     said.append(("tried", f"{forecast.steps} steps; nothing was kept"))
     return said

@@ -71,12 +71,18 @@ def show_duration(duration_s: float) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may spend; exactly one of the three is set."""
+    """What a run may spend; exactly one of these is set."""
 
     text: str
     energy_j: float | None = None
     duration_s: float | None = None
     emissions_g: float | None = None
+    steps: float | None = None  # these two are counted by what trains, not by a meter
+    tokens: float | None = None
+
+    @property
+    def metered(self) -> bool:
+        return self.steps is None and self.tokens is None
 
 
 _BUDGET_UNITS = {
@@ -87,15 +93,23 @@ _BUDGET_UNITS = {
     "gco2e": ("emissions_g", 1.0), "kgco2e": ("emissions_g", 1e3),
     "gco2": ("emissions_g", 1.0), "kgco2": ("emissions_g", 1e3),
 }  # fmt: skip
+_COUNTED = {
+    "step": ("steps", 1.0), "steps": ("steps", 1.0), "ksteps": ("steps", 1e3),
+    "tokens": ("tokens", 1.0), "ktokens": ("tokens", 1e3), "mtokens": ("tokens", 1e6),
+    "gtokens": ("tokens", 1e9),
+}  # fmt: skip
 
 
-def parse_budget(text: str) -> Budget:
-    """`0.05kWh`, `15min` or `20gCO2e` as a Budget."""
+def parse_budget(text: str, counted: bool = False) -> Budget:
+    """`0.05kWh`, `15min` or `20gCO2e` as a Budget; if `counted`, `500steps` or `2Mtokens`, too."""
+    units = _BUDGET_UNITS | (_COUNTED if counted else {})
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z0-9]+)\s*", text)
-    unit = match and _BUDGET_UNITS.get(match[2].lower())
+    unit = match and units.get(match[2].lower())
     if not match or not unit:
+        more = ", 500steps, 2Mtokens" if counted else ""
         raise UsageError(
-            f"'{text}' is not a budget", "a number and a unit: 0.05kWh, 200Wh, 15min, 2h, 20gCO2e"
+            f"'{text}' is not a budget",
+            f"a number and a unit: 0.05kWh, 200Wh, 15min, 2h, 20gCO2e{more}",
         )
     amount = float(match[1]) * unit[1]
     if not amount > 0:

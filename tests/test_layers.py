@@ -10,7 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "bench"
 
 # What each part may import of the package. A part is a module or a folder directly below `bench`.
-FOUNDATION = {"errors", "interrupts", "units", "registry", "events", "record", "cards", "metrics"}
+FOUNDATION = {
+    "errors", "interrupts", "units", "registry", "events", "record", "lineage", "cards", "metrics"
+}  # fmt: skip
 TABLE: dict[str, set[str]] = {
     "errors": set(),
     "interrupts": set(),
@@ -18,6 +20,7 @@ TABLE: dict[str, set[str]] = {
     "registry": {"errors"},
     "events": set(),
     "record": {"errors"},
+    "lineage": {"errors", "record"},
     "cards": {"errors", "registry"},
     "metrics": {"cards", "errors", "record"},
     "power": FOUNDATION,
@@ -29,6 +32,7 @@ TABLE: dict[str, set[str]] = {
     "measure": FOUNDATION | {"power", "child", "account"},
     "run": FOUNDATION | {"power", "learn", "recipes", "child", "account", "measure", "workfolder"},
     "workfolder": FOUNDATION | {"learn", "child"},
+    "continuing": FOUNDATION | {"run"},
     "program": FOUNDATION
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},
@@ -38,7 +42,7 @@ TABLE: dict[str, set[str]] = {
     "listing": FOUNDATION | {"rank", "show"},
     "cli": FOUNDATION
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
-    | {"live", "show", "listing", "plot", "reference"},
+    | {"live", "show", "listing", "plot", "reference", "continuing"},
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
     "__init__": {"metering"},

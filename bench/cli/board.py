@@ -82,6 +82,7 @@ def show(
     from bench import record as records
     from bench import show as showing
     from bench.power import carbon
+    from bench.rank import board
 
     recover(out)
     folder = find(run, results, out)
@@ -94,7 +95,10 @@ def show(
     if isinstance(record, records.Measurement):
         lines = showing.measurement_lines(record, folder, scenario)
     else:
+        known = (r.record for r in board.load(roots(results, out))[0])
+        later = [r for r in known if record.run_id in [part.run_id for part in r.parts]]
         lines = showing.record_lines(record, folder, scenario)
+        lines += showing.continued_lines(sorted(later, key=lambda r: r.started_at))
     console().print(showing.grid(lines))
 
 

@@ -67,7 +67,10 @@ PueOption = Annotated[
     ),
 ]
 BudgetOption = Annotated[
-    str | None, typer.Option("--budget", help="Stop there: 0.05kWh, 15min, 20gCO2e.")
+    str | None,
+    typer.Option(
+        "--budget", help="Stop there: 0.05kWh, 15min, 20gCO2e; a run: 500steps, 2Mtokens."
+    ),
 ]
 Probes = Annotated[
     list[str] | None,

@@ -24,6 +24,7 @@ from bench.cli.options import (
     TaskFolders,
     check_seed,
     console,
+    find,
     recover,
     settings,
 )
@@ -34,7 +35,9 @@ SETTINGS = {"measure": {"allow_interspersed_args": False}}
 
 
 def run(
-    task: Annotated[str, typer.Option(help="The task; `bench tasks` lists them.")],
+    task: Annotated[
+        str | None, typer.Option(help="The task; `bench tasks` lists them.", show_default=False)
+    ] = None,
     model: Annotated[str | None, typer.Option(help="`bench models` lists them.")] = None,
     pretrained: Annotated[
         bool | None,
@@ -49,10 +52,23 @@ def run(
     runs: Runs = 1,
     seed: SeedOption = None,
     data: Data = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0.")] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="auto (where nothing is said), cpu, cuda:0.")
+    ] = None,
     region: RegionOption = None,
     pue: PueOption = None,
     budget: BudgetOption = None,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the weights, and the state to go on from.")
+    ] = False,
+    save_every: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="MIN", help="With --save: how often the state (10)."),
+    ] = None,
+    continue_: Annotated[
+        str | None,
+        typer.Option("--continue", metavar="RUN", help="Go on with a run that kept its state."),
+    ] = None,
     probe: Probes = None,
     idle: Idle = 3.0,
     out: Out = RUNS,
@@ -67,19 +83,26 @@ def run(
 ) -> None:
     """Train on a task under a power meter."""
     check_seed(seed, runs)
-    from bench import live, recipes, reference, show
+    from bench import continuing, live, reference, show
     from bench import run as running
     from bench.workfolder import work_folder
 
     screen = console()
     recover(out)
     request = running.Request(
-        task=task, model=model, pretrained=pretrained,
-        recipe=recipe or recipes.DEFAULT, settings=settings(set_ or []), data=data,
-        device=device, region=region, pue=pue, budget=budget, task_folders=tasks or [],
-        replay=replay_trace, probes=probe or [], idle_s=idle,
+        task=task or "", model=model, pretrained=pretrained, recipe=recipe,
+        settings=settings(set_ or []), data=data, device=device, region=region, pue=pue,
+        budget=budget, task_folders=tasks or [], replay=replay_trace, probes=probe or [],
+        idle_s=idle, save_every_s=_save_every_s(save, save_every),
     )  # fmt: skip
-    planned = running.prepare(request)
+    if continue_:
+        _refuse_what_a_part_has(pretrained, seed, runs, plan)
+        planned, own_seed = continuing.prepare(find(continue_, None, out), request)
+        drawn_seeds = [own_seed]
+    elif task:
+        planned, drawn_seeds = running.prepare(request), running.seeds(runs, seed)
+    else:
+        raise UsageError("which task?", "--task sst2; `bench tasks` lists them")
     screen.print(show.grid(show.plan_lines(planned)))
     references = reference.current(planned.hardware, planned.device)
     with work_folder(planned.card, planned.resolved, out) as work:
@@ -88,7 +111,7 @@ def run(
                 forecast = running.forecast(planned, work, on_progress=line)
             screen.print(show.grid(show.forecast_lines(forecast, planned, runs)))
             return
-        for number, drawn in enumerate(running.seeds(runs, seed), 1):
+        for number, drawn in enumerate(drawn_seeds, 1):
             screen.print(f"\nrun {number} of {runs}, seed {drawn.value}")
             with live.Line(planned.scenario.g_per_metered_kwh) as line:
                 record, folder, outcome = running.run(
@@ -100,6 +123,29 @@ def run(
             if record.status == "interrupted" or outcome.end_asked:
                 raise typer.Exit(_INTERRUPTED)
     screen.print(show.grid(show.next_lines(record, planned.card, runs, seed)))
+
+
+SAVE_EVERY_MIN = 10.0
+
+
+def _save_every_s(save: bool, every_min: float | None) -> float | None:
+    """None: nothing is kept."""
+    if every_min is not None and not save:
+        raise UsageError("--save-every says how often, and nothing is kept", "add --save")
+    return 60 * (SAVE_EVERY_MIN if every_min is None else every_min) if save else None
+
+
+def _refuse_what_a_part_has(
+    pretrained: bool | None, seed: int | None, runs: int, plan: bool
+) -> None:
+    """A run that goes on with another has its start and its seed."""
+    named = {"--pretrained": pretrained is True, "--scratch": pretrained is False,
+             "--seed": seed is not None, "--runs": runs > 1}  # fmt: skip
+    for option, given in named.items():
+        if given:
+            raise UsageError(f"--continue goes on with what the run has: no {option}")
+    if plan:
+        raise UsageError("--plan tries a training from its start", "leave out --continue")
 
 
 def measure(

@@ -31,6 +31,13 @@ class AdamW:
             self._table_square = torch.zeros_like(table.rows)
         self._steps = [torch.zeros((), device=parameters.master.device) for _ in range(3)]
 
+    def state(self) -> dict[str, Tensor]:
+        """What it remembers of the steps so far, by name: writing to one changes it."""
+        found = {"mean": self._mean, "square": self._square}
+        if self._table is not None:
+            found |= {"table_mean": self._table_mean, "table_square": self._table_square}
+        return found | {f"steps.{i}": steps for i, steps in enumerate(self._steps)}
+
     def step(self, learning_rate: float, clip_norm: float) -> None:
         """Update with the gradients of the last backward pass, clipped to `clip_norm` if not 0."""
         flat, n = self._parameters, self._parameters.decayed

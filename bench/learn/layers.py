@@ -102,6 +102,11 @@ class Dropout:
         self._random = np.random.Generator(np.random.SFC64(seed))
         self._left = torch.empty(0)
 
+    @property
+    def random(self) -> np.random.BitGenerator:
+        """What masks are drawn with on a CPU."""
+        return self._random.bit_generator
+
     def draw(self, elements: int) -> None:
         """Draw all that a pass will take."""
         if not self.rate:

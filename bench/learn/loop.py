@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +23,11 @@ from bench.learn.model import Model
 from bench.learn.objectives import Objective
 
 REPORT_EVERY_S = 0.3
+
+
+class Keeper(Protocol):
+    def look(self, training: Training) -> None:
+        """Between two steps: keep the training's state when it is time to."""
 
 
 class NotFinite(BenchError):
@@ -38,8 +45,14 @@ class Training:
     tune: Rows
     seed: int
     events: Events
+    keeper: Keeper | None = None
     total_steps: int = field(init=False)
     step: int = 0  # updates made
+    first_step: int = 0  # those of earlier parts
+    budget_ends: float = math.inf  # the step at which a budget of steps or tokens is spent
+    epoch: int = 0
+    place: int = 0  # batches taken of this epoch
+    epoch_began: Any = field(init=False)  # the state of `random` then
     optimizer: AdamW = field(init=False)
     dropout: Dropout = field(init=False)
     random: np.random.Generator = field(init=False)  # of the order of batches
@@ -50,6 +63,7 @@ class Training:
         self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay, recipe.beta2)
         self.dropout = Dropout(recipe.dropout, self.seed, model.dtype, model.device)
         self.random = np.random.default_rng(self.seed)
+        self.epoch_began = self.random.bit_generator.state
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -63,14 +77,21 @@ class Training:
         if recipe.max_steps:
             yield recipe.max_steps
         if recipe.max_tokens:
-            yield recipe.max_tokens * self.steps_per_epoch // int(self.train.lengths.sum())
+            yield self.steps_of(recipe.max_tokens)
+
+    def steps_of(self, tokens: float) -> int:
+        """Steps that learn from about so many tokens."""
+        return int(tokens * self.steps_per_epoch // int(self.train.lengths.sum()))
 
     def batches(self) -> Iterator[np.ndarray]:
-        """Row numbers of each step's batch, epoch after epoch, without end."""
-        epoch = 0
+        """Row numbers of each step's batch, epoch after epoch, without end: from `place` on."""
         while True:
-            yield from self.recipe.batches(self.train, epoch, self.random)
-            epoch += 1
+            self.epoch_began = self.random.bit_generator.state
+            epoch = self.recipe.batches(self.train, self.epoch, self.random)
+            for rows in islice(epoch, self.place, None):
+                self.place += 1
+                yield rows
+            self.epoch, self.place = self.epoch + 1, 0
 
 
 def train(training: Training, batches: Iterator[np.ndarray]) -> str:
@@ -79,6 +100,8 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
     optimizer, dropout, total = training.optimizer, training.dropout, training.total_steps
     evaluate_after = _evaluation_steps(total, recipe.evaluations)
     reported = 0.0
+    if training.step in evaluate_after:  # it was kept before that
+        evaluate(training)
     for rows in batches:
         batch = training.train.batch(rows, model.device)
         rate = recipe.rate(training.step, total)
@@ -96,8 +119,10 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
             reported = now
         if recipe.after_step(training) or training.step == total:
             break
-        if events.stop_asked():
+        if events.stop_asked() or training.step >= training.budget_ends:
             return "budget"
+        if training.keeper:
+            training.keeper.look(training)
         if training.step in evaluate_after:
             evaluate(training)
     return "done"
@@ -120,6 +145,7 @@ def _report(training: Training, loss: Tensor, rate: float) -> None:
         step=training.step,
         total_steps=training.total_steps,
         epoch=training.step / training.steps_per_epoch,
+        first_step=training.first_step,
         loss=value,
         learning_rate=rate,
     )

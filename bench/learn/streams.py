@@ -50,6 +50,15 @@ class Streams:
         """Blocks in order, of all streams at once: `size` and chance have no say in it."""
         return iter(np.arange(len(self)).reshape(-1, self.count))
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a model left at the end of the last block."""
+        each = {name: dict(zip("hc", pair, strict=True)) for name, pair in self._carried.items()}
+        return {f"{name}.{part}": t for name, pair in each.items() for part, t in pair.items()}
+
+    def resume(self, state: dict[str, torch.Tensor]) -> None:
+        names = {name.rpartition(".")[0] for name in state}
+        self._carried = {name: (state[f"{name}.h"], state[f"{name}.c"]) for name in names}
+
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Which words are predicted, in the order of reading: [2, B, L], forward and backward."""
         block, streams = rows[0] // self.count, rows % self.count

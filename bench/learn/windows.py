@@ -120,6 +120,12 @@ class Masked(Windows):
         self._mask, self._vocabulary = mask, vocabulary
         self._batches = 0
 
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"batches": torch.tensor(self._batches)}
+
+    def resume(self, state: dict[str, torch.Tensor]) -> None:
+        self._batches = int(state["batches"])
+
     def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
         self._batches += 1
         # The order of rows comes from the run's seed; the count tells epochs apart.

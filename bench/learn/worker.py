@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from bench import recipes
 from bench.errors import BenchError, UsageError
 from bench.events import Events
 from bench.record import Spec
+from bench.units import parse_budget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +28,18 @@ if TYPE_CHECKING:
 
     from bench.learn.batches import Rows
     from bench.learn.encoder import Encoder
+    from bench.learn.keeper import Keeper
     from bench.learn.loop import Training
+    from bench.learn.state import State
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where a run keeps its state and weights, and how often the state."""
+
+    folder: Path
+    run_id: str
+    every_s: float
 
 
 @dataclass(frozen=True)
@@ -37,16 +50,20 @@ class Job:
     objective: str
     checkpoint: Path | None
     plan_steps: int | None
+    keep: Keep | None  # None: nothing is kept
+    state: Path | None  # of the run that this one goes on with
 
     @classmethod
     def read(cls, path: Path) -> Job:
         facts = json.loads(path.read_bytes())
-        checkpoint = facts["checkpoint"]
+        checkpoint, keep, state = (facts.get(name) for name in ("checkpoint", "keep", "state"))
         return cls(
             spec=Spec.model_validate(facts["spec"]),
             objective=facts["objective"],
             checkpoint=Path(checkpoint) if checkpoint else None,
             plan_steps=facts["plan_steps"],
+            keep=Keep(**{**keep, "folder": Path(keep["folder"])}) if keep else None,
+            state=Path(state) if state else None,
         )
 
 
@@ -54,6 +71,7 @@ class Job:
 class Prepared:
     training: Training
     scored: Rows
+    keeper: Keeper | None
 
 
 def main(arguments: list[str]) -> int:
@@ -101,12 +119,20 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
         return
     from bench.learn.loop import synchronise, train
 
-    training = prepared.training
+    training, keeper = prepared.training, prepared.keeper
     synchronise(device)
     events.send("phase_start", phase="train")
     reason = train(training, training.batches())
+    if reason == "budget" and training.step >= training.budget_ends:
+        message = f"the budget of {job.spec.budget} is spent"
+        events.send("warning", id="budget", message=message)
+    if keeper:
+        keeper.keep_state(training)  # before the recipe makes of it what can't be trained on
+        events.send("phase_start", phase="train")
     training.recipe.finish(training)
     synchronise(device)
+    if keeper:
+        keeper.keep_weights(training)
     events.send("phase_start", phase="predict")
     predictions = training.objective.predict(training.model, prepared.scored)
     events.send("phase_stop", phase="predict")
@@ -177,10 +203,13 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     task = data.read_task_folder(task_folder)
     objective = objectives.build(job.objective, task, recipe)
     entry = models.entry(spec.model, spec.track != "scratch", task.family)
-    if checkpoint is None:
+    state = _state(job)
+    tokenizer = state.tokenizer() if state else None
+    if checkpoint is None and tokenizer is None:
         events.send("progress", text="training the tokenizer", done=0, total=2)
-    kept = {"cased": True} if getattr(objective, "cased", False) else {}
-    tokenizer = entry.tokenizer(objective.texts(), recipe, checkpoint, **kept)
+    if tokenizer is None:
+        kept = {"cased": True} if getattr(objective, "cased", False) else {}
+        tokenizer = entry.tokenizer(objective.texts(), recipe, checkpoint, **kept)
     events.send("progress", text="tokenising", done=1, total=2)
     splits = objective.encode(tokenizer, recipe.max_length)
     for id_, message in getattr(objective, "warnings", ()):
@@ -188,18 +217,70 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     pairs = len(task.columns) > 1
     model = entry.build(checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device)
     if isinstance(model, Encoder):
-        order_rows(model, recipe, splits, spec.seed)
+        order = state.order if state else None
+        if order is None:
+            order = first_use(model, recipe, splits, spec.seed)
+        order_rows(model, splits, order)
+    keeper = _keeper(job, tokenizer)
     training = Training(
-        recipe, objective, model, splits["train"], splits["tune"], spec.seed, events
+        recipe, objective, model, splits["train"], splits["tune"], spec.seed, events, keeper
     )
     recipe.prepare(training)
+    if state:
+        go_on(training, state)
+    training.budget_ends = training.step + _steps_of_budget(spec.budget, training)
     events.send("model", name=spec.model, **model.facts())
     events.send("progress", text="ready", done=2, total=2)
-    return Prepared(training, splits["scored"])
+    return Prepared(training, splits["scored"], keeper)
 
 
-def order_rows(model: Encoder, recipe: Any, splits: dict[str, Any], seed: int) -> None:
-    """Number tokens, and keep the table's rows, in the order of first use in training."""
+def _state(job: Job) -> State | None:
+    if job.state is None:
+        return None
+    from bench.learn.state import State
+
+    return State(job.state)
+
+
+def _keeper(job: Job, tokenizer: Any) -> Keeper | None:
+    if job.keep is None:
+        return None
+    from bench.learn.keeper import Keeper
+
+    return Keeper(job.keep.folder, job.keep.run_id, job.keep.every_s, tokenizer)
+
+
+def go_on(training: Training, state: State) -> None:
+    """Continue where the state was kept; UsageError when nothing is left to do."""
+    planned = state.facts["total_steps"]
+    state.restore(training)
+    training.first_step, total = training.step, training.total_steps
+    if training.step >= total:
+        raise UsageError(
+            f"{training.step} steps were made, and {total} are asked for",
+            "more: --set epochs=... or max_steps=...",
+        )
+    if planned != total:
+        training.events.send(
+            "warning",
+            id="schedule",
+            message=f"the learning rate was planned for {planned} steps until step "
+            f"{training.step}, and for {total} since: no run in one piece is like that",
+        )
+
+
+def _steps_of_budget(text: str | None, training: Training) -> float:
+    """The steps of this run that a budget of steps or tokens allows."""
+    budget = parse_budget(text, counted=True) if text else None
+    if budget is None or budget.metered:
+        return math.inf
+    if budget.tokens is not None:
+        return max(1, training.steps_of(budget.tokens))
+    return math.ceil(budget.steps or 0.0)
+
+
+def first_use(model: Encoder, recipe: Any, splits: dict[str, Any], seed: int) -> np.ndarray:
+    """All token ids, in the order of first use in training."""
     import numpy as np
 
     from bench.learn.batches import order_of_first_use
@@ -207,7 +288,13 @@ def order_rows(model: Encoder, recipe: Any, splits: dict[str, Any], seed: int) -
     train = splits["train"]
     batches = recipe.batches(train, 0, np.random.default_rng(seed))
     seen = np.concatenate([train.tokens[train.places_of(rows)[0]] for rows in batches])
-    order = order_of_first_use(seen, model.shape.vocabulary)
+    return order_of_first_use(seen, model.shape.vocabulary)
+
+
+def order_rows(model: Encoder, splits: dict[str, Any], order: np.ndarray) -> None:
+    """Number tokens, and keep the table's rows, in this order of token ids."""
+    import numpy as np
+
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
     model.reorder(order)
@@ -220,6 +307,7 @@ def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
     from bench.learn.loop import synchronise, train
 
     training = prepared.training
+    training.total_steps = min(training.total_steps, int(min(training.budget_ends, 2**62)))
     total, evaluations = training.total_steps, training.recipe.evaluations
     chosen, share = representative(training, min(most_steps, total))
     _first_pass(training, chosen[0])

@@ -295,7 +295,7 @@ def _measured(record: Metered) -> list[str]:
 
 
 def _energy(record: Metered) -> str:
-    energy_j, unsure_j = record.energy_j, record.uncertainty_j
+    energy_j, unsure_j = record.window_energy_j, record.window_uncertainty_j
     if energy_j is None:
         return "Energy unknown, a meter that counts could not be read,"
     said = show_energy(energy_j)
@@ -341,7 +341,7 @@ def _energies(record: Metered) -> list[str]:
     for p in record.phases:
         parts[p.name] = parts.get(p.name, 0.0) + sum(p.energy_j.values())
     parts["other"] = parts.pop("other", 0.0)  # last: it lies between the others
-    total_j = record.energy_j
+    total_j = record.window_energy_j
     said = []
     if total_j and len(record.phases) > 1:
         split = [

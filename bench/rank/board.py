@@ -130,7 +130,8 @@ def build(
     """The ranked cells, measured ones first. `by` is a column to order by for display."""
     filters = filters or Filters()
     places: dict[Place, list[Entry]] = defaultdict(list)
-    for entry in _entries((r for r in runs if filters.takes_run(r)), cards):
+    whole = _without_parts(list(runs))
+    for entry in _entries((r for r in whole if filters.takes_run(r)), cards):
         if filters.takes_place(entry.place):
             places[entry.place].append(entry)
     cells = [_cell(p, entries, cards, filters) for p, entries in places.items()]
@@ -151,6 +152,19 @@ def _order(place: Place) -> tuple[Any, ...]:
 
 
 # --- runs to entries ---------------------------------------------------------------------------
+
+
+def _without_parts(runs: list[Run]) -> list[Run]:
+    """The runs less those that a run that ended well goes on with: it is charged for them. What is
+    submitted stays until what goes on with it is submitted as well."""
+    ended = [run for run in runs if run.record.status in ("complete", "budget")]
+    parts = {
+        (part.run_id, origin)
+        for run in ended
+        for part in run.record.parts
+        for origin in {run.origin, "local"}
+    }
+    return [run for run in runs if (run.record.run_id, run.origin) not in parts]
 
 
 def _entries(runs: Iterable[Run], cards: Mapping[str, Card]) -> list[Entry]:
@@ -251,6 +265,7 @@ def why_not(record: Record, card: Card | None, seeds: Iterable[int] = ()) -> str
         return f"scored by {metric.name}, where the task asks for {' or '.join(asked)}"
     if usable_energy_j(record) is None:
         missing = [d.domain for d in record.charged if d.energy_j is None]
+        missing += [f"run {c.run_id}" for c in record.charged_runs if c.energy_j is None]
         what = f"{', '.join(missing)} could not be read" if missing else "no meter was read"
         return f"without energy: {what}"
     doubts = [w for w in record.warnings if not w.rankable]
@@ -368,7 +383,11 @@ def _titled(entries: list[Entry]) -> list[Entry]:
 def _distinguishing(entry: Entry) -> dict[str, Any]:
     s = entry.spec
     checkpoint = s.checkpoint_sha256 and s.checkpoint_sha256[:6]
-    return {**s.settings, "budget": s.budget, "device": s.device, "checkpoint": checkpoint}
+    parts = 1 + max(len(r.parts) for r in entry.records) if entry.runs else 1
+    return {
+        **s.settings, "budget": s.budget, "device": s.device, "checkpoint": checkpoint,
+        "parts": parts,
+    }  # fmt: skip
 
 
 def _notes(place: Place, entries: list[Entry], card: Card | None) -> list[str]:

@@ -206,7 +206,7 @@ COLUMNS: tuple[Column, ...] = (
            _number, priority=12, short="plain /kWh"),
     Column("emissions", "emissions", "g CO2e", "lower", _emissions_g,
            _number, priority=7, short="g CO2e"),
-    Column("duration", "duration", "s", "lower", lambda e, g: e.mean(lambda r: r.duration_s),
+    Column("duration", "duration", "s", "lower", lambda e, g: e.mean(lambda r: r.total_duration_s),
            _duration, priority=6, short="time"),
     Column("prediction_energy", "energy of 1,000 predictions", "J", "lower",
            lambda e, g: e.mean(_prediction_j), _number, priority=10, short="J/1k pred."),

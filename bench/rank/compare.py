@@ -128,7 +128,7 @@ def _side(record: Record) -> Side:
         uncertainty_j=energy_uncertainty_j(record),
         level=record.level,
         coverage=record.coverage,
-        duration_s=record.duration_s,
+        duration_s=record.total_duration_s or record.duration_s,
         phases=phases,
     )
 
@@ -136,7 +136,8 @@ def _side(record: Record) -> Side:
 def _duration_ratio(first: Record, other: Record) -> float | None:
     """None where a run did not reach its end: how long it took says nothing then."""
     ended = all(r.status in ("complete", "budget") for r in (first, other))
-    return other.duration_s / first.duration_s if ended and first.duration_s > 0 else None
+    a, b = first.total_duration_s, other.total_duration_s
+    return b / a if ended and a and b else None
 
 
 # --- settings ----------------------------------------------------------------------------------

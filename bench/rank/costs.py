@@ -100,7 +100,7 @@ def _cost(group: list[Run], card: Card) -> Cost:
         energy_j=median(energies_j),
         lowest_j=min(energies_j),
         highest_j=max(energies_j),
-        duration_s=median(r.duration_s for r in records),
+        duration_s=median(r.total_duration_s or r.duration_s for r in records),
         metric=metrics[0].name if metrics else None,
         value=median(m.value for m in metrics) if metrics else None,
     )

@@ -104,3 +104,10 @@ class Recipe:
 
     def finish(self, training: Training) -> None:
         """After the last step, before the prediction."""
+
+    def state(self, training: Training) -> dict[str, Tensor]:
+        """What the recipe remembers of the steps so far, for a training that is continued."""
+        return {}
+
+    def resume(self, training: Training, state: dict[str, Tensor]) -> None:
+        """After `prepare`, where a training goes on: take back what `state` gave."""

@@ -1,0 +1,98 @@
+"""Keeps a training in the run's folder: its state now and then, its weights at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from bench.learn import state
+from bench.learn.loop import synchronise
+from bench.learn.models import saved
+from bench.lineage import STATE, WEIGHTS, sweep
+
+if TYPE_CHECKING:
+    from bench.learn.loop import Training
+
+
+class Keeper:
+    """Writes in a phase of its own (`save`), whole or not at all. A disk that takes no more is a
+    warning: the training goes on."""
+
+    def __init__(self, folder: Path, run_id: str, every_s: float, tokenizer: Any) -> None:
+        """`every_s`: what may be lost when all is killed, beside the step under way."""
+        self._folder, self._run_id, self._every_s = folder, run_id, every_s
+        self._tokenizer = tokenizer
+        self._kept_s = time.monotonic()
+        self._told = ""
+
+    def look(self, training: Training) -> None:
+        """Between two steps: keep the state when it is time to."""
+        if time.monotonic() - self._kept_s >= self._every_s:
+            self.keep_state(training)
+            training.events.send("phase_start", phase="train")
+
+    def keep_state(self, training: Training) -> None:
+        """What the training is continued from."""
+
+        def write() -> None:
+            path = _scratch(self._folder / STATE)
+            state.write(path, training, self._tokenizer)
+            _settle(path)
+            path.replace(self._folder / STATE)
+
+        self._keep(STATE, training, write)
+
+    def keep_weights(self, training: Training) -> None:
+        """What other runs can start from."""
+
+        def write() -> None:
+            folder = (self._folder / WEIGHTS).parent
+            scratch = _scratch(folder)
+            scratch.mkdir()
+            outputs = training.objective.outputs
+            saved.write(training.model, self._tokenizer, outputs, scratch, self._run_id)
+            for path in [*scratch.iterdir(), scratch]:
+                _settle(path)
+            scratch.replace(folder)
+
+        self._keep(WEIGHTS, training, write)
+
+    def _keep(self, name: str, training: Training, write: Callable[[], None]) -> None:
+        events, path = training.events, self._folder / name
+        synchronise(training.model.device)
+        events.send("phase_start", phase="save")
+        try:
+            write()
+        except (OSError, SafetensorError) as error:
+            self._warn(training, f"{name} could not be kept: {error}")
+        else:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = path.stat().st_size
+            events.send("saved", file=name, sha256=digest, bytes=size, step=training.step)
+        sweep(self._folder)
+        self._kept_s = time.monotonic()
+
+    def _warn(self, training: Training, message: str) -> None:
+        if message != self._told:
+            training.events.send("warning", id="not-saved", message=message)
+        self._told = message
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _settle(path: Path) -> None:
+    """Wait until the disk has it."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
