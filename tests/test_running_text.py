@@ -206,5 +206,5 @@ def test_wikitext_2(bench, shared_data: Path) -> None:
     nats = pyarrow.parquet.read_table(path)["prediction"].to_pylist()
     assert len(nats) == len(lines) == 4358
     assert done.metric.value == pytest.approx(math.exp(math.fsum(nats) / words))
-    assert 100 < done.metric.value < 20_000
+    assert done.metric.value > 1179  # hardly trained
     assert done.metric.chance == pytest.approx(1179.2, abs=0.1)

@@ -299,6 +299,31 @@ def test_masked_nats_are_those_of_transformers_bert(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
+def test_masked_gradients_are_those_of_transformers_bert(tmp_path: Path) -> None:
+    module = small("bert", tmp_path)
+    model = load(tmp_path)
+    asked = objective("masked", folder(LINES * 4), max_length=16)
+    rows = asked.encode(tokenize.load(tmp_path), 16)["train"]
+    batch = rows.batch(np.arange(4), CPU)
+    assert batch.chosen is not None
+    model.begin_step(batch)
+    loss = model.mean_nats(model.outputs(batch, None), batch.labels)
+    loss.backward()
+    model.parameters.end_step()
+    scores = module(batch.tokens.view(4, 16)).logits.flatten(0, 1)
+    wanted = F.cross_entropy(scores[batch.chosen], batch.labels)
+    wanted.backward()
+    torch.testing.assert_close(loss, wanted)
+    theirs = {n.removeprefix("bert."): p.grad for n, p in module.named_parameters()}
+    flat = model.parameters.grad.split([w.numel() for w in model.parameters.named().values()])
+    for (name, weight), grad in zip(model.parameters.named().items(), flat, strict=True):
+        parts = [theirs[n] for n in checkpoints.their_names(name, "bert language model")]
+        torch.testing.assert_close(
+            grad.view_as(weight), torch.cat(parts)[: len(weight)], rtol=1e-3, atol=1e-6,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["nats", "mean_nats"])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_nats_in_pieces_are_cross_entropy(
