@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from bench import run as running
+from bench.errors import BenchError, UsageError
 from bench.events import Events
-from bench.learn import data, worker
+from bench.learn import data, keeper, loop, worker
 from bench.learn.corpora import gazetteer, phrasebook, verdicts
-from bench.lineage import STATE
+from bench.learn.state import State
+from bench.lineage import STATE, WEIGHTS
+from bench.recipes import baseline
 
 SMALL = {"vocabulary_size": "300", "max_length": "32", "batch_size": "8", "dropout": "0.2"}
 KINDS: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -98,3 +104,104 @@ def test_in_two_parts_or_in_one_it_is_the_same(train: Callable[..., Trained], ki
     second = train(kind, state=first.state)
     assert second.facts["step"] == total
     second.assert_same(whole)
+
+
+def events(trained: Trained, name: str) -> list[dict[str, Any]]:
+    lines = (trained.folder / "events").read_text().splitlines()
+    return [e for e in map(json.loads, lines) if e["event"] == name]
+
+
+def test_what_was_kept_before_an_evaluation_is_evaluated_again(
+    train: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Kept between all steps, a training is the same; and from each it goes on as it did."""
+    copies = []
+    look = keeper.Keeper.look
+
+    def copied(self: keeper.Keeper, training: loop.Training) -> None:
+        look(self, training)
+        copies.append(tmp_path / f"after-{training.step}")
+        shutil.copy(training.keeper._folder / STATE, copies[-1])
+
+    whole = train("encoder", max_steps="8")
+    monkeypatch.setattr(keeper.Keeper, "look", copied)
+    kept = train("encoder", max_steps="8", every_s=0.0)
+    kept.assert_same(whole)
+    assert [path.name for path in copies] == [f"after-{step}" for step in range(1, 8)]
+    monkeypatch.setattr(keeper.Keeper, "look", look)
+    evaluated = [e["step"] for e in events(whole, "eval")]
+    assert evaluated == [2, 4, 6]
+    again = train("encoder", max_steps="8", state=copies[3])
+    again.assert_same(whole)
+    assert [e["step"] for e in events(again, "eval")] == [4, 6]
+    assert all(e["first_step"] == 4 for e in events(again, "step"))
+    phases = [e["phase"] for e in events(kept, "phase_start")]
+    assert phases[:5] == ["prepare", "train", "save", "train", "save"]
+    assert phases[-4:] == ["save", "train", "save", "predict"]
+
+
+def test_a_budget_of_tokens_is_one_of_steps(train: Callable[..., Trained]) -> None:
+    tokens = train("encoder", budget="1ktokens")
+    per_step = 1000 / tokens.facts["step"]
+    assert 8 * 4 < per_step < 8 * 32  # texts a batch, tokens a text
+    assert [e["id"] for e in events(tokens, "warning")] == ["budget"]
+
+
+def test_a_full_disk_is_a_warning_and_leaves_nothing_half_written(
+    train: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of more than 50 kB are refused after steps 2 and 3, and at the end for the weights."""
+    look, keep_weights = keeper.Keeper.look, keeper.Keeper.keep_weights
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(call: Callable[..., None], *arguments: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        try:
+            call(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    def looked(self: keeper.Keeper, training: loop.Training) -> None:
+        if training.step in (2, 3):
+            full(look, self, training)
+            assert not list(self._folder.glob(".*.partial"))
+        else:
+            look(self, training)
+
+    monkeypatch.setattr(keeper.Keeper, "look", looked)
+    monkeypatch.setattr(keeper.Keeper, "keep_weights", lambda *given: full(keep_weights, *given))
+    kept = train("encoder", max_steps="5", every_s=0.0)
+    of_state, of_weights = (
+        [e["step"] for e in events(kept, "saved") if e["file"] == file] for file in (STATE, WEIGHTS)
+    )
+    assert of_state == [1, 4, 5]
+    assert of_weights == []
+    said = [e["message"] for e in events(kept, "warning")]
+    assert [text.partition(" could not be kept: ")[0] for text in said] == [STATE, WEIGHTS]
+    assert "File too large" in said[0]
+    assert not (kept.folder / "weights").exists()
+
+
+def test_a_recipe_keeps_what_it_remembers(
+    train: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(
+        baseline.Recipe, "state", lambda self, training: {"best": torch.tensor(training.step)}
+    )
+    monkeypatch.setattr(baseline.Recipe, "resume", lambda self, training, kept: given.append(kept))
+    first = train("encoder", budget="3steps")
+    assert given == []
+    train("encoder", budget="1steps", state=first.state)
+    assert given == [{"best": torch.tensor(3)}]
+
+
+def test_a_state_of_another_model_is_refused(train: Callable[..., Trained]) -> None:
+    first = train("encoder", budget="2steps")
+    with pytest.raises(BenchError, match=r"has \(.*\) for parameters, where \(.*\) is wanted"):
+        train("encoder", state=first.state, max_length="16")
+    with pytest.raises(UsageError, match="2 steps were made, and 2 are asked for"):
+        train("encoder", state=first.state, max_steps="2")
+    first.state.write_bytes(first.state.read_bytes()[:200])
+    with pytest.raises(BenchError, match="can't be read"):
+        State(first.state)
