@@ -170,8 +170,8 @@ def test_a_json_line_a_second_and_the_sum_at_the_end(make_gpus) -> None:
 
 
 def test_a_lost_board_is_missing_in_the_sum(make_gpus) -> None:
-    make_gpus(SimulatedGpu(Constant(100)), SimulatedGpu(faults=[("code", 5, 1e9, 15)]))
-    *_, last, stop = lines("--for", "8s", "--probe", "nvml")
+    make_gpus(SimulatedGpu(Constant(100)), SimulatedGpu(faults=[("code", 9, 1e9, 15)]))
+    *_, last, stop = lines("--for", "12s", "--probe", "nvml")
     assert last["total_w"] is None
     assert stop["energies"][1]["energy_j"] is None
     assert any(not w["rankable"] for w in stop["warnings"])
