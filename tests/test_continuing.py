@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import time
@@ -15,10 +17,12 @@ import pytest
 
 from bench import lineage, record, show
 from bench.cards import load as load_card
+from bench.learn.corpora import gazetteer, verdicts
 from bench.power import carbon
 from bench.rank import board
 from bench.record import Record, RunCost
 from tests.command import write_reviews
+from tests.conftest import REPOSITORY
 from tests.rank.records import make_domain, make_record, make_run
 from tests.test_run import bench as in_a_process
 from tests.test_run import start
@@ -184,6 +188,29 @@ def test_a_start_from_kept_weights_names_what_made_them(bench: Any, folder: Path
     (later / "config.json").write_text(json.dumps({"bench_run": third.run_id}))
     (later.parent / "record.json").write_text(third.model_dump_json())
     assert [c.run_id for c in lineage.upstream(later)] == [third.run_id, made.run_id]
+
+
+def test_the_page_does_what_it_says(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commands in order, on a few rows: masked pretraining in parts, then fine-tuning."""
+    monkeypatch.chdir(tmp_path)
+    lines, films = gazetteer.corpus, verdicts.corpus
+    monkeypatch.setattr(gazetteer, "corpus", lambda: lines(10, 2))
+    monkeypatch.setattr(verdicts, "corpus", lambda: films(150, 20))
+    page = (REPOSITORY / "bench" / "docs" / "continue.md").read_text(encoding="utf-8")
+    commands = re.findall(r"(?m)^bench run (.+)$", page)
+    small = ["vocabulary_size=300", "max_length=32", "batch_size=4", "epochs=4"]
+    for number, command in enumerate(commands):
+        typed = shlex.split(command.replace("RUN", found()[-1].run_id if number else ""))
+        typed += [] if number else [word for pair in small for word in ("--set", pair)]
+        run(bench, *typed, "--data", "embedded", *FEW)
+    first, second, third, tuned = found()
+    assert [p.run_id for p in third.parts] == [first.run_id, second.run_id]
+    assert [p.step for p in third.parts] == [40, 60]
+    assert (second.status, third.status, tuned.status) == ("budget", "complete", "complete")
+    assert [c.run_id for c in tuned.upstream] == [third.run_id]
+    assert tuned.upstream[0].energy_j == third.energy_j
 
 
 @pytest.mark.parametrize("who", ["the worker", "bench"])

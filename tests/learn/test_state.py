@@ -16,7 +16,7 @@ from safetensors import safe_open
 from bench import run as running
 from bench.errors import BenchError, UsageError
 from bench.events import Events
-from bench.learn import data, keeper, loop, worker
+from bench.learn import data, keeper, loop, tokenize, worker
 from bench.learn.corpora import gazetteer, phrasebook, verdicts
 from bench.learn.state import State
 from bench.lineage import STATE, WEIGHTS
@@ -94,13 +94,18 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_in_two_parts_or_in_one_it_is_the_same(train: Callable[..., Trained], kind: str) -> None:
+def test_in_two_parts_or_in_one_it_is_the_same(
+    train: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     whole = train(kind)
     total = whole.facts["total_steps"]
     per_epoch = total // 2
     first = train(kind, budget=f"{per_epoch + per_epoch // 2}steps")
     assert 0 < first.facts["place"] < per_epoch, "in the middle of an epoch"
     assert first.facts["step"] < total
+    for made_once in ("train", "train_bytes"):
+        monkeypatch.delattr(tokenize, made_once)
+    monkeypatch.delattr(worker, "first_use")
     second = train(kind, state=first.state)
     assert second.facts["step"] == total
     second.assert_same(whole)
