@@ -11,7 +11,8 @@ from bench import lineage, run
 from bench import record as records
 from bench.errors import BenchError, UsageError
 from bench.lineage import LIMITS, STATE
-from bench.record import Record, Spec
+from bench.power import machine
+from bench.record import Record, Spec, Warn
 from bench.run import Plan, Request, Seed
 
 
@@ -39,7 +40,24 @@ def prepare(folder: Path, asked: Request) -> tuple[Plan, Seed]:
         raise UsageError(f"run {record.run_id} can't be continued: {difference}")
     lineage.sweep(folder)
     charged = [*record.charged_runs, lineage.part(record, folder)]
-    return replace(planned, state=state, charged_runs=charged, upstream=record.upstream), seed
+    notes = [*planned.notes, *_other_software(record)]
+    return replace(
+        planned, state=state, charged_runs=charged, upstream=record.upstream, notes=notes
+    ), seed
+
+
+def _other_software(record: Record) -> list[Warn]:
+    """What may make the parts differ, in the last bit or more, from a training in one piece."""
+    now = machine.software()
+    changed = [
+        f"{name} {old} then, {now.get(name, 'none')} now"
+        for name, old in record.software.items()
+        if now.get(name) != old
+    ]
+    if not changed:
+        return []
+    text = f"an earlier part ran with other software: {', '.join(changed)}"
+    return [Warn(id="parts-software", message=text)]
 
 
 def _check_asked(record: Record, asked: Request) -> None:

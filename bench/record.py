@@ -434,6 +434,8 @@ WHILE_RUNNING = {"start.json", "trace.log", "reserve"}
 def write(record: Metered, folder: Path) -> None:
     """Write the record and then `manifest.json` (SHA-256 of every file): the run is whole."""
     left_out = {"manifest.json", *WHILE_RUNNING}
+    if isinstance(record, Record):  # whose hashes it holds: its user may remove what takes room
+        left_out |= {kept.file for kept in record.saved}
     write_file(folder / _FILES[type(record)], record.model_dump_json(indent=1) + "\n")
     digests = {
         p.name: hashlib.sha256(p.read_bytes()).hexdigest()

@@ -200,7 +200,7 @@ def _energy(record: Metered) -> Lines:
     if others:
         own = show_energy(record.window_energy_j or 0.0)
         rest = show_energy(sum(c.energy_j or 0.0 for c in others))
-        said.append(f"this run {own}, {len(others)} other(s) charged to it {rest}")
+        said.append(f"this run {own}, what it is charged for besides {rest}")
     return labelled("energy", [*said, split] if len(record.phases) > 1 else said)
 
 

@@ -77,6 +77,10 @@ def test_a_run_in_three_parts_is_one_with_the_energy_of_all(bench: Any, folder: 
         assert (hashlib.sha256(data).hexdigest(), len(data), 7) == (
             file.sha256, file.bytes, file.step
         )  # fmt: skip
+        assert (place(first) / name).stat().st_mode & 0o444 == 0o444
+    manifest = json.loads((place(first) / "manifest.json").read_text())
+    assert "record.json" in manifest
+    assert lineage.STATE not in manifest
     told = run(bench, "--continue", first.run_id[:6], "--data", "reviews", "--save",
                "--budget", "4steps", *FEW)  # fmt: skip
     assert "training the tokenizer" not in text_of_events(found()[1])
@@ -121,8 +125,14 @@ def test_limits_that_are_raised_are_said_to_change_the_schedule(bench: Any, fold
     assert first.status == "complete"
     assert "is complete" in refused(bench, "--continue", first.run_id, "--data", "reviews", *FEW)
     on = ["--continue", first.run_id, "--data", "reviews", *FEW]
+    older = {**first.software, "torch": "2.0.0"}
+    path = place(first) / "record.json"
+    path.write_text(first.model_copy(update={"software": older}).model_dump_json())
     run(bench, *on, "--set", "max_steps=9")
     second = found()[1]
+    assert not {w.id for w in first.warnings} & {"parts-software", "schedule"}
+    (said,) = [w.message for w in second.warnings if w.id == "parts-software"]
+    assert f"torch 2.0.0 then, {second.software['torch']} now" in said
     assert second.spec.settings["max_steps"] == 9
     (said,) = [w.message for w in second.warnings if w.id == "schedule"]
     assert "was planned for 5 steps until step 5, and for 9 since" in said

@@ -90,7 +90,9 @@ def _scratch(path: Path) -> Path:
 
 
 def _settle(path: Path) -> None:
-    """Wait until the disk has it."""
+    """Let those read it who read the run's folder, and wait until the disk has it."""
+    if path.is_file():
+        path.chmod(path.parent.stat().st_mode & 0o666)
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
