@@ -69,7 +69,8 @@ def open_table(path: Path) -> Table:
     suffix = path.suffix.lstrip(".")
     if suffix not in ("tsv", "csv", "jsonl", "parquet"):
         raise UsageError(f"{path} is none of .tsv, .csv, .jsonl and .parquet")
-    return _READERS[suffix](path, LocalFiles(format=suffix, train=path.name, scored=path.name))
+    plain = LocalFiles(format="tsv", train=path.name, scored=path.name)
+    return _READERS[suffix](path, plain)
 
 
 def _are_parallel(paths: Sequence[Path], local: LocalFiles) -> bool:
@@ -108,7 +109,10 @@ def _passages(table: Table, column: str) -> Table:
     if not rows:
         raise UsageError(f"{table.path} has no texts")
     lines = None if table.lines is None else [table.lines[row] for row in rows]
-    columns = {column + BEGINNING: beginnings, column + LAST_WORD: last_words}
+    columns: dict[str, Sequence[Any]] = {
+        column + BEGINNING: beginnings,
+        column + LAST_WORD: last_words,
+    }
     return Table(table.path, columns, lines)
 
 

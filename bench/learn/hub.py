@@ -36,8 +36,8 @@ def cached(hub: HubFiles) -> dict[str, list[Path]] | None:
     all there: the Hub client's Parquet files, or the Arrow files that `datasets` made."""
     owner, _, name = hub.repo.partition("/")
     client = _cache("hub", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") / f"datasets--{owner}--{name}"
-    folder = "data" if hub.config == "default" else hub.config
-    places = [(client / "snapshots" / hub.revision / folder, "{}-*.parquet")]
+    config = "data" if hub.config == "default" else hub.config
+    places = [(client / "snapshots" / hub.revision / config, "{}-*.parquet")]
     for folder in _cache("datasets", "HF_DATASETS_CACHE").glob(
         f"{owner}___{name}/{hub.config}/*/{hub.revision}"
     ):
