@@ -180,11 +180,10 @@ def model_facts(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def saved(events: list[dict[str, Any]]) -> list[Saved]:
-    """The files that the child said it has kept: of each the last version."""
-    names = set(Saved.model_fields)
-    told = [e for e in events if e["event"] == "saved" and names <= set(e)]
-    last = {str(e["file"]): {name: e[name] for name in names} for e in told}
-    return [Saved.model_validate(facts) for facts in last.values()]
+    """What the child said that it has kept: the last state, and weights."""
+    told = [e for e in events if e["event"] == "saved" and set(Saved.model_fields) <= set(e)]
+    last = {e["name"]: e for e in told if e["name"] in ("state", "weights")}
+    return [Saved(**{field: e[field] for field in Saved.model_fields}) for e in last.values()]
 
 
 def window_of(events: list[dict[str, Any]], trace: Trace) -> Window:

@@ -376,7 +376,7 @@ _THE_METERS = {"meter", "window_start", "window_stop", "outcome", "budget_spent"
 _FIELDS: dict[str, dict[str, type]] = {
     "phase_start": {"phase": str}, "phase_stop": {"phase": str}, "progress": {"text": str},
     "step": {"step": int}, "eval": {"metric": str, "value": float},
-    "saved": {"file": str, "sha256": str, "bytes": int, "step": int},
+    "saved": {"name": str, "file": str, "sha256": str, "bytes": int, "step": int},
     "warning": {"id": str, "message": str}, "failure": {"kind": str, "message": str},
 }  # fmt: skip
 _OPTIONAL: dict[str, type] = {"loss": float, "total_steps": int, "first_step": int}

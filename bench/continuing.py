@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import lineage, run
 from bench import record as records
 from bench.errors import BenchError, UsageError
-from bench.lineage import LIMITS, STATE
+from bench.lineage import LIMITS
 from bench.power import machine
 from bench.record import Record, Spec, Warn
 from bench.run import Plan, Request, Seed
@@ -87,12 +87,13 @@ def _changed(spec: Spec, limits: Mapping[str, str]) -> bool:
 
 def _state(record: Record, folder: Path) -> Path:
     """The state that the run has kept, as it kept it."""
-    path, wanted = folder / STATE, lineage.saved_sha256(record, STATE)
-    if wanted is None:
+    kept = lineage.saved(record, "state")
+    if kept is None:
         raise UsageError(
             f"run {record.run_id} kept no state to go on from",
             "a run with --save can be continued",
         )
+    path, wanted = folder / kept.file, kept.sha256
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

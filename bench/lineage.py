@@ -13,10 +13,14 @@ from pydantic import ValidationError
 
 from bench import record as records
 from bench.errors import BenchError
-from bench.record import DomainEnergy, Metered, Record, RunCost, Warn
+from bench.record import DomainEnergy, Metered, Record, RunCost, Saved, Warn
 
-WEIGHTS, STATE = "weights/model.safetensors", "state.safetensors"
-"""Files of a run's folder: what other runs may start from, and what the run is continued from."""
+WEIGHTS = "weights/model.safetensors"
+"""In a run's folder: what other runs may start from."""
+
+STATES = ("state-0.safetensors", "state-1.safetensors")
+"""There, in turn: what the run is continued from, and the one before, for when all is killed
+between a new file and the word that it is there."""
 
 SIGNATURE = "run.json"
 """Beside saved weights: the run that made them, so that a copy of the folder still tells."""
@@ -25,15 +29,16 @@ LIMITS = ("epochs", "max_steps", "max_tokens")
 """Settings that say when a training ends; others may not change when it is continued."""
 
 
-def saved_sha256(record: Record, file: str) -> str | None:
-    return next((s.sha256 for s in record.saved if s.file == file), None)
+def saved(record: Record, name: Literal["state", "weights"]) -> Saved | None:
+    """What a run has kept, as its record says."""
+    return next((s for s in record.saved if s.name == name), None)
 
 
 def part(record: Record, folder: Path) -> RunCost:
     """A run as the last part before another one: what its own window took."""
     settings = record.spec.settings
     limits = {name: settings[name] for name in LIMITS if name in settings}
-    return _cost(_alone(record), folder, "part", STATE).model_copy(
+    return _cost(_alone(record), folder, "part", "state").model_copy(
         update={"limits": {"budget": record.spec.budget, **limits}}
     )
 
@@ -62,7 +67,9 @@ def settle(folder: Path, record: Record) -> None:
     """After a run: remove what was being kept when it ended, and write beside the weights what they
     cost."""
     sweep(folder)
-    if saved_sha256(record, WEIGHTS):
+    for name in set(STATES) - {s.file for s in record.saved}:
+        (folder / name).unlink(missing_ok=True)
+    if saved(record, "weights"):
         costs = [cost.model_dump(mode="json") for cost in _upstream_of(record, folder)]
         path = (folder / WEIGHTS).with_name(SIGNATURE)
         records.write_file(path, json.dumps(costs, indent=1) + "\n")
@@ -99,10 +106,16 @@ def _other(own: list[str], found: Iterable[str | None]) -> str:
 
 
 def _upstream_of(record: Record, folder: Path) -> list[RunCost]:
-    return [_cost(record, folder, "upstream", WEIGHTS), *record.upstream]
+    return [_cost(record, folder, "upstream", "weights"), *record.upstream]
 
 
-def _cost(record: Record, folder: Path, role: Literal["part", "upstream"], took: str) -> RunCost:
+def _cost(
+    record: Record,
+    folder: Path,
+    role: Literal["part", "upstream"],
+    took: Literal["state", "weights"],
+) -> RunCost:
+    kept = saved(record, took)
     return RunCost(
         role=role,
         run_id=record.run_id,
@@ -116,7 +129,7 @@ def _cost(record: Record, folder: Path, role: Literal["part", "upstream"], took:
         uncertainty_j=record.uncertainty_j,
         band_j=band_j(record),
         duration_s=record.total_duration_s,
-        step=next((s.step for s in record.saved if s.file == took), None),
+        step=kept.step if kept else None,
     )
 
 

@@ -304,8 +304,9 @@ class Reference(Closed):
 
 
 class Saved(Closed):
-    """A file that a run kept, by its name in the run's folder."""
+    """The last state, or the weights, that a run has kept: a file in its folder."""
 
+    name: Literal["state", "weights"]
     file: str
     sha256: str
     bytes: int
@@ -434,13 +435,14 @@ WHILE_RUNNING = {"start.json", "trace.log", "reserve"}
 def write(record: Metered, folder: Path) -> None:
     """Write the record and then `manifest.json` (SHA-256 of every file): the run is whole."""
     left_out = {"manifest.json", *WHILE_RUNNING}
-    if isinstance(record, Record):  # whose hashes it holds: its user may remove what takes room
-        left_out |= {kept.file for kept in record.saved}
     write_file(folder / _FILES[type(record)], record.model_dump_json(indent=1) + "\n")
     digests = {
         p.name: hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(folder.iterdir())
-        if p.is_file() and p.name not in left_out and not p.name.startswith(".")
+        if p.is_file()
+        and p.name not in left_out
+        and not p.name.startswith(".")
+        and p.suffix != ".safetensors"  # the record has its hash; who needs the room removes it
     }
     write_file(folder / "manifest.json", json.dumps(digests, indent=1) + "\n")
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from bench.learn import state
 from bench.learn.loop import synchronise
 from bench.learn.models import saved
-from bench.lineage import STATE, WEIGHTS, sweep
+from bench.lineage import STATES, WEIGHTS, sweep
 
 if TYPE_CHECKING:
     from bench.learn.loop import Training
@@ -30,6 +30,7 @@ class Keeper:
         self._tokenizer = tokenizer
         self._kept_s = time.monotonic()
         self._told = ""
+        self._states = 0  # kept so far
 
     def look(self, training: Training) -> None:
         """Between two steps: keep the state when it is time to."""
@@ -40,13 +41,17 @@ class Keeper:
     def keep_state(self, training: Training) -> None:
         """What the training is continued from."""
 
+        target = self._folder / STATES[self._states % len(STATES)]
+
         def write() -> None:
-            path = _scratch(self._folder / STATE)
+            target.unlink(missing_ok=True)  # the one before the last makes room
+            path = _scratch(target)
             state.write(path, training, self._tokenizer)
             _settle(path)
-            path.replace(self._folder / STATE)
+            path.replace(target)
 
-        self._keep(STATE, training, write)
+        if self._keep("state", target, training, write):
+            self._states += 1
 
     def keep_weights(self, training: Training) -> None:
         """What other runs can start from."""
@@ -61,23 +66,25 @@ class Keeper:
                 _settle(path)
             scratch.replace(folder)
 
-        self._keep(WEIGHTS, training, write)
+        self._keep("weights", self._folder / WEIGHTS, training, write)
 
-    def _keep(self, name: str, training: Training, write: Callable[[], None]) -> None:
-        events, path = training.events, self._folder / name
+    def _keep(self, name: str, path: Path, training: Training, write: Callable[[], None]) -> bool:
+        events, file = training.events, str(path.relative_to(self._folder))
         synchronise(training.model.device)
         events.send("phase_start", phase="save")
         try:
             write()
         except (OSError, SafetensorError) as error:
-            self._warn(training, f"{name} could not be kept: {error}")
-        else:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = path.stat().st_size
-            events.send("saved", file=name, sha256=digest, bytes=size, step=training.step)
-        sweep(self._folder)
-        self._kept_s = time.monotonic()
+            self._warn(training, f"the {name} could not be kept: {error}")
+            return False
+        finally:
+            sweep(self._folder)
+            self._kept_s = time.monotonic()
+        with path.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+        size, step = path.stat().st_size, training.step
+        events.send("saved", name=name, file=file, sha256=digest, bytes=size, step=step)
+        return True
 
     def _warn(self, training: Training, message: str) -> None:
         if message != self._told:

@@ -19,7 +19,7 @@ from bench.events import Events
 from bench.learn import data, keeper, loop, tokenize, worker
 from bench.learn.corpora import gazetteer, phrasebook, verdicts
 from bench.learn.state import State
-from bench.lineage import STATE, WEIGHTS
+from bench.lineage import STATES
 from bench.recipes import baseline
 
 SMALL = {"vocabulary_size": "300", "max_length": "32", "batch_size": "8", "dropout": "0.2"}
@@ -47,7 +47,8 @@ class Trained:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state = folder / STATE
+        told = [json.loads(line) for line in (folder / "events").open()]
+        self.state = folder / [e["file"] for e in told if e.get("name") == "state"][-1]
         self.predictions = (folder / "predictions.parquet").read_bytes()
         with safe_open(self.state, framework="pt") as file:
             self.facts = json.loads(file.metadata()["training"])
@@ -126,7 +127,7 @@ def test_what_was_kept_before_an_evaluation_is_evaluated_again(
     def copied(self: keeper.Keeper, training: loop.Training) -> None:
         look(self, training)
         copies.append(tmp_path / f"after-{training.step}")
-        shutil.copy(training.keeper._folder / STATE, copies[-1])
+        shutil.copy(self._folder / STATES[(training.step - 1) % 2], copies[-1])
 
     whole = train("encoder", max_steps="8")
     monkeypatch.setattr(keeper.Keeper, "look", copied)
@@ -177,12 +178,14 @@ def test_a_full_disk_is_a_warning_and_leaves_nothing_half_written(
     monkeypatch.setattr(keeper.Keeper, "keep_weights", lambda *given: full(keep_weights, *given))
     kept = train("encoder", max_steps="5", every_s=0.0)
     of_state, of_weights = (
-        [e["step"] for e in events(kept, "saved") if e["file"] == file] for file in (STATE, WEIGHTS)
+        [(e["step"], e["file"]) for e in events(kept, "saved") if e["name"] == name]
+        for name in ("state", "weights")
     )
-    assert of_state == [1, 4, 5]
+    assert of_state == [(1, STATES[0]), (4, STATES[1]), (5, STATES[0])]
     assert of_weights == []
     said = [e["message"] for e in events(kept, "warning")]
-    assert [text.partition(" could not be kept: ")[0] for text in said] == [STATE, WEIGHTS]
+    whats = [text.partition(" could not be kept: ")[0] for text in said]
+    assert whats == ["the state", "the weights"]
     assert "File too large" in said[0]
     assert not (kept.folder / "weights").exists()
 
