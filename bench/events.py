@@ -11,8 +11,9 @@ without came when it was read). Known events:
     phase_start  phase: prepare | train | evaluate | predict | any other name
     phase_stop   phase
     progress     text, done, total: while preparing
-    step         step, total_steps, epoch, loss, learning_rate
+    step         step, total_steps, first_step (made by earlier parts), epoch, loss, learning_rate
     eval         step, split, metric, value
+    saved        name: state | weights; file, sha256, bytes, step
     warning      id, message, numbers
     failure      kind, message
     run_stop     reason: done | budget
