@@ -121,6 +121,13 @@ def test_other_architectures_run_through_transformers_and_learn(kind: str, tmp_p
     assert accuracy(model, rows) > max(before, 0.8)
 
 
+def test_a_decoder_classifies_at_the_last_token_whatever_it_is(tmp_path: Path) -> None:
+    module = save("gpt2", tmp_path, eos_token_id=59)
+    rows = pack([[5, 6, 0], [7, 0, 0, 8, 9, 0], [4]], None, [0, 1, 0])
+    alone = transformers_logits(module, rows)
+    torch.testing.assert_close(our_logits(load(tmp_path), rows), alone, rtol=1e-4, atol=1e-4)
+
+
 def test_an_activation_that_the_lean_encoder_lacks_goes_through_transformers(
     tmp_path: Path,
 ) -> None:

@@ -90,7 +90,10 @@ def _module(folder: Path, classes: int) -> nn.Module:
             folder, num_labels=classes, local_files_only=True, trust_remote_code=False
         )
         if config.pad_token_id is None:
-            config.pad_token_id = 0  # decoders classify at the last token that is not this
+            # Decoders classify at the last token that is not this: one that no text ends with.
+            end = config.eos_token_id
+            end = end[0] if isinstance(end, list) else end
+            config.pad_token_id = end if end is not None and end < config.vocab_size else 0
         return AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
