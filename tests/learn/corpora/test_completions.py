@@ -28,8 +28,8 @@ PINNED = {
         "deabc4d563bd378627a29d02df9885fa9f9674215de81c469ec2e08a146eb133",
     ),
     "passages": (
-        "67e68d496d5130495d4a0f0401c45fb9ac639f4172f40e7f5e3612073945815a",
-        "0f49e8ba99c0325f838ba505a48aedff75fa61a1af9c18869b40c2fe4bf4fa9e",
+        "9e1761f1539a958f19fee2777050dbdf4a9ec3433d5b7e109cb3838741906f7e",
+        "c49d305969a26c7ec2cdbca67c1f01da9f6d510482842d9bd672b4493775854f",
     ),
 }
 CARDS = {"copa": "causes", "swag": "endings", "hellaswag": "endings", "lambada": "passages",
@@ -73,7 +73,10 @@ def test_tagged_names_begin_with_capitals() -> None:
             assert not words[last][0].islower()
 
 
-def test_the_last_word_of_a_passage_stands_in_it() -> None:
+def test_the_last_sentence_of_a_passage_fits_every_last_word() -> None:
     for rows in corpora.load("passages"):
+        words: dict[str, set[str]] = {}
         for (text,), word in zip(rows.inputs, rows.labels, strict=True):
-            assert text.split().count(word) == 1
+            assert word not in text.split()
+            words.setdefault(text.rpartition(" . ")[2], set()).add(word)
+        assert min(map(len, words.values())) > len(set(rows.labels)) / 2  # names make them many
