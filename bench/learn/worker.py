@@ -194,6 +194,7 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     from bench.learn import data, models, objectives
     from bench.learn.encoder import Encoder
     from bench.learn.loop import Training
+    from bench.learn.models.wanted import Wanted
 
     spec, checkpoint = job.spec, job.checkpoint
     recipe = recipes.build(spec.recipe, spec.settings)
@@ -215,7 +216,9 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     for id_, message in getattr(objective, "warnings", ()):
         events.send("warning", id=id_, message=message)
     pairs = len(task.columns) > 1
-    model = entry.build(checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device)
+    model = entry.build(
+        Wanted(checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device)
+    )
     if isinstance(model, Encoder):
         order = state.order if state else None
         if order is None:

@@ -28,6 +28,7 @@ from bench.learn.elmo import Elmo
 from bench.learn.evaluate import outputs as outputs_of
 from bench.learn.loop import Training, train
 from bench.learn.models.elmo import Shape, load_elmo, read_shape
+from bench.learn.models.wanted import Wanted
 from bench.learn.objectives import Outputs
 from bench.learn.spelling import Spelling
 from bench.learn.streams import Streams
@@ -300,7 +301,7 @@ def prepared(
     entry = models.entry(model)
     words = entry.tokenizer(objective.texts(), recipe, None)
     splits = objective.encode(words, recipe.max_length)
-    built = entry.build(None, words, recipe, objective.outputs, pairs, 1, CPU)
+    built = entry.build(Wanted(None, words, recipe, objective.outputs, pairs, 1, CPU))
     run = Training(recipe, objective, built, splits["train"], splits["tune"], 1, Events())
     return objective, run, splits["scored"]
 

@@ -24,6 +24,7 @@ from bench.learn.encoder import Encoder
 from bench.learn.language import LanguageModel
 from bench.learn.loop import Training, train
 from bench.learn.models import checkpoints, published
+from bench.learn.models.wanted import Wanted
 from bench.learn.objectives import Outputs
 from bench.learn.parameters import Parameters
 from bench.metrics import language
@@ -467,7 +468,7 @@ def test_from_scratch_it_learns(
     entry = catalogue.entry(model, pretrained=False)
     tokenizer = entry.tokenizer(asked.texts(), made, None)
     splits = asked.encode(tokenizer, made.max_length)
-    built = entry.build(None, tokenizer, made, asked.outputs, False, 1, CPU)
+    built = entry.build(Wanted(None, tokenizer, made, asked.outputs, False, 1, CPU))
     run = Training(made, asked, built, splits["train"], splits["tune"], 1, Events())
     words = [str(len(line.split()) + 1) for line in text(20, 2)]
 
@@ -512,7 +513,7 @@ def test_a_window_that_the_model_cannot_take_is_refused(tmp_path: Path) -> None:
     made = recipe(max_length=1025)
     entry = catalogue.entry("gpt2-tiny")
     with pytest.raises(UsageError, match="max_length=1025 is more than the 1024 tokens"):
-        entry.build(None, byte_level(), made, Outputs("word", 0), False, 1, CPU)
+        entry.build(Wanted(None, byte_level(), made, Outputs("word", 0), False, 1, CPU))
     small("gpt2", tmp_path)
     with pytest.raises(UsageError, match="more than the 24 tokens"):
         load(tmp_path, max_length=25)

@@ -22,6 +22,7 @@ from bench.learn.elmo import Elmo
 from bench.learn.encoder import Encoder, Shape
 from bench.learn.language import LanguageModel
 from bench.learn.models import download, elmo, saved
+from bench.learn.models.wanted import Wanted
 from bench.learn.objectives import Outputs
 from bench.learn.pairs import encode as encode_pairs
 from bench.learn.words import Words
@@ -151,7 +152,7 @@ def read(folder: Path, outputs: Outputs, pairs: bool = False, seed: int = 8, **g
     recipe = SimpleNamespace(precision="float32", **{"max_length": 12, **given})
     entry = catalogue.entry(str(folder))
     made = entry.tokenizer([], recipe, folder)
-    return entry.build(folder, made, recipe, outputs, pairs, seed, CPU)
+    return entry.build(Wanted(folder, made, recipe, outputs, pairs, seed, CPU))
 
 
 @pytest.mark.parametrize("shape", [OURS, BERT], ids=["ours", "bert"])

@@ -16,10 +16,8 @@ from bench.learn.models import elmo, listed, published, translators
 from bench.learn.models.download import FILES, Located
 
 if TYPE_CHECKING:
-    import torch
-
     from bench.learn.model import Model
-    from bench.learn.objectives import Outputs
+    from bench.learn.models.wanted import Wanted
 
 DEFAULT = "transformer-small"
 _DEFAULTS: dict[Family, str] = {
@@ -48,16 +46,7 @@ class Entry(Protocol):
         """Trained on `texts`, or the checkpoint's. `cased`: with capitals; what reads them anyway
         need not take it."""
 
-    def build(
-        self,
-        checkpoint: Path | None,
-        tokenizer: Any,
-        recipe: Any,
-        outputs: Outputs,
-        pairs: bool,
-        seed: int,
-        device: torch.device,
-    ) -> Model:
+    def build(self, wanted: Wanted) -> Model:
         """The model, ready to train on `device` in the recipe's precision."""
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from bench.learn.elmo import Elmo
     from bench.learn.model import Model
+    from bench.learn.models.wanted import Wanted
     from bench.learn.objectives import Outputs
     from bench.learn.words import Words
 
@@ -102,23 +103,13 @@ class Scratch:
 
         return Words(self.shape.longest)
 
-    def build(
-        self,
-        checkpoint: Path | None,
-        tokenizer: Any,
-        recipe: Any,
-        outputs: Outputs,
-        pairs: bool,
-        seed: int,
-        device: torch.device,
-    ) -> Model:
-        import torch
-
+    def build(self, wanted: Wanted) -> Model:
         from bench.learn.elmo import Elmo
 
-        dtype: torch.dtype = getattr(torch, recipe.precision)
-        model = Elmo(self.shape, outputs, tokenizer, pairs, dtype, device)
-        model.initialise(seed)
+        model = Elmo(
+            self.shape, wanted.outputs, wanted.tokenizer, wanted.pairs, wanted.dtype, wanted.device
+        )
+        model.initialise(wanted.seed)
         return model
 
 

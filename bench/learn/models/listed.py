@@ -11,11 +11,9 @@ from bench.learn.models import download, saved
 from bench.learn.models.download import Located
 
 if TYPE_CHECKING:
-    import torch
-
     from bench.learn.encoder import Shape
     from bench.learn.model import Model
-    from bench.learn.objectives import Outputs
+    from bench.learn.models.wanted import Wanted
 
 
 @dataclass(frozen=True)
@@ -70,30 +68,16 @@ class Scratch:
 
         return tokenize.train(texts, recipe.vocabulary_size, cased)
 
-    def build(
-        self,
-        checkpoint: Path | None,
-        tokenizer: Any,
-        recipe: Any,
-        outputs: Outputs,
-        pairs: bool,
-        seed: int,
-        device: torch.device,
-    ) -> Model:
+    def build(self, wanted: Wanted) -> Model:
         from bench.learn.encoder import Encoder
 
-        shape = self.shape(tokenizer.get_vocab_size(), recipe.max_length, pairs)
-        per_token = outputs.per == "token"
-        model = Encoder(shape, outputs.size, precision(recipe), device, per_token)
-        model.initialise(seed)
+        vocabulary, most = wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length
+        model = Encoder(
+            self.shape(vocabulary, most, wanted.pairs),
+            wanted.outputs.size, wanted.dtype, wanted.device, wanted.per_token,
+        )  # fmt: skip
+        model.initialise(wanted.seed)
         return model
-
-
-def precision(recipe: Any) -> torch.dtype:
-    import torch
-
-    found: torch.dtype = getattr(torch, recipe.precision)
-    return found
 
 
 VOCABULARY = 16_000
@@ -168,17 +152,8 @@ class Pretrained:
     ) -> Any:
         return _tokenizer_of(checkpoint)
 
-    def build(
-        self,
-        checkpoint: Path | None,
-        tokenizer: Any,
-        recipe: Any,
-        outputs: Outputs,
-        pairs: bool,
-        seed: int,
-        device: torch.device,
-    ) -> Model:
-        return _from_checkpoint(checkpoint, recipe, outputs, seed, device)
+    def build(self, wanted: Wanted) -> Model:
+        return _from_checkpoint(wanted)
 
 
 class Foreign:
@@ -207,20 +182,9 @@ class Foreign:
         assert checkpoint is not None
         return saved.tokenizer(checkpoint)
 
-    def build(
-        self,
-        checkpoint: Path | None,
-        tokenizer: Any,
-        recipe: Any,
-        outputs: Outputs,
-        pairs: bool,
-        seed: int,
-        device: torch.device,
-    ) -> Model:
-        assert checkpoint is not None
-        if saved.is_own(checkpoint):
-            return saved.build(checkpoint, tokenizer, recipe, outputs, pairs, seed, device)
-        return _from_checkpoint(checkpoint, recipe, outputs, seed, device)
+    def build(self, wanted: Wanted) -> Model:
+        assert wanted.checkpoint is not None
+        return saved.build(wanted) if saved.is_own(wanted.checkpoint) else _from_checkpoint(wanted)
 
 
 def _tokenizer_of(checkpoint: Path | None) -> Any:
@@ -230,13 +194,14 @@ def _tokenizer_of(checkpoint: Path | None) -> Any:
     return tokenize.load(checkpoint)
 
 
-def _from_checkpoint(
-    checkpoint: Path | None, recipe: Any, outputs: Outputs, seed: int, device: torch.device
-) -> Model:
+def _from_checkpoint(wanted: Wanted) -> Model:
     from bench.learn.models import checkpoints
 
-    assert checkpoint is not None
-    return checkpoints.load(checkpoint, recipe.max_length, outputs, seed, precision(recipe), device)
+    assert wanted.checkpoint is not None
+    return checkpoints.load(
+        wanted.checkpoint, wanted.recipe.max_length,
+        wanted.outputs, wanted.seed, wanted.dtype, wanted.device,
+    )  # fmt: skip
 
 
 BOOKS = ["English Wikipedia", "BookCorpus"]

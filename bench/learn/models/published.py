@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UsageError
 from bench.learn.models.download import Located
-from bench.learn.models.listed import BOOKS, FINE_TUNED, Pretrained, precision
+from bench.learn.models.listed import BOOKS, FINE_TUNED, Pretrained
 
 if TYPE_CHECKING:
-    import torch
-
     from bench.learn.encoder import Shape
     from bench.learn.model import Model
-    from bench.learn.objectives import Outputs
+    from bench.learn.models.wanted import Wanted
 
 Settings = dict[str, Any]
 
@@ -88,34 +86,25 @@ class Size:
 
         return tokenize.train_bytes(texts, recipe.vocabulary_size, SPECIAL[self.architecture])
 
-    def build(
-        self,
-        checkpoint: Path | None,
-        tokenizer: Any,
-        recipe: Any,
-        outputs: Outputs,
-        pairs: bool,
-        seed: int,
-        device: torch.device,
-    ) -> Model:
+    def build(self, wanted: Wanted) -> Model:
         from bench.learn.encoder import Encoder
         from bench.learn.language import LanguageModel
 
         most = POSITIONS[self.architecture]
-        if recipe.max_length > most:
+        if wanted.recipe.max_length > most:
             raise UsageError(
-                f"max_length={recipe.max_length} is more than the {most} tokens that "
+                f"max_length={wanted.recipe.max_length} is more than the {most} tokens that "
                 f"{_NAMES[self.architecture]} takes",
                 f"--set max_length={most}",
             )
-        shape = self.shape(tokenizer.get_vocab_size(), recipe.max_length)
+        shape = self.shape(wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length)
+        dtype, device = wanted.dtype, wanted.device
         model: LanguageModel | Encoder
-        if outputs.per == "word":
-            model = LanguageModel(shape, precision(recipe), device)
+        if wanted.outputs.per == "word":
+            model = LanguageModel(shape, dtype, device)
         else:
-            per_token = outputs.per == "token"
-            model = Encoder(shape, outputs.size, precision(recipe), device, per_token)
-        model.initialise(seed, self.deviation)
+            model = Encoder(shape, wanted.outputs.size, dtype, device, wanted.per_token)
+        model.initialise(wanted.seed, self.deviation)
         return model
 
 

@@ -15,13 +15,13 @@ from bench.learn.models import elmo
 from bench.learn.models.download import OWN, config_of, kind_of
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from bench.learn.encoder import Encoder
     from bench.learn.encoder import Shape as EncoderShape
     from bench.learn.language import LanguageModel
     from bench.learn.model import Model
+    from bench.learn.models.wanted import Wanted
     from bench.learn.objectives import Outputs
     from bench.learn.translator import Translator
 
@@ -204,36 +204,28 @@ def is_own(folder: Path) -> bool:
     return config_of(folder).get("model_type") in OWN
 
 
-def build(
-    folder: Path,
-    tokenizer: Any,
-    recipe: Any,
-    outputs: Outputs,
-    pairs: bool,
-    seed: int,
-    device: torch.device,
-) -> Model:
+def build(wanted: Wanted) -> Model:
     """The model of a folder in bench's own form, with a new head where it has none that fits."""
-    import torch
-
-    dtype: torch.dtype = getattr(torch, recipe.precision)
+    assert wanted.checkpoint is not None
+    folder, outputs, pairs, seed = wanted.checkpoint, wanted.outputs, wanted.pairs, wanted.seed
+    dtype, device, max_length = wanted.dtype, wanted.device, wanted.recipe.max_length
     kind = kind_of(folder)
     if kind == "elmo":
-        return elmo.load_elmo(folder, outputs, tokenizer, pairs, seed, dtype, device)
+        return elmo.load_elmo(folder, outputs, wanted.tokenizer, pairs, seed, dtype, device)
     model: Translator | Encoder
     if kind == "encoder-decoder":
         from bench.learn import translator
         from bench.learn.beam import EXTRA
 
-        positions = recipe.max_length + EXTRA
+        positions = max_length + EXTRA
         model = translator.Translator(_shape(folder, translator.Shape), positions, dtype, device)
     else:
         from bench.learn import encoder
 
         shape = _shape(folder, encoder.Shape)
         model = encoder.Encoder(
-            _fitted(shape, folder, outputs, recipe.max_length, pairs),
-            outputs.size, dtype, device, outputs.per == "token",
+            _fitted(shape, folder, outputs, max_length, pairs),
+            outputs.size, dtype, device, wanted.per_token,
         )  # fmt: skip
     model.initialise(seed)  # for what is new
     _fill(model, folder / "model.safetensors")

@@ -14,10 +14,8 @@ from bench.cards import Family
 from bench.learn.models.download import Located
 
 if TYPE_CHECKING:
-    import torch
-
     from bench.learn.model import Model
-    from bench.learn.objectives import Outputs
+    from bench.learn.models.wanted import Wanted
     from bench.learn.translator import Shape
 
 FAMILIES: tuple[Family, ...] = ("translation",)
@@ -69,25 +67,14 @@ class Scratch:
 
         return tokenize.train_bytes(texts, recipe.vocabulary_size)
 
-    def build(
-        self,
-        checkpoint: Path | None,
-        tokenizer: Any,
-        recipe: Any,
-        outputs: Outputs,
-        pairs: bool,
-        seed: int,
-        device: torch.device,
-    ) -> Model:
-        import torch
-
+    def build(self, wanted: Wanted) -> Model:
         from bench.learn.beam import EXTRA
         from bench.learn.translator import Translator
 
-        shape = self.shape(tokenizer.get_vocab_size())
-        dtype: torch.dtype = getattr(torch, recipe.precision)
-        model = Translator(shape, recipe.max_length + EXTRA, dtype, device)
-        model.initialise(seed)
+        shape = self.shape(wanted.tokenizer.get_vocab_size())
+        positions = wanted.recipe.max_length + EXTRA
+        model = Translator(shape, positions, wanted.dtype, wanted.device)
+        model.initialise(wanted.seed)
         return model
 
 
