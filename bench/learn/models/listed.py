@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.learn.models import download, saved
 from bench.learn.models.download import Located
+from bench.learn.models.scratch import from_scratch
 
 if TYPE_CHECKING:
     from bench.learn.encoder import Shape
@@ -45,18 +46,8 @@ class Scratch:
 
     def describe(self, name: str) -> dict[str, Any]:
         blocks = self.layers * 12 * self.width**2
-        return {
-            "name": name,
-            "kind": "encoder",
-            "track": "scratch",
-            "about": self.about,
-            "parameters": blocks + VOCABULARY * self.width,
-            "source": "trained from random weights",
-            "licence": "Apache-2.0",
-            "seen": [],
-            "contaminated": [],
-            "settings": self.settings,
-        }
+        parameters = blocks + VOCABULARY * self.width
+        return from_scratch(name, "encoder", self.about, parameters, self.settings)
 
     def locate(self, name: str) -> Located:
         return Located("scratch")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.errors import UsageError
 from bench.learn.models.download import Located
 from bench.learn.models.listed import BOOKS, FINE_TUNED, Pretrained
+from bench.learn.models.scratch import Settings, from_scratch
 
 if TYPE_CHECKING:
+    from bench.cards import Family
     from bench.learn.encoder import Shape
     from bench.learn.model import Model
     from bench.learn.models.wanted import Wanted
-
-Settings = dict[str, Any]
 
 SPECIAL = {"gpt2": [], "bert": ["[CLS]", "[SEP]", "[MASK]"]}
 POSITIONS = {"gpt2": 1024, "bert": 512}
@@ -62,19 +62,9 @@ class Size:
         )
 
     def describe(self, name: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "kind": self.kind,
-            "track": "scratch",
-            "about": f"{self.layers} layers of width {self.width}, as {_NAMES[self.architecture]}",
-            "parameters": self.parameters,
-            "source": "trained from random weights",
-            "licence": "Apache-2.0",
-            "seen": [],
-            "contaminated": [],
-            "settings": self.others,
-            "settings_of": {"language-modelling": self.language},
-        }
+        about = f"{self.layers} layers of width {self.width}, as {_NAMES[self.architecture]}"
+        language: dict[Family, Settings] = {"language-modelling": self.language}
+        return from_scratch(name, self.kind, about, self.parameters, self.others, language)
 
     def locate(self, name: str) -> Located:
         return Located("scratch")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cards import Family
 from bench.learn.models.download import Located
+from bench.learn.models.scratch import Settings, from_scratch
 
 if TYPE_CHECKING:
     from bench.learn.model import Model
@@ -29,7 +30,7 @@ class Scratch:
     layers: int  # of the encoder, and as many of the decoder
     heads: int
     hidden: int
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
 
     def shape(self, vocabulary: int) -> Shape:
         from bench.learn.translator import Shape
@@ -37,18 +38,9 @@ class Scratch:
         return Shape(vocabulary, self.width, self.layers, self.heads, self.hidden)
 
     def describe(self, name: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "kind": "encoder-decoder",
-            "track": "scratch",
-            "about": f"{self.layers} and {self.layers} layers of width {self.width}",
-            "parameters": self.parameters(self.settings["vocabulary_size"]),
-            "source": "trained from random weights",
-            "licence": "Apache-2.0",
-            "seen": [],
-            "contaminated": [],
-            "settings": self.settings,
-        }
+        about = f"{self.layers} and {self.layers} layers of width {self.width}"
+        parameters = self.parameters(self.settings["vocabulary_size"])
+        return from_scratch(name, "encoder-decoder", about, parameters, self.settings)
 
     def parameters(self, vocabulary: int) -> int:
         """Of a model whose tokenizer has this many tokens: no torch is needed to count them."""
