@@ -20,9 +20,10 @@ from bench.learn import clusters
 from bench.learn.batches import Batch, send
 from bench.learn.clusters import Clusters
 from bench.learn.layers import Dropout
-from bench.learn.models.elmo import DIRECTIONS, LAYERS, Shape, dense
+from bench.learn.models.elmo import DIRECTIONS, LAYERS, Shape
 from bench.learn.objectives import Outputs
 from bench.learn.parameters import Parameters
+from bench.learn.shapes import Shapes, dense
 from bench.learn.words import Words
 
 # Each is said once a process, and as it should be: projections take PyTorch's own kernels on a CPU,
@@ -69,11 +70,11 @@ class Elmo:
         self._known = torch.empty(0, dtype=torch.bool)  # words whose vectors are in _vectors
         self._vectors = torch.empty(0)
 
-    def _head(self, outputs: Outputs) -> dict[str, tuple[int, ...]]:
+    def _head(self, outputs: Outputs) -> Shapes:
         width = 2 * self.shape.width
         if outputs.per == "word":
             return clusters.weights(self.shape.width, clusters.ends(outputs.size))
-        found: dict[str, tuple[int, ...]] = {"mix": (LAYERS + 1,), "gamma": (1,)}
+        found: Shapes = {"mix": (LAYERS + 1,), "gamma": (1,)}
         if outputs.per == "token":
             return found | dense("classes", width, outputs.size)
         pooled = 2 * width * (4 if self._pairs else 1)

@@ -23,6 +23,7 @@ from bench.learn.layers import (
     to_grid,
 )
 from bench.learn.parameters import Parameters
+from bench.learn.shapes import Shapes, dense, norm
 
 
 @dataclass(frozen=True)
@@ -42,34 +43,26 @@ class Shape:
     head: Literal["tanh", "relu", "gelu", "none"] = "none"  # of a dense layer before the last
     epsilon: float = 1e-12
 
-    def weights(self) -> dict[str, tuple[int, ...]]:
+    def weights(self) -> Shapes:
         """Every weight but the table of tokens and what comes after the last block, by name."""
         d, e = self.width, self.embedding_width or self.width
-        found: dict[str, tuple[int, ...]] = {"positions": (self.positions, e)}
+        found: Shapes = {"positions": (self.positions, e)}
         if self.segments:
             found["segments"] = (self.segments, e)
         if not self.norm_first:
-            found |= norm_shapes("embedding_norm", e)
+            found |= norm("embedding_norm", e)
         if e != d:
-            found |= dense_shapes("projection", e, d)
+            found |= dense("projection", e, d)
         for i in range(self.layers):
             for part, inputs, outputs in (
                 ("qkv", d, 3 * d), ("mix", d, d), ("up", d, self.hidden), ("down", self.hidden, d)
             ):  # fmt: skip
-                found |= dense_shapes(f"layers.{i}.{part}", inputs, outputs)
+                found |= dense(f"layers.{i}.{part}", inputs, outputs)
             for part in ("mix_norm", "down_norm"):
-                found |= norm_shapes(f"layers.{i}.{part}", d)
+                found |= norm(f"layers.{i}.{part}", d)
         if self.norm_first:
-            found |= norm_shapes("last_norm", d)
+            found |= norm("last_norm", d)
         return found
-
-
-def dense_shapes(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
-def norm_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
 class Layers:
@@ -150,8 +143,8 @@ class Encoder(Layers):
         self.shape, self.dtype, self.device = shape, dtype, device
         self._first_only = shape.pooling == "first" and not per_token
         self._per_token = per_token
-        head = dense_shapes("head", shape.width, shape.width) if shape.head != "none" else {}
-        classes = dense_shapes("classes", shape.width, outputs)
+        head = dense("head", shape.width, shape.width) if shape.head != "none" else {}
+        classes = dense("classes", shape.width, outputs)
         self.parameters = Parameters(shape.weights() | head | classes, dtype, device)
         width = shape.embedding_width or shape.width
         self.table = Table(torch.empty(shape.vocabulary, width, device=device))

@@ -12,9 +12,10 @@ from torch.autograd import Function
 
 from bench.learn import vocabulary
 from bench.learn.batches import Batch
-from bench.learn.encoder import Layers, Shape, dense_shapes, norm_shapes
+from bench.learn.encoder import Layers, Shape
 from bench.learn.layers import Dropout, hidden_places, row_sums
 from bench.learn.parameters import Parameters, Weight
+from bench.learn.shapes import Shapes, dense, norm
 
 
 class LanguageModel(Layers):
@@ -84,13 +85,13 @@ class LanguageModel(Layers):
         return None if self.shape.causal else self.parameters["scores.bias"]
 
 
-def weights(shape: Shape) -> dict[str, tuple[int, ...]]:
+def weights(shape: Shape) -> Shapes:
     """Every weight of a language model by name."""
     d = shape.width
-    found: dict[str, tuple[int, ...]] = {"tokens": (shape.vocabulary, d)}
+    found: Shapes = {"tokens": (shape.vocabulary, d)}
     found |= shape.weights()
     if not shape.causal:
-        found |= dense_shapes("head", d, d) | norm_shapes("head_norm", d)
+        found |= dense("head", d, d) | norm("head_norm", d)
         found["scores.bias"] = (shape.vocabulary,)
     return found
 

@@ -27,6 +27,7 @@ from bench.learn.layers import (
     to_grid,
 )
 from bench.learn.parameters import Parameters, Weight
+from bench.learn.shapes import Shapes, dense, norm
 
 
 @dataclass(frozen=True)
@@ -38,37 +39,29 @@ class Shape:
     hidden: int  # width between the two products of a block
     epsilon: float = 1e-5
 
-    def weights(self) -> dict[str, tuple[int, ...]]:
+    def weights(self) -> Shapes:
         """Every weight by name. `memory` makes keys and values of all decoder layers at once."""
         d = self.width
-        found: dict[str, tuple[int, ...]] = {"tokens": (self.vocabulary, d)}
+        found: Shapes = {"tokens": (self.vocabulary, d)}
         for i in range(self.layers):
             found |= self._block(f"encoder.{i}.")
-        found |= _dense("memory", d, 2 * d * self.layers)
+        found |= dense("memory", d, 2 * d * self.layers)
         for i in range(self.layers):
             found |= self._block(name := f"decoder.{i}.")
-            found |= _dense(f"{name}q", d, d) | _dense(f"{name}cross", d, d)
-            found |= _norm(f"{name}cross_norm", d)
+            found |= dense(f"{name}q", d, d) | dense(f"{name}cross", d, d)
+            found |= norm(f"{name}cross_norm", d)
         return found
 
-    def _block(self, name: str) -> dict[str, tuple[int, ...]]:
+    def _block(self, name: str) -> Shapes:
         d = self.width
         return (
-            _dense(f"{name}qkv", d, 3 * d)
-            | _dense(f"{name}mix", d, d)
-            | _dense(f"{name}up", d, self.hidden)
-            | _dense(f"{name}down", self.hidden, d)
-            | _norm(f"{name}mix_norm", d)
-            | _norm(f"{name}down_norm", d)
+            dense(f"{name}qkv", d, 3 * d)
+            | dense(f"{name}mix", d, d)
+            | dense(f"{name}up", d, self.hidden)
+            | dense(f"{name}down", self.hidden, d)
+            | norm(f"{name}mix_norm", d)
+            | norm(f"{name}down_norm", d)
         )
-
-
-def _dense(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
-def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.learn.models.download import Located
+from bench.learn.models.scratch import Settings, from_scratch
+from bench.learn.shapes import Shapes, dense
 
 if TYPE_CHECKING:
     import torch
 
+    from bench.cards import Family
     from bench.learn.elmo import Elmo
     from bench.learn.model import Model
     from bench.learn.models.wanted import Wanted
@@ -39,12 +42,12 @@ class Shape:
     def widest(self) -> int:
         return max(width for width, _ in self.filters)
 
-    def weights(self) -> dict[str, tuple[int, ...]]:
+    def weights(self) -> Shapes:
         """The weights of the layers by name, without what predicts words or classes."""
         from bench.learn.words import CHARACTERS
 
         features = sum(n for _, n in self.filters)
-        found: dict[str, tuple[int, ...]] = {"characters": (CHARACTERS, self.embedding)}
+        found: Shapes = {"characters": (CHARACTERS, self.embedding)}
         for width, n in self.filters:
             found |= dense(f"filters.{width}", width * self.embedding, n)
         for i in range(self.highways):
@@ -64,33 +67,19 @@ class Shape:
         return sum(map(math.prod, self.weights().values()))
 
 
-def dense(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
 @dataclass(frozen=True)
 class Scratch:
     """An ELMo from random weights; it reads words by their characters."""
 
     shape: Shape
     about: str
-    settings: dict[str, Any]
-    of_running_text: dict[str, Any]  # its settings as a language model
+    settings: Settings
+    of_running_text: Settings  # its settings as a language model
 
     def describe(self, name: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "kind": "elmo",
-            "track": "scratch",
-            "about": self.about,
-            "parameters": self.shape.parameters,
-            "source": "trained from random weights",
-            "licence": "Apache-2.0",
-            "seen": [],
-            "contaminated": [],
-            "settings": self.settings,
-            "settings_of": {"language-modelling": self.of_running_text},
-        }
+        language: dict[Family, Settings] = {"language-modelling": self.of_running_text}
+        parameters = self.shape.parameters
+        return from_scratch(name, "elmo", self.about, parameters, self.settings, language)
 
     def locate(self, name: str) -> Located:
         return Located("scratch")
