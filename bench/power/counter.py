@@ -72,6 +72,9 @@ class TickedCounter:
         return Sure(float(self._values[j] + share * joules), math.hypot(bend_j, shift_j))
 
     def between(self, start: float, stop: float) -> Sure:
+        first_s, last_s = self._ticks.at(0)[0], self._ticks.at(len(self._ticks) - 1)[0]
+        if self._integral.usable and (stop <= first_s or start >= last_s):
+            return self._integral.between(start, stop)
         first, last = self.at(start), self.at(stop)
         return Sure(last.value - first.value, math.hypot(first.uncertainty, last.uncertainty))
 
@@ -82,11 +85,14 @@ class TickedCounter:
         other = j + ticks if j == 0 else j - ticks
         power_w = self._mean_w(j, min(max(other, 0), len(self._ticks) - 1))
         if self._integral.usable:
-            joules, doubt = self._integral.joules(at, x), 0.25
+            joules = self._integral.joules(at, x)
+            doubt_j = abs(joules) / 4
+            if self.tick_s and abs(x - at) > self.tick_s:
+                doubt_j = self._integral.between(min(at, x), max(at, x)).uncertainty
         else:
-            joules, doubt = power_w * (x - at), 1.0
-        unsure_j = math.hypot(abs(joules) * doubt, power_w * unsure)
-        return Sure(float(self._values[j] + joules), unsure_j)
+            joules = power_w * (x - at)
+            doubt_j = abs(joules)
+        return Sure(float(self._values[j] + joules), math.hypot(doubt_j, power_w * unsure))
 
     def _share(self, x: float, j: int) -> tuple[float, float]:
         """The share of a tick's energy that came before `x`, and its uncertainty, J.

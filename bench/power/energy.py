@@ -131,7 +131,7 @@ class Curve:
             domain=self.domain.name,
             kind=self.domain.kind,  # type: ignore[arg-type]
             device=self.domain.device,
-            method="missing" if energy_j is None else "modelled" if modelled else self.method,
+            method=self._named(energy_j, start, stop),
             level=self.domain.level,  # type: ignore[arg-type]
             charged=True,
             energy_j=energy_j,
@@ -147,6 +147,17 @@ class Curve:
             band_j=(energy_j * BAND[0], energy_j * BAND[1]) if modelled and energy_j else None,
         )
         return energy, self._doubts(energy, counter, integral, start, stop)
+
+    def _named(
+        self, energy_j: float | None, start: float, stop: float
+    ) -> Literal["counter", "integral", "modelled", "missing"]:
+        """The method as a record has it: what most of the window's energy is taken from."""
+        if energy_j is None:
+            return "missing"
+        if self.domain.level == "M0":
+            return "modelled"
+        mostly = self._uncounted_s(start, stop) > (stop - start) / 2
+        return "integral" if mostly else self.method
 
     def _calibrated(
         self, witness: TickedCounter | Integral, start: float, stop: float
@@ -180,9 +191,30 @@ class Curve:
         return at, took_s
 
     def _cover(self, start: float, stop: float) -> Cover:
-        return Cover.of(
-            self.counter.t if self.method == "counter" else self.integral.read_s, start, stop
-        )
+        return Cover.of(self._read_s, start, stop)
+
+    @cached_property
+    def _read_s(self) -> Floats:
+        """When what the energy is taken from was read: power stands in where a counter came late
+        or ended early."""
+        counter_s, power_s = self.counter.t, self.integral.read_s
+        if self.method != "counter":
+            return power_s
+        if not self.integral.usable:
+            return counter_s
+        before, after = power_s < counter_s[0], power_s > counter_s[-1]
+        return np.concatenate([power_s[before], counter_s, power_s[after]])
+
+    def _uncounted_s(self, start: float, stop: float) -> float:
+        """For how long of a window power stands in for the counter, some moments left out."""
+        if self.method != "counter":
+            return 0.0
+        cover = Cover.of(self.counter.t, start, stop)
+        return sum(s for s in (cover.late_s, cover.early_s) if s > self._edge_s)
+
+    @property
+    def _edge_s(self) -> float:
+        return max(_EDGE_S, 3 * self.period_s)
 
     def why_missing(self, start_ns: int, stop_ns: int) -> str | None:
         """Why there is no energy of this window at all; None when there is."""
@@ -194,10 +226,9 @@ class Curve:
             seen = Cover.of(self.counter.t, start, stop).samples
             still = "the counter never moved" if seen > 1 else "no reading in the window"
             return self._last_error(stop) or still
-        least_s = max(_EDGE_S, 3 * self.period_s)
-        if cover.late_s > least_s:
+        if cover.late_s > self._edge_s:
             return f"no reading in the first {cover.late_s:.1f} s of {stop - start:.1f} s"
-        if cover.early_s > least_s:
+        if cover.early_s > self._edge_s:
             error = self._last_error(stop)
             read_s = stop - start - cover.early_s
             return f"no reading after {read_s:.1f} of {stop - start:.1f} s" + (
@@ -276,10 +307,12 @@ class Curve:
             rankable = self.method == "counter"
             found.append(Warn(id="implausible-power", message=text, rankable=rankable))
         alone = self.method == "integral" and not self.counter.distrust
-        if alone and self.domain.kind == "gpu" and self.domain.level != "M0":
+        uncounted_s = self._uncounted_s(start, stop)
+        if uncounted_s or (alone and self.domain.kind == "gpu" and self.domain.level != "M0"):
+            when = f" in {uncounted_s:.1f} of {stop - start:.1f} s" if uncounted_s else ""
             text = (
-                f"{self.domain.name}: no energy counter: a load that repeats in time with how "
-                "often the register of power is renewed can hide from it"
+                f"{self.domain.name}: no energy counter{when}: a load that repeats in time with "
+                "how often the register of power is renewed can hide from it"
             )
             found.append(Warn(id="no-counter", message=text))
         return found

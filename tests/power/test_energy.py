@@ -231,6 +231,55 @@ def test_a_frozen_counter_is_not_believed() -> None:
     assert "counter" in ids(trace, 2, 12, rankable=False)
 
 
+def counted_only(since: float, until: float) -> Callable[[float, float], float]:
+    return lambda t, joules: joules if since <= t < until else NAN
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=str)
+@pytest.mark.parametrize(
+    ("since", "until", "start"), [(2.1, 99, 0.3), (0, 10, 2.0), (2.1, 10, 0.3)]
+)
+def test_power_stands_in_where_a_counter_was_not_read(
+    curve: Curve, since: float, until: float, start: float
+) -> None:
+    """It came late, ended early, or both: the parts still sum, and the truth is covered."""
+    trace = trace_of(curve, readings(14, edges=(start, 12)), counter=counted_only(since, until))
+    (energy,) = trace.energy(at(start), at(12))
+    assert energy.method == "counter"
+    assert energy.energy_j is not None
+    assert energy.uncertainty_j is not None
+    edge_j = math.sqrt(energy.uncertainty_j**2 - (0.1 * energy.energy_j) ** 2)
+    assert abs(energy.energy_j - truth(curve, start, 12)) <= edge_j
+    assert edge_j < 0.15 * energy.energy_j
+    (warn,) = [w for w in trace.warnings(at(start), at(12)) if w.id == "no-counter"]
+    uncounted_s = max(0, since - start) + max(0, 12 - until)
+    said_s = float(warn.message.partition("counter in ")[2].partition(" of 1")[0])
+    assert said_s == pytest.approx(uncounted_s, abs=0.15)
+    assert warn.rankable
+    edges = (start, start + 1, 4, 11.5, 12)
+    parts = [trace.phase_energy_j(at(a), at(b))["gpu:GPU-1"] for a, b in pairwise(edges)]
+    assert sum(parts) == pytest.approx(energy.energy_j)
+
+
+def test_a_window_before_the_counter_is_the_integral() -> None:
+    curve = Square(100, 400, 0.2)
+    spoilt = trace_of(curve, readings(9, edges=(0.3, 1.9)), counter=counted_only(2.1, 99))
+    alone = trace_of(curve, readings(9, edges=(0.3, 1.9)), counter=lambda t, joules: NAN)
+    (energy,), (wanted,) = (t.energy(at(0.3), at(1.9)) for t in (spoilt, alone))
+    assert (energy.method, energy.energy_j) == ("integral", pytest.approx(wanted.energy_j))
+    assert energy.uncertainty_j == pytest.approx(wanted.uncertainty_j)
+    assert "no-counter" in ids(spoilt, 0.3, 1.9, rankable=True)
+
+
+def test_without_power_nothing_stands_in_for_a_counter() -> None:
+    trace = trace_of(
+        Constant(400), readings(14), counter=counted_only(2.1, 99), power=lambda t, watts: NAN
+    )
+    (energy,) = trace.energy(at(0.3), at(12))
+    assert energy.energy_j is None
+    assert "no reading in the first 1.8 s" in (energy.reason or "")
+
+
 @pytest.mark.parametrize(
     ("factor", "rankable", "said"),
     [(1.01, True, False), (1.04, True, True), (1.3, False, True), (0.5, False, True)],

@@ -618,6 +618,24 @@ def test_a_board_that_hangs_keeps_none_of_the_others(make_gpus: MakeGpus, tmp_pa
     assert found - at_the_start == {("missing", False), ("power-limit-changed", True)}
 
 
+def test_a_window_that_opens_before_a_frozen_counter_is_found_has_an_energy(
+    make_gpus: MakeGpus, tmp_path: Path
+) -> None:
+    """Until another counter takes its place, power stands in; that is in the uncertainty."""
+    gpus = make_gpus(SimulatedGpu(Constant(400), faults=[("stuck", -99, FOREVER, 191)]))
+    meter = Meter(tmp_path, probes=["nvml"])
+    meter.start()
+    start_ns = meter.edge()
+    time.sleep(3.5)
+    stop_ns = meter.edge()
+    trace = meter.stop()
+    (energy,) = trace.energy(start_ns, stop_ns)
+    wanted_j = gpus.energy_j(0, start_ns, stop_ns)
+    assert energy.energy_j == pytest.approx(wanted_j, rel=0.02)
+    found = {(w.id, w.rankable) for w in trace.warnings(start_ns, stop_ns)}
+    assert found == {("counter-still", True), ("no-counter", True)}
+
+
 def test_a_board_that_hung_for_a_while_is_read_again(make_gpus: MakeGpus, tmp_path: Path) -> None:
     gpus = make_gpus(
         SimulatedGpu(Constant(400), faults=[("hang", 2.0, 4.5)]), SimulatedGpu(Constant(300))
