@@ -33,12 +33,15 @@ class Recorded:
     lost: tuple[float, float] | None = None  # when GPU 1 is not read, s of the window
     marks: list[Mark] = field(default_factory=list)
     calibration: dict[str, float] | None = None  # of the processor
+    shared: bool = False  # with GPU 1
 
     def write(self) -> Measurement:
         self.folder.mkdir(parents=True, exist_ok=True)
         boards = [Domain(f"gpu:GPU-{i}", "gpu", "H100", "M1", 0.1, f"GPU-{i}") for i in range(2)]
         facts = {"calibration": self.calibration} if self.calibration else {}
         package = Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1, facts=facts)
+        if self.shared:
+            boards[1] = boards[1]._replace(facts=facts)
         t_s = np.arange(-2, 22.05, 1 / self.rate_hz)
         missing = np.zeros(len(t_s), bool)
         if self.lost:
@@ -118,6 +121,20 @@ def test_a_line_for_each_domain_with_its_mean(tmp_path: Path) -> None:
 def test_calibrated_readings_are_drawn_as_calibrated(tmp_path: Path) -> None:
     line = Recorded(tmp_path, calibration={"gain": 1.1, "offset_w": 20.0}).figure().lines[2]
     assert line.stretches[0].mean_w == pytest.approx(108.0)
+
+
+def test_a_calibration_that_the_run_did_not_use_is_not_drawn(tmp_path: Path) -> None:
+    """It is of the processor and board 1 together, and board 1 does not count in the run."""
+    line = {"gain": 1.1, "offset_w": 20.0}
+    drawn = Recorded(tmp_path, calibration=line, shared=True)
+    measured = drawn.write()
+    left_out = [d.model_copy(update={"charged": d.domain != "gpu:GPU-1"}) for d in measured.domains]
+    alone = figure.figure(tmp_path, measured.model_copy(update={"domains": left_out}), 600)
+    assert alone.lines[2].stretches[0].mean_w == pytest.approx(80.0)
+    assert alone.lines[1].stretches[0].mean_w == pytest.approx(300.0)
+    both = figure.figure(tmp_path, measured, 600)
+    assert both.lines[2].stretches[0].mean_w == pytest.approx(108.0)
+    assert both.lines[1].stretches[0].mean_w == pytest.approx(350.0)
 
 
 def test_time_is_counted_from_the_start_of_the_window(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ class Figure:
 def figure(folder: Path, record: Metered, points: int) -> Figure:
     """What a plot of a run shows, with at most `points` points a line, twice that where readings
     are sparse. BenchError when the run has no trace, or nothing was read."""
+    from bench.power.calibration import as_counted
     from bench.power.trace import Trace
 
     path = folder / "trace.parquet"
@@ -143,7 +144,8 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
     window = account.window_of(account.read_events(folder / "events.jsonl"), trace)
     view = _View(trace, window.start_ns)
     names = short_names(trace.domains)
-    lines = [view.line(d, names[d.name], record, points) for d in trace.domains]
+    domains = as_counted(trace.domains, [d.domain for d in record.charged])  # as the record has it
+    lines = [view.line(d, names[d.name], record, points) for d in domains]
     flags, flagged = view.flags()
     return Figure(
         title=_title(record),
