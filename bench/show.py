@@ -44,8 +44,11 @@ Lines = list[tuple[str, str]]
 """(label, text) of each line; a line without a label goes on with the last."""
 
 
-def record_lines(record: Record, folder: Path, scenario: Scenario) -> Lines:
-    """One run: the result first, then how it was measured, then what makes it doubtful."""
+def record_lines(
+    record: Record, folder: Path, scenario: Scenario, card: Card | None = None
+) -> Lines:
+    """One run: the result first, then how it was measured, then what makes it doubtful. The task's
+    card, where it is at hand, says whether it is ranked."""
     said = [("run", _headline(record)), ("data", _data(record))]
     if record.failure:
         said.append((record.status, record.failure))
@@ -59,7 +62,7 @@ def record_lines(record: Record, folder: Path, scenario: Scenario) -> Lines:
     said += labelled("teacher", [_cost(c) for c in record.charged_runs if c.role == "teacher"])
     said += labelled("upstream", [f"{_cost(c)}; not counted" for c in record.upstream])
     said += _reference(record)
-    said += _score(record)
+    said += _score(record, card)
     said += _measured(record)
     said += labelled("kept", [_kept(kept) for kept in record.saved])
     said += labelled("warning", [w.message for w in record.warnings])
@@ -244,7 +247,9 @@ def _reference(record: Record) -> Lines:
     ]
 
 
-def _score(record: Record) -> Lines:
+def _score(record: Record, card: Card | None) -> Lines:
+    if card and card.unranked and card.version == record.spec.task_version:
+        return [("score", f"none: the task is not ranked: {card.unranked}")]
     metric, energy_j = usable_metric(record), usable_energy_j(record)
     if not record.rankable or metric is None or energy_j is None:
         return [("score", "none: this run can't be ranked")]
@@ -349,11 +354,12 @@ def _budget_share(forecast: Forecast, plan: Plan) -> str:
     return f"{budget.text} ends a run after about {100 * share:.0f} % of its cost"
 
 
-def next_lines(record: Record, card: Card, runs: int, seed: int | None) -> Lines:
+def next_lines(record: Record, card: Card, runs: int) -> Lines:
     """The commands that a user is likely to want after a run."""
     folder = f" --tasks {card.beside}" if card.beside else ""
     said = [f"bench leaderboard --task {record.spec.task}{folder}"]
-    if runs < 3 and seed is None and card.reference and not card.unranked:
+    drawn = record.spec.seed_origin == "harness"
+    if runs < 3 and drawn and card.reference and not card.unranked:
         said[0] += "   (three runs make a ranked entry: --runs 3)"
     if record.level == "M0":
         said.append("bench doctor   (why nothing was measured, and what mends it)")

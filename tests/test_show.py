@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import show
+from bench import cards, show
+from bench import record as records
 from bench.power import carbon
 from bench.record import Metric, Record
+from tests.command import Command
 from tests.rank.records import make_domain, make_metric, make_record
 
 
@@ -70,3 +72,21 @@ def test_a_metric_that_says_nothing_has_no_score() -> None:
         name="perplexity", value=0.0, n=60, chance=10_000.0, best=1.0, scale="log", statistics={}
     )
     assert result(broken)[-1] == "none: this run can't be ranked"
+
+
+def test_a_run_of_a_task_that_is_not_ranked_has_no_score(bench: Command) -> None:
+    wnli, sst2 = make_record(task="wnli"), make_record()
+    for one in (wnli, sst2):
+        folder = Path("runs", one.spec.task, one.run_id)
+        folder.mkdir(parents=True)
+        records.write(one, folder)
+    said = " ".join(bench("show", wnli.run_id).out.split())
+    assert "score none: the task is not ranked: 65 of its 71" in said
+    assert "per kWh" not in said
+    assert "per kWh" in bench("show", sst2.run_id).out
+
+
+def test_what_another_version_of_a_card_says_of_ranks_is_not_said() -> None:
+    newer = cards.load("wnli").model_copy(update={"version": 2})
+    said = dict(show.record_lines(make_record(task="wnli"), Path(), carbon.asked(None), newer))
+    assert "per kWh" in said["score"]

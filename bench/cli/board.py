@@ -64,7 +64,8 @@ def leaderboard(
     scenario = carbon.asked(region, pue)
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
-    cells = board.build(runs, cards_of(runs, tasks), filters, by)
+    cards = cards_of((r.record for r in runs), tasks)
+    cells = board.build(runs, cards, filters, by)
     width = shutil.get_terminal_size().columns
     text = render.render(cells, format.value, width=width, colour=coloured(), scenario=scenario)
     sys.stdout.write(text)
@@ -77,6 +78,7 @@ def show(
     pue: PueOption = None,
     results: Results = None,
     out: Out = RUNS,
+    tasks: TaskFolders = None,
 ) -> None:
     """Show one run and how it was measured."""
     from bench import record as records
@@ -97,7 +99,8 @@ def show(
     else:
         known = (r.record for r in board.load(roots(results, out))[0])
         later = [r for r in known if record.run_id in [part.run_id for part in r.parts]]
-        lines = showing.record_lines(record, folder, scenario)
+        card = cards_of([record], tasks).get(record.spec.task)
+        lines = showing.record_lines(record, folder, scenario, card)
         lines += showing.continued_lines(sorted(later, key=lambda r: r.started_at))
     console().print(showing.grid(lines))
 

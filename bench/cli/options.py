@@ -15,7 +15,9 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.cards import Card
     from bench.rank.entry import Origin
+    from bench.record import Record
 
 RUNS = Path("runs")
 
@@ -152,12 +154,12 @@ def check_task(task: str | None, runs: list[Any], extra: list[Path] | None) -> N
         raise unknown_name("task", task, known, "bench tasks")
 
 
-def cards_of(found: list[Any], extra: list[Path] | None) -> dict[str, Any]:
-    """The cards of the tasks that the found runs belong to."""
+def cards_of(records: Iterable[Record], extra: list[Path] | None) -> dict[str, Card]:
+    """The cards of the tasks that runs are of, where they are at hand."""
     from bench import cards
 
     known = set(cards.names(extra or []))
-    return {t: cards.load(t, extra or []) for t in {f.record.spec.task for f in found} & known}
+    return {t: cards.load(t, extra or []) for t in {r.spec.task for r in records} & known}
 
 
 def settings(pairs: list[str]) -> dict[str, str]:

@@ -117,12 +117,13 @@ def run(
                 record, folder, outcome = running.run(
                     planned, work, out, drawn, references=references, on_progress=line
                 )
-            screen.print(show.grid(show.record_lines(record, folder, planned.scenario)))
+            lines = show.record_lines(record, folder, planned.scenario, planned.card)
+            screen.print(show.grid(lines))
             if record.status == "failed":
                 raise typer.Exit(1)
             if record.status == "interrupted" or outcome.end_asked:
                 raise typer.Exit(_INTERRUPTED)
-    screen.print(show.grid(show.next_lines(record, planned.card, runs, seed)))
+    screen.print(show.grid(show.next_lines(record, planned.card, runs)))
 
 
 SAVE_EVERY_MIN = 10.0
@@ -206,7 +207,8 @@ def measure(
         for drawn in running.seeds(runs, seed):
             record, folder, outcome = program.learn(command, out, work, learner, drawn, asked)
             if not quiet:
-                screen.print(show.grid(show.record_lines(record, folder, asked.scenario)))
+                lines = show.record_lines(record, folder, asked.scenario, learner.card)
+                screen.print(show.grid(lines))
             if record.status in ("failed", "interrupted"):
                 raise typer.Exit(_exit_code(outcome.code, record.status))
             if outcome.end_asked:
