@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +30,9 @@ from bench.cli.options import (
     settings,
 )
 from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.run import Plan, Request, Seed
 
 SETTINGS = {"measure": {"allow_interspersed_args": False}}
 """Per command, by its name, what click is told."""
@@ -82,40 +86,71 @@ def run(
     tasks: TaskFolders = None,
 ) -> None:
     """Train on a task under a power meter."""
-    check_seed(seed, runs)
-    from bench import continuing, live, reference, show
-    from bench import run as running
-    from bench.workfolder import work_folder
+    from bench import show
+    from bench.run import Request
 
-    screen = console()
+    check_seed(seed, runs)
     recover(out)
-    request = running.Request(
+    request = Request(
         task=task or "", model=model, pretrained=pretrained, recipe=recipe,
         settings=settings(set_ or []), data=data, device=device, region=region, pue=pue,
         budget=budget, task_folders=tasks or [], replay=replay_trace, probes=probe or [],
         idle_s=idle, save_every_s=_save_every_s(save, save_every),
+        find_run=lambda name: find(name, None, out),
     )  # fmt: skip
     if continue_:
         _refuse_what_a_part_has(pretrained, seed, runs, plan)
-        planned, own_seed = continuing.prepare(find(continue_, None, out), request)
-        drawn_seeds = [own_seed]
-    elif task:
-        planned, drawn_seeds = running.prepare(request), running.seeds(runs, seed)
+    planned, seeds = _prepare(request, continue_, runs, seed, out)
+    console().print(show.grid(show.plan_lines(planned)))
+    if plan:
+        _try(planned, runs, out)
     else:
+        _train(planned, seeds, out)
+
+
+def _prepare(
+    request: Request, continued: str | None, runs: int, seed: int | None, out: Path
+) -> tuple[Plan, list[Seed]]:
+    """What will run, and with which seeds."""
+    from bench import continuing
+    from bench import run as running
+
+    if continued:
+        planned, own = continuing.prepare(find(continued, None, out), request)
+        return planned, [own]
+    if not request.task:
         raise UsageError("which task?", "--task sst2; `bench tasks` lists them")
-    screen.print(show.grid(show.plan_lines(planned)))
+    return running.prepare(request), running.seeds(runs, seed)
+
+
+def _try(planned: Plan, runs: int, out: Path) -> None:
+    """A few steps, and what as many runs would come to."""
+    from bench import live, show
+    from bench.run import forecast
+    from bench.workfolder import work_folder
+
+    with (
+        work_folder(planned.card, planned.resolved, out) as work,
+        live.Line(planned.scenario.g_per_metered_kwh) as line,
+    ):
+        found = forecast(planned, work, on_progress=line)
+    console().print(show.grid(show.forecast_lines(found, planned, runs)))
+
+
+def _train(planned: Plan, seeds: Sequence[Seed], out: Path) -> None:
+    """The runs one after another; the first that does not end well is the last."""
+    from bench import live, reference, show
+    from bench import run as running
+    from bench.workfolder import work_folder
+
+    screen = console()
     references = reference.current(planned.hardware, planned.device)
     with work_folder(planned.card, planned.resolved, out) as work:
-        if plan:
-            with live.Line(planned.scenario.g_per_metered_kwh) as line:
-                forecast = running.forecast(planned, work, on_progress=line)
-            screen.print(show.grid(show.forecast_lines(forecast, planned, runs)))
-            return
-        for number, drawn in enumerate(drawn_seeds, 1):
-            screen.print(f"\nrun {number} of {runs}, seed {drawn.value}")
+        for number, seed in enumerate(seeds, 1):
+            screen.print(f"\nrun {number} of {len(seeds)}, seed {seed.value}")
             with live.Line(planned.scenario.g_per_metered_kwh) as line:
                 record, folder, outcome = running.run(
-                    planned, work, out, drawn, references=references, on_progress=line
+                    planned, work, out, seed, references=references, on_progress=line
                 )
             lines = show.record_lines(record, folder, planned.scenario, planned.card)
             screen.print(show.grid(lines))
@@ -123,7 +158,7 @@ def run(
                 raise typer.Exit(1)
             if record.status == "interrupted" or outcome.end_asked:
                 raise typer.Exit(_INTERRUPTED)
-    screen.print(show.grid(show.next_lines(record, planned.card, runs)))
+    screen.print(show.grid(show.next_lines(record, planned.card, len(seeds))))
 
 
 SAVE_EVERY_MIN = 10.0
