@@ -18,7 +18,6 @@ import json
 import math
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -407,32 +406,22 @@ def _spans(
 @contextmanager
 def _running(load: Load) -> Iterator[Callable[[], None]]:
     """Run a load's processes; what it gives raises BenchError once one of them has ended."""
-    from bench.power.probes.command import die_with_parent
+    from bench.power.keeper import kept
 
-    running: list[subprocess.Popen[bytes]] = []
+    if not load.command:
+        yield lambda: None
+        return
+    with kept(load.command, load.times) as why_over:
 
-    def check() -> None:
-        for process in running:
-            if process.poll() is not None:
+        def check() -> None:
+            if why := why_over():
                 raise BenchError(
-                    f"the load '{load.name}' ended with {process.returncode}, before its windows",
-                    "give one that runs on until it is ended",
+                    f"the load '{load.name}' {why}",
+                    "give one that can be run, and runs on until it is ended",
                 )
 
-    try:
-        for _ in range(load.times if load.command else 0):
-            running.append(subprocess.Popen(
-                load.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent,
-            ))  # fmt: skip
+        check()
         yield check
-    except OSError as error:
-        raise BenchError(f"the load '{load.name}' can't be started: {error.strerror}") from None
-    finally:
-        for process in running:
-            if process.poll() is None:
-                os.killpg(process.pid, 9)
-            process.wait()
 
 
 def _to_calibrate(domains: list[Domain], reference: list[Domain]) -> list[Domain]:

@@ -45,6 +45,10 @@ class Tree:
     def exists(self, pid: int) -> bool:
         return self._stat(pid) is not None
 
+    def parent(self, pid: int) -> int | None:
+        stat = self._stat(pid)
+        return None if stat is None else stat[0]
+
     @property
     def followed(self) -> bool:
         return bool(self._members)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from bench.power.energy import Series
 from bench.power.probes import Domain
 from bench.power.trace import Trace
 from tests.power.simulated import Constant, Ramp, SimulatedRapl
+from tests.power.stand_ins import program
 
 GPU = Domain("gpu:GPU-1", "gpu", "H100", "M1", 0.1, "GPU-1", None, {"driver": "570.1"})
 CPU = Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1)
@@ -360,35 +362,45 @@ def test_a_window_that_would_not_rank_calibrates_nothing(
 
 
 def test_a_load_ends_with_a_calibration_that_is_killed(rapl: SimulatedRapl, tmp_path: Path) -> None:
-    """By SIGTERM, which is caught, and by SIGKILL, which can't be."""
+    """By SIGTERM, which is caught, and by SIGKILL, which can't be; with all that it started, in
+    sessions of their own and left behind by who started them."""
+    sleep = f"sleep 60.{os.getpid()}"
+    load = program(tmp_path / "load", f"setsid {sleep} &\n(setsid {sleep} &)\n{sleep}")
     code = (
         "import sys; from bench.power.calibration import Load, calibrate\n"
         "def told(name, done, windows): print(name, done, flush=True)\n"
-        f"load = Load('asleep', {(*SLEEP, str(tmp_path))!r})\n"
+        "load = Load('asleep', (sys.argv[2],))\n"
         "calibrate(sys.argv[1], ['rapl'], [load, Load('idle')], 0.4, 9, told)"
     )
     wall = reference(tmp_path, rapl, 1.0, 0.0)
     with rapl:
         for number in (signal.SIGTERM, signal.SIGKILL):
             made = subprocess.Popen(
-                [sys.executable, "-c", code, wall], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
+                [sys.executable, "-c", code, wall, str(load)],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
             assert made.stdout is not None
             while made.stdout.readline() != b"asleep 1\n":
                 assert made.poll() is None
-            assert str(tmp_path) in arguments_of_all(SLEEP[-1])
+            assert running().count(sleep) == 3
             made.send_signal(number)
             _, said = made.communicate()
             assert (b"interrupted by SIGTERM" in said) is (number == signal.SIGTERM)
-            time.sleep(0.2)
-            assert str(tmp_path) not in arguments_of_all(SLEEP[-1])
+            deadline_s = time.monotonic() + 10
+            while left(sleep, str(load)) and time.monotonic() < deadline_s:
+                time.sleep(0.05)
+            assert not left(sleep, str(load))
 
 
-def arguments_of_all(like: str) -> str:
-    """The command lines of the processes that hold this text."""
+def left(*ends: str) -> list[str]:
+    return [line for line in running() if line.endswith(ends)]
+
+
+def running() -> list[str]:
+    """The command lines of all processes."""
     command = ["ps", "-ww", "-eo", "args"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return "\n".join(line for line in listed.splitlines() if f" {like} " in line)
+    return listed.splitlines()
 
 
 def test_no_load_outlives_a_calibration(rapl: SimulatedRapl, tmp_path: Path) -> None:
@@ -401,16 +413,25 @@ def test_no_load_outlives_a_calibration(rapl: SimulatedRapl, tmp_path: Path) -> 
 
     with rapl, pytest.raises(KeyboardInterrupt):
         calibrate(reference(tmp_path, rapl, 1, 0), ["rapl"], [Load("idle"), load], 0.2, 2, stop)
-    listed = subprocess.run(
-        ["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True
-    )
-    assert text not in listed.stdout
+    assert not any(text in line for line in running())
 
 
-def test_a_load_that_ends_too_soon_is_said(rapl: SimulatedRapl, tmp_path: Path) -> None:
-    wall, short = reference(tmp_path, rapl, 1, 0), Load("true", ("true",))
-    with rapl, pytest.raises(BenchError, match="'true' ended with 0"):
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("true", "ended with 0"),
+        ("sh -c 'kill -9 $$'", "ended with -9"),
+        ("no-such-program", "can't be started: No such file"),
+        ("sh -c 'kill -9 $PPID; sleep 60'", "was lost: what kept it has ended"),
+    ],
+)
+def test_a_load_that_does_not_run_on_is_said(
+    rapl: SimulatedRapl, tmp_path: Path, command: str, said: str
+) -> None:
+    wall, short = reference(tmp_path, rapl, 1, 0), load_of(command)
+    with rapl, pytest.raises(BenchError) as raised:
         calibrate(wall, ["rapl"], [Load("idle"), short], 0.2, 2)
+    assert f"the load '{command}' {said}" in raised.value.message
 
 
 def test_a_reference_that_can_not_be_read_is_said(rapl: SimulatedRapl) -> None:

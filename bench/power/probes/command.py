@@ -13,7 +13,6 @@ no shell: `command:sh -c "a | b"` has one. Options are in `bench.power.probes._s
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import shlex
@@ -21,6 +20,7 @@ import signal
 import subprocess
 import time
 
+from bench.power.keeper import die_with_parent
 from bench.power.probes import Reading
 from bench.power.probes._slow import Options, SlowMeter, Unread, quantities
 
@@ -180,11 +180,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-_libc = ctypes.CDLL(None)
-
-
-def die_with_parent() -> None:
-    """In a new process: who is killed leaves no program behind."""
-    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
