@@ -258,7 +258,7 @@ class Reference(Closed):
     level: Level
     coverage: str  # gpu+cpu+dram
     workload: dict[str, Scalar]
-    code_sha256: str  # of the code that trains, with the workload
+    code_sha256: str  # of the code that trains and meters, with the workload
     repetitions: list[Repetition]
     idle: Idle | None  # before the first
     machine: dict[str, Any]

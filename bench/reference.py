@@ -150,11 +150,14 @@ def workload() -> dict[str, Scalar]:
 
 
 def code_sha256() -> str:
-    """SHA-256 of the code that trains and of the workload: of equal ones, references compare."""
+    """SHA-256 of the code that trains and meters, and of the workload: of equal ones, references
+    compare. A meter that reads otherwise would stand in the ratio of a run and its reference."""
     package = Path(__file__).parent
-    used = [package / "recipes" / "__init__.py", package / "recipes" / f"{REQUEST.recipe}.py"]
+    alone = ("recipes/__init__", f"recipes/{REQUEST.recipe}", "account", "child", "measure")
+    used = [package / f"{name}.py" for name in alone]
+    used += [p for side in ("learn", "power") for p in (package / side).rglob("*.py")]
     digest = hashlib.sha256(json.dumps(workload(), sort_keys=True).encode())
-    for path in sorted([*(package / "learn").rglob("*.py"), *used]):
+    for path in sorted(used):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -162,7 +165,7 @@ def code_sha256() -> str:
 def why_stale(reference: Reference) -> str | None:
     """Why a reference says nothing of what is installed now; None when it does."""
     if reference.code_sha256 != code_sha256():
-        return "the code that trains has changed since"
+        return f"the code that trains or meters has changed since bench {reference.bench_version}"
     then, now = (s.get("torch") for s in (reference.software, machine.software()))
     if then != now:
         return f"it was made with torch {then}, not {now}"

@@ -94,7 +94,7 @@ def test_those_of_this_hardware_and_device_are_current_the_newest_first() -> Non
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"code_sha256": "0" * 64}, "the code that trains has changed"),
+        ({"code_sha256": "0" * 64}, "the code that trains or meters has changed since bench 0.1.0"),
         ({"software": {"torch": "1.0"}}, "it was made with torch 1.0"),
     ],
 )
@@ -115,19 +115,28 @@ def test_one_by_meters_that_were_calibrated_since_is_stale(monkeypatch: pytest.M
         assert reference.why_stale(made(level="M1", measured_at=made_at)) is None
 
 
-def test_the_code_that_trains_and_the_workload_make_the_hash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_workload_makes_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     before = reference.code_sha256()
     assert before == reference.code_sha256()
     monkeypatch.setitem(reference.SETTINGS, "epochs", "2")
     assert reference.code_sha256() != before
-    monkeypatch.undo()
-    loop = Path(reference.__file__).parent / "learn" / "loop.py"
-    other = loop.read_bytes() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "matters"),
+    [
+        ("learn/loop.py", True), ("recipes/baseline.py", True), ("power/counter.py", True),
+        ("power/probes/nvml.py", True), ("account.py", True), ("show.py", False),
+    ],
+)  # fmt: skip
+def test_the_code_that_trains_and_meters_makes_the_hash(
+    monkeypatch: pytest.MonkeyPatch, file: str, matters: bool
+) -> None:
+    before, changed = reference.code_sha256(), Path(reference.__file__).parent / file
     real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: other if self == loop else real(self))
-    assert reference.code_sha256() != before
+    monkeypatch.setattr(Path, "read_bytes", lambda p: real(p) + b"\n" * (p == changed))
+    assert changed.is_file()
+    assert (reference.code_sha256() != before) is matters
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 9, "references": []}', "[1]"])
