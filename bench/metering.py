@@ -154,7 +154,8 @@ class Metering:
         self._journal.write("phase_stop", t_ns=self._meter.phase(), phase=name)
 
     def live(self) -> Live:
-        """The newest watts and the joules so far, of the domains that are charged. Never waits."""
+        """The newest watts and the joules so far, of the domains that are charged. Never waits: up
+        to half a second late, and `age_s` says how old the newest reading is."""
         live = self._meter.live()
         counts, before_j = self._charges, self._before_j
         return replace(

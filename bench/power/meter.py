@@ -146,7 +146,7 @@ class Meter:
         return self.edge() if apart else time.monotonic_ns()
 
     def live(self) -> Live:
-        """What the sampler saw last. Never waits, whatever the sampler does."""
+        """What the sampler published last, twice a second. Never waits, whatever it does."""
         if not self._started:
             return self._live
         record = log.decode(os.pread(self._live_fd, 1 << 16, 0).partition(b"\n")[0])
