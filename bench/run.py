@@ -174,9 +174,11 @@ def run(
     seed: Seed,
     *,
     references: Sequence[Reference] = (),
+    on_folder: Callable[[Path], None] = lambda folder: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Record, Path, Outcome]:
-    """One metered run in a fresh folder below `root`; its record is written whatever happens."""
+    """One metered run in a fresh folder below `root`, which `on_folder` is told before it starts;
+    its record is written whatever happens."""
     spec = plan.spec(seed)
     start = account.begin(
         plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
@@ -185,6 +187,7 @@ def run(
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
+    on_folder(folder)
     out = fresh(work / "out")
     record, outcome = measure.run(
         _worker(plan, work, out, spec, folder, keep=_keep(plan, folder, start)),

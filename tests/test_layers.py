@@ -37,12 +37,16 @@ TABLE: dict[str, set[str]] = {
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
+    "turn": {"errors"},
+    "study": FOUNDATION
+    | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
+    | {"live", "plot", "turn"},
     "live": {"units", "child", "rank"},
     "show": FOUNDATION | {"power", "learn", "recipes", "rank", "run", "reference"},
     "listing": FOUNDATION | {"rank", "show"},
     "cli": FOUNDATION
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
-    | {"live", "show", "listing", "plot", "reference", "continuing"},
+    | {"live", "show", "listing", "plot", "reference", "continuing", "turn", "study"},
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
     "__init__": {"metering"},
