@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import pytest
 
 from bench.power import log, probes
 from bench.power.meter import Meter
-from bench.power.probes import Refusal, command, ipmitool
-from bench.power.probes._slow import Unread, quantities
+from bench.power.probes import Refusal, _slow, command, ipmitool
+from bench.power.probes._slow import Options, SlowMeter, Unread, quantities
 from bench.power.processes import Tree
 from tests.power.stand_ins import program, take, until
 
@@ -268,13 +269,53 @@ def test_two_meters_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
     assert refused.reason == "another probe reads node:command too"
 
 
-def test_questions_are_not_in_step_with_what_is_metered(made: Made) -> None:
-    """One in each period, at a moment that is drawn: a regular swing can't hide between them."""
-    probe = working(made, "every=0.1 echo 5")
-    t_s = np.array([r.t_ns for r in take(probe, 30)][1:]) / 1e9
-    apart_s = np.diff(t_s)
-    assert np.ptp(apart_s) > 0.07
-    assert (t_s[-1] - t_s[0]) / 28 == pytest.approx(0.1, rel=0.2)
+class Clock:
+    """Time that passes where somebody waits, in the place of `time` and of what is waited for."""
+
+    def __init__(self, stop_s: float) -> None:
+        self.now_s, self.stop_s = 0.0, stop_s
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wait(self, for_s: float) -> bool:
+        self.now_s += for_s
+        return self.now_s >= self.stop_s
+
+    def is_set(self) -> bool:
+        return False
+
+
+class Asked(SlowMeter):
+    """Notes when it was asked, on a clock of its own; the hundredth answer takes long."""
+
+    defaults = Options("asked", every_s=0.1)
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(Tree())
+        self._clock = self._closing = clock
+        self.asked_s: list[float] = []
+
+    def ask(self) -> None:
+        self.asked_s.append(self._clock.now_s)
+        self._clock.now_s += 0.35 if len(self.asked_s) == 100 else 0.001
+
+
+def test_questions_are_not_in_step_with_what_is_metered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in each period, at a moment that is drawn: a regular swing can't hide between them. After
+    a slow answer at most one comes at once."""
+    clock = Clock(20.0)
+    monkeypatch.setattr(_slow, "time", clock)
+    monkeypatch.setattr(_slow, "random", Random(5).random)
+    meter = Asked(clock)
+    meter._go_on_asking()
+    before, after = np.array(meter.asked_s[:100]), np.array(meter.asked_s[100:])
+    assert list(np.floor(before / 0.1)) == list(range(100))
+    within = np.histogram(before % 0.1, 5, (0, 0.1))[0]
+    assert within.min() >= 10
+    assert len(after) == pytest.approx((20 - after[0]) / 0.1, abs=2)
+    assert np.diff(after).min() > 0.001
+    assert np.sum(np.diff(after[:4]) < 0.01) <= 1
 
 
 # --- kept running
