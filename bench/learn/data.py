@@ -205,6 +205,7 @@ class TaskFolder:
     train: Rows
     tune: Rows
     scored: list[tuple[str, ...]]
+    positive: str | None = None  # the class that F1 is of
 
     @property
     def columns(self) -> list[str]:
@@ -225,6 +226,7 @@ def write_task_folder(resolved: Resolved, card: Card, folder: Path) -> None:
         "words": card.words,
         "classes": card.classes,
         "metric": card.metric.name,
+        "positive": card.metric.positive,
         "rows": resolved.identity.rows,
     }
     record.write_file(folder / "task.json", json.dumps(task, indent=1) + "\n")

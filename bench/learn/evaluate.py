@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench import metrics
 from bench.learn.batches import Batch, Packed, by_length
+from bench.learn.data import TaskFolder
 from bench.learn.model import Model
 
 MOST_TOKENS = 2048  # a batch's activations stay in the caches of a CPU
+
+
+def on_tune(task: TaskFolder, predicted: Sequence[str] | Sequence[float]) -> tuple[str, float]:
+    """The task's metric, and its value for what is predicted of the tune split."""
+    found = metrics.compute(task.metric, task.tune.labels, predicted, task.positive)
+    return task.metric, found.value
 
 
 def outputs(

@@ -85,12 +85,13 @@ def score(
             first = n
         else:
             there = slice(begin, begin + n)
-            found = compute(facts, facts.name, labels[there], predictions[there])
+            found = compute(facts.name, labels[there], predictions[there], facts.positive)
             also[f"{facts.name}, {part}"] = found.value
         begin += n
     labels, predictions = labels[:first], predictions[:first]
-    found = compute(facts, facts.name, labels, predictions)
-    also |= {name: compute(facts, name, labels, predictions).value for name in facts.also}
+    found = compute(facts.name, labels, predictions, facts.positive)
+    for name in facts.also:
+        also[name] = compute(name, labels, predictions, facts.positive).value
     chance = facts.chance
     if chance == "majority":
         chance = max(Counter(labels).values()) / len(labels)
@@ -106,10 +107,10 @@ def score(
 
 
 def compute(
-    facts: MetricFacts, name: str, labels: Sequence[str], predictions: Sequence[Any]
+    name: str, labels: Sequence[str], predictions: Sequence[Any], positive: str | None = None
 ) -> Scored:
-    """One metric by name, for a task with these facts; UsageError when there is none."""
-    given = {"positive": facts.positive} if name == "f1" else {}
+    """One metric by name; UsageError when there is none. `positive` is the class that F1 is of."""
+    given = {"positive": positive} if name == "f1" else {}
     found: Scored = _function(name, name)(labels, predictions, **given)
     return found
 

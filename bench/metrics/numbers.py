@@ -25,7 +25,7 @@ def pearson_of(statistics: Mapping[str, float], n: int) -> float:
     spread = math.sqrt(statistics["label_squares"] * statistics["prediction_squares"])
     if not spread:
         return 0.0
-    return max(-1.0, min(1.0, statistics["products"] / spread))  # rounding may pass 1
+    return min(max(statistics["products"] / spread, -1.0), 1.0)  # rounding may pass 1
 
 
 spearman_of = pearson_of

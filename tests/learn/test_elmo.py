@@ -560,7 +560,7 @@ def test_a_few_steps_on_wikitext(shared_data: Path) -> None:
     run.total_steps = 15
     train(run, run.batches())
     predictions = objective.predict(run.model, encoded)
-    value = metrics.compute(FACTS, FACTS.name, scored.labels, predictions.labels).value
+    value = metrics.compute(FACTS.name, scored.labels, predictions.labels).value
     words = sum(map(int, scored.labels))
     directions = np.exp(np.sum(predictions.scores, 0) / words)
     assert value == pytest.approx(scipy.stats.gmean(directions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import warnings
 
@@ -10,6 +11,7 @@ from scipy import stats
 
 from bench.cards import MetricFacts
 from bench.metrics import recompute, score
+from bench.metrics.numbers import pearson
 
 PEARSON = MetricFacts(name="pearson", chance=0.0, also=["spearman"])
 SPEARMAN = MetricFacts(name="spearman", chance=0.0)
@@ -48,6 +50,10 @@ def test_it_is_never_beyond_1() -> None:
         value = score(PEARSON, [repr(x) for x in labels], [3 * x for x in labels]).value
         assert value == pytest.approx(1)
         assert value <= 1
+
+
+def test_what_is_no_number_does_not_pass_for_1() -> None:
+    assert math.isnan(pearson(["1", "2", "3"], [0.0, math.nan, 1.0]).value)
 
 
 @pytest.mark.parametrize("facts", [PEARSON, SPEARMAN])

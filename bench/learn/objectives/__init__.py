@@ -62,7 +62,7 @@ class Objective(Protocol):
         """The mean loss of a batch."""
 
     def evaluate(self, model: Model, rows: Rows) -> tuple[str, float]:
-        """A metric's name and value on rows with targets."""
+        """A metric's name and value on the tune split, the task's where that is cheap to know."""
 
     def predict(self, model: Model, rows: Rows, chosen: np.ndarray | None = None) -> Predictions:
         """What the model says of all rows, or of the `chosen` ones in their order."""

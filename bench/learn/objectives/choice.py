@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.learn.batches import Batch, Packed
 from bench.learn.completions import read
 from bench.learn.data import Predictions, TaskFolder
+from bench.learn.evaluate import on_tune
 from bench.learn.evaluate import outputs as outputs_of
 from bench.learn.model import Model
 from bench.learn.objectives import Outputs
@@ -59,7 +60,7 @@ class Objective:
         return F.cross_entropy(outputs.view(len(batch.labels), -1), batch.labels)
 
     def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
-        return "accuracy", float((outputs_of(model, rows).argmax(1) == rows.labels).mean())
+        return on_tune(self._task, self.predict(model, rows).labels)
 
     def predict(self, model: Model, rows: Packed, chosen: np.ndarray | None = None) -> Predictions:
         scores = torch.softmax(torch.from_numpy(outputs_of(model, rows, chosen)), -1).numpy()

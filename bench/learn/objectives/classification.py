@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.learn.batches import Batch, Packed
 from bench.learn.data import Predictions, TaskFolder
-from bench.learn.evaluate import probabilities
+from bench.learn.evaluate import on_tune, probabilities
 from bench.learn.model import Model
 from bench.learn.objectives import Outputs
 from bench.learn.tokenize import encode
@@ -41,8 +41,7 @@ class Objective:
         return F.cross_entropy(outputs, batch.labels)
 
     def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
-        guesses = probabilities(model, rows).argmax(1)
-        return "accuracy", float((guesses == rows.labels).mean())
+        return on_tune(self._task, self.predict(model, rows).labels)
 
     def predict(self, model: Model, rows: Packed, chosen: np.ndarray | None = None) -> Predictions:
         scores = probabilities(model, rows, chosen)

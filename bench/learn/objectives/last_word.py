@@ -18,6 +18,7 @@ from bench.learn import continuations
 from bench.learn.batches import Batch, Packed
 from bench.learn.continuations import Continuations
 from bench.learn.data import Predictions, TaskFolder
+from bench.learn.evaluate import on_tune
 from bench.learn.evaluate import outputs as outputs_of
 from bench.learn.model import LanguageModel
 from bench.learn.objectives import Outputs
@@ -57,9 +58,7 @@ class Objective:
         return model.mean_nats(outputs, batch.marks)
 
     def evaluate(self, model: LanguageModel, rows: Continuations) -> tuple[str, float]:
-        words = self.predict(model, rows).labels
-        right = [a == b for a, b in zip(words, self._task.tune.labels, strict=True)]
-        return "accuracy", sum(right) / len(right)
+        return on_tune(self._task, self.predict(model, rows).labels)
 
     def predict(
         self, model: LanguageModel, rows: Continuations, chosen: np.ndarray | None = None

@@ -21,6 +21,7 @@ from bench.learn.batches import Batch
 from bench.learn.completions import read
 from bench.learn.continuations import Continuations, mean_nats
 from bench.learn.data import Predictions, TaskFolder
+from bench.learn.evaluate import on_tune
 from bench.learn.evaluate import outputs as outputs_of
 from bench.learn.model import LanguageModel
 from bench.learn.objectives import Outputs
@@ -69,7 +70,7 @@ class Objective:
         return F.cross_entropy(-nats, batch.labels) + LANGUAGE_SHARE * language
 
     def evaluate(self, model: LanguageModel, rows: Continuations) -> tuple[str, float]:
-        return "accuracy", float((_nats(model, rows).argmin(1) == rows.labels).mean())
+        return on_tune(self._task, self.predict(model, rows).labels)
 
     def predict(
         self, model: LanguageModel, rows: Continuations, chosen: np.ndarray | None = None

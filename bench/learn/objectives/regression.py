@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.learn.batches import Batch, Packed
 from bench.learn.data import Predictions, TaskFolder
+from bench.learn.evaluate import on_tune
 from bench.learn.evaluate import outputs as outputs_of
 from bench.learn.model import Model
 from bench.learn.objectives import Outputs
@@ -46,12 +47,7 @@ class Objective:
         return F.mse_loss(outputs[:, 0], batch.labels)
 
     def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
-        """Pearson's correlation; 0 where all outputs are equal."""
-        assert rows.labels is not None
-        found = outputs_of(model, rows)[:, 0]
-        if not found.std() or not rows.labels.std():
-            return "pearson", 0.0
-        return "pearson", float(np.corrcoef(found, rows.labels)[0, 1])
+        return on_tune(self._task, self.predict(model, rows).labels)
 
     def predict(self, model: Model, rows: Packed, chosen: np.ndarray | None = None) -> Predictions:
         found = outputs_of(model, rows, chosen)[:, 0].astype(np.float64)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from bench.learn.batches import Batch, Packed
 from bench.learn.data import Predictions, TaskFolder
-from bench.learn.evaluate import token_classes
+from bench.learn.evaluate import on_tune, token_classes
 from bench.learn.model import Model
 from bench.learn.objectives import Outputs
 from bench.learn.tokenize import encode_words
-from bench.metrics.spans import span_f1, spans
+from bench.metrics.spans import spans
 
 
 class Objective:
@@ -64,9 +64,7 @@ class Objective:
         return F.cross_entropy(outputs, batch.marks, ignore_index=-1)
 
     def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
-        """Span F1 on the tune split."""
-        tune = self._task.tune
-        return "span_f1", span_f1(tune.labels, self._tags(model, rows, tune.inputs)).value
+        return on_tune(self._task, self._tags(model, rows, self._task.tune.inputs))
 
     def predict(self, model: Model, rows: Packed, chosen: np.ndarray | None = None) -> Predictions:
         inputs = self._task.scored
