@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None
         place = tmp_path_factory.getbasetemp() / kind
         monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", str(place))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
+    monkeypatch.setenv("BENCH_LOCK", str(tmp_path_factory.getbasetemp() / f"turn-{uuid.uuid4()}"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tests run side by side: threads would only spin
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: refuses at once
 

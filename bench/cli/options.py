@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,9 +85,19 @@ Idle = Annotated[
     float,
     typer.Option("--idle", min=0, metavar="S", help="Seconds of idle power, before and after."),
 ]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Fail where another run is metered on this machine.")
+]
 Rate = Annotated[
     float, typer.Option("--rate", min=1, max=100, metavar="HZ", help="Readings a second.")
 ]
+
+
+def alone(no_wait: bool) -> AbstractContextManager[None]:
+    """The machine's turn: no other run is metered meanwhile."""
+    from bench import turn
+
+    return turn.taken(not no_wait, tell=lambda text: print(text, file=sys.stderr, flush=True))
 
 
 def recover(out: Path) -> None:

@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import RUNS, Json, Out, Probes, Rate, Results, console, find, recover
+from bench.cli.options import (
+    RUNS,
+    Json,
+    NoWait,
+    Out,
+    Probes,
+    Rate,
+    Results,
+    alone,
+    console,
+    find,
+    recover,
+)
 from bench.errors import BenchError, UsageError
 from bench.units import parse_budget
 
@@ -35,6 +47,7 @@ def reference(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0.")] = "auto",
     probe: Probes = None,
     show: Annotated[bool, typer.Option("--show", help="Print those that are kept.")] = False,
+    no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
     """Keep what a fixed small training takes here."""
@@ -49,7 +62,7 @@ def reference(
                 f"no reference is kept in {reference.path()}", "`bench reference` makes one"
             )
     else:
-        with live.Line(carbon.asked(None).g_per_metered_kwh) as line:
+        with alone(no_wait), live.Line(carbon.asked(None).g_per_metered_kwh) as line:
 
             def say(number: int) -> None:
                 line.clear()

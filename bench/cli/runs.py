@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from bench.cli.options import (
     BudgetOption,
     Data,
     Idle,
+    NoWait,
     Out,
     Probes,
     PueOption,
@@ -23,6 +25,7 @@ from bench.cli.options import (
     SeedOption,
     Settings,
     TaskFolders,
+    alone,
     check_seed,
     console,
     find,
@@ -83,6 +86,7 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Replay a recorded trace instead of metering."),
     ] = None,
+    no_wait: NoWait = False,
     tasks: TaskFolders = None,
 ) -> None:
     """Train on a task under a power meter."""
@@ -102,10 +106,11 @@ def run(
         _refuse_what_a_part_has(pretrained, seed, runs, plan)
     planned, seeds = _prepare(request, continue_, runs, seed, out)
     console().print(show.grid(show.plan_lines(planned)))
-    if plan:
-        _try(planned, runs, out)
-    else:
-        _train(planned, seeds, out)
+    with nullcontext() if replay_trace else alone(no_wait):
+        if plan:
+            _try(planned, runs, out)
+        else:
+            _train(planned, seeds, out)
 
 
 def _prepare(
@@ -213,6 +218,7 @@ def measure(
     rate: Rate = 10.0,
     out: Out = RUNS,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no summary.")] = False,
+    no_wait: NoWait = False,
     tasks: TaskFolders = None,
 ) -> None:
     """Meter any program; with --task, score it too.
@@ -226,7 +232,8 @@ def measure(
     screen = console(stderr=True)
     if task is None:
         _refuse_what_needs_a_task(context)
-        measurement, folder, outcome = program.meter(command, out, asked)
+        with alone(no_wait):
+            measurement, folder, outcome = program.meter(command, out, asked)
         if not quiet:
             screen.print(show.grid(show.measurement_lines(measurement, folder, asked.scenario)))
         raise typer.Exit(_exit_code(outcome.code, measurement.status))
@@ -238,7 +245,7 @@ def measure(
         task, command, task_folders=tasks or [], data=data, model=model, recipe=recipe,
         track=track, settings=settings(set_ or []), code=code or [],
     )  # fmt: skip
-    with work_folder(learner.card, learner.resolved, out) as work:
+    with alone(no_wait), work_folder(learner.card, learner.resolved, out) as work:
         for drawn in running.seeds(runs, seed):
             record, folder, outcome = program.learn(command, out, work, learner, drawn, asked)
             if not quiet:
