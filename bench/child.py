@@ -149,16 +149,20 @@ class Program:
 
 
 class Gauge:
-    """What the meter shows of the domains that count."""
+    """What the meter shows of the domains that count, corrected where they are calibrated."""
 
     BLIND_S, BLIND_PERIODS = 5.0, 3  # without a reading for longer, a domain is silent
 
     def __init__(self, meter: Meter, domains: Sequence[Domain]) -> None:
+        from bench.power.calibration import Correction
+
         self.meter, self._domains = meter, domains
+        self._corrections = {d.name: Correction.of(d) for d in domains}
 
     def power_w(self) -> dict[str, float]:
         power_w = self.meter.live().power_w
-        return {d.name: power_w[d.name] for d in self._domains if d.name in power_w}
+        corrections = self._corrections.items()
+        return {d: by.joules(power_w[d], 1.0) for d, by in corrections if d in power_w}
 
     def open(self) -> None:
         """Time and energy count from now on."""
@@ -170,7 +174,9 @@ class Gauge:
         progress.elapsed_s = (time.monotonic_ns() - self.opened_ns) / NS_PER_S
         progress.power_w = self.power_w()
         progress.energy_j = sum(
-            live.energy_j.get(d.name, 0.0) - self._before_j.get(d.name, 0.0) for d in self._domains
+            by.joules(live.energy_j[d] - self._before_j.get(d, 0.0), progress.elapsed_s)
+            for d, by in self._corrections.items()
+            if d in live.energy_j
         )
         ages_s = [live.domain_age_s.get(d.name) for d in self._domains]
         progress.silent = [

@@ -32,6 +32,7 @@ from bench.child import (
 )
 from bench.errors import BenchError
 from bench.interrupts import Interrupted, interrupts_raise, undisturbed
+from bench.power import calibration
 from bench.record import Measurement, Metered, Metric, Record, Reference
 from bench.units import Budget
 
@@ -62,7 +63,7 @@ def measure(
         with interrupts_raise():
             started = meter.start()
             charges = account.charged(start, started.domains)
-            counted = [d for d in started.domains if charges(d.name)]
+            counted = calibration.of_counted(started.domains, charges)
             gauge = Gauge(meter, counted)
             progress.estimated = any(d.level == "M0" for d in counted)
             journal.write("meter", refused=[r.as_dict() for r in started.refusals])

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 from bench import account, measure
 from bench.child import Journal, Outcome
 from bench.errors import UsageError
-from bench.power import carbon, machine
+from bench.power import calibration, carbon, machine
 from bench.power.meter import Meter
 from bench.power.probes import with_found
 from bench.record import Measurement, Warn
-from bench.units import kwh_from_j
+from bench.units import NS_PER_S, kwh_from_j
 
 if TYPE_CHECKING:
     from bench.power.meter import Live
@@ -55,6 +55,7 @@ class Metering:
         self._rate_hz, self._idle_s = rate_hz, idle_s
         self._probes = with_found(probes or [])
         self._result: Measurement | None = None
+        self._closed_ns: int | None = None
 
     def __enter__(self) -> Metering:
         with ExitStack() as stack:
@@ -71,10 +72,13 @@ class Metering:
             stack.callback(self._stop_if_left)
             started = self._meter.start()
             self._meter.follow(os.getpid())
-            self._charges = account.charged(self._start, started.domains)
+            charges = account.charged(self._start, started.domains)
+            counted = calibration.of_counted(started.domains, charges)
+            self._corrections = {d.name: calibration.Correction.of(d) for d in counted}
             self._journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             self._idle("idle_before")
-            self._journal.write("window_start", t_ns=self._meter.opening())
+            self._opened_ns = self._meter.opening()
+            self._journal.write("window_start", t_ns=self._opened_ns)
             self._before_j = dict(self._meter.live().energy_j)
             self._open = stack.pop_all()
         return self
@@ -97,7 +101,8 @@ class Metering:
     ) -> None:
         with self._open:
             self._synchronise()
-            self._journal.write("window_stop", t_ns=self._meter.edge())
+            self._closed_ns = self._meter.edge()
+            self._journal.write("window_stop", t_ns=self._closed_ns)
             self._idle("idle_after")
             self._finish(_outcome(kind, error))
 
@@ -157,12 +162,22 @@ class Metering:
         """The newest watts and the joules so far, of the domains that are charged. Never waits: up
         to half a second late, and `age_s` says how old the newest reading is."""
         live = self._meter.live()
-        counts, before_j = self._charges, self._before_j
+        stop_ns = self._closed_ns or time.monotonic_ns()
+        elapsed_s = (stop_ns - self._opened_ns) / NS_PER_S
+        corrections, before_j = self._corrections, self._before_j
         return replace(
             live,
-            power_w={d: w for d, w in live.power_w.items() if counts(d)},
-            energy_j={d: j - before_j.get(d, 0.0) for d, j in live.energy_j.items() if counts(d)},
-            domain_age_s={d: s for d, s in live.domain_age_s.items() if counts(d)},
+            power_w={
+                d: corrections[d].joules(w, 1.0)
+                for d, w in live.power_w.items()
+                if d in corrections
+            },
+            energy_j={
+                d: corrections[d].joules(j - before_j.get(d, 0.0), elapsed_s)
+                for d, j in live.energy_j.items()
+                if d in corrections
+            },
+            domain_age_s={d: s for d, s in live.domain_age_s.items() if d in corrections},
         )
 
     # --- after it

@@ -484,6 +484,22 @@ def test_a_budget_is_not_held_against_what_is_not_read_any_more() -> None:
     assert Limit(parse_budget("2min"), 0.0).spent(looked()) is None
 
 
+def test_what_is_shown_is_calibrated_as_the_record_is() -> None:
+    """A budget of joules is held against what the record will say."""
+    line = {"gain": 1.25, "offset_w": 10.0}
+    gpu = Domain("gpu", "gpu", "H100", "M3", 0.02, facts={"calibration": line})
+    plain = gpu._replace(name="plain", level="M1", facts={})
+    joules = {"gpu": 1000.0, "plain": 500.0}
+    shown = Shown(Live({"gpu": 80.0, "plain": 40.0}, joules, 0.1, {"gpu": 0.1, "plain": 0.1}))
+    gauge = Gauge(shown, [gpu, plain])  # type: ignore[arg-type]
+    gauge.open()
+    gauge.opened_ns -= 10 * 10**9
+    joules |= {"gpu": 1800.0, "plain": 900.0}
+    gauge.look(progress := Progress())
+    assert progress.power_w == {"gpu": 110.0, "plain": 40.0}
+    assert progress.energy_j == pytest.approx(1.25 * 800 + 10 * 10 + 400, rel=1e-3)
+
+
 def test_a_torn_journal_is_read_up_to_the_tear(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(json.dumps({"event": "step"}) + '\n{"event": "st')

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,9 @@ import pytest
 import bench
 from bench import measure, record
 from bench.errors import UsageError
+from bench.power import calibration
+from bench.power.calibration import Calibration
+from bench.power.meter import Meter
 from tests.power.simulated import Constant, SimulatedGpu, SimulatedGpus, Square, build_nvml
 from tests.test_measure import no_process_of, wait_for
 
@@ -84,6 +88,44 @@ def test_gpus_are_measured_while_threads_hold_the_interpreter(tmp_path: Path) ->
         assert domain.energy_j == pytest.approx(gpus.energy_j(i, start_ns, stop_ns), rel=0.05)
         assert domain.samples > 5
     assert live_j == pytest.approx(found.energy_j, rel=0.5)
+
+
+LIVE = """
+import json, time, bench
+
+with bench.meter(probes=["nvml"]) as m:
+    time.sleep(2)
+    live = m.live()
+print(json.dumps([live.power_w, m.live().power_w, m.live().energy_j, m.result.model_dump()]))
+"""
+
+
+@pytest.mark.compiler
+def test_what_is_live_is_calibrated_and_known_after_the_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = SimulatedGpus(
+        tmp_path / "nvml.conf", build_nvml(tmp_path / "lib"), [SimulatedGpu(Constant(400))]
+    )
+    for name, value in gpus.environment().items():
+        monkeypatch.setenv(name, value)
+    once = Meter(tmp_path, probes=["nvml"])
+    (gpu,) = once.start().domains
+    once.stop()
+    kept = Calibration(
+        date=datetime.now(UTC).isoformat(), reference={"probe": "shunt", "device": "a shunt"},
+        protocol={"window_s": 60.0}, machine={}, machine_ids={},
+        domains={gpu.name: calibration._identity(gpu)}, range_w={gpu.name: (50.0, 700.0)},
+        gain=1.2, offset_w=20.0, uncertainty=0.02,
+    )  # fmt: skip
+    monkeypatch.setenv("BENCH_CALIBRATION", str(kept.write(tmp_path / "calibration.json")))
+    said = subprocess.run([sys.executable, "-c", LIVE], capture_output=True, text=True, check=True)
+    power_w, last_w, last_j, result = json.loads(said.stdout)
+    found = record.Measurement.model_validate(result)
+    assert {d.domain: d.level for d in found.charged} == {gpu.name: "M3"}
+    assert found.energy_j == pytest.approx(500 * found.duration_s, rel=0.02)
+    assert power_w == last_w == {gpu.name: pytest.approx(500, rel=0.01)}
+    assert last_j == {gpu.name: pytest.approx(found.energy_j, rel=0.5)}
 
 
 def test_work_before_the_block_is_not_in_it() -> None:

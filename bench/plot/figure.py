@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench import account
 from bench.errors import BenchError
+from bench.power import calibration
 from bench.power.naming import short_names
 from bench.record import DomainEnergy, Idle, Measurement, Metered, Record
 from bench.units import NS_PER_S, show_duration, show_energy, significant
@@ -132,7 +133,6 @@ class Figure:
 def figure(folder: Path, record: Metered, points: int) -> Figure:
     """What a plot of a run shows, with at most `points` points a line, twice that where readings
     are sparse. BenchError when the run has no trace, or nothing was read."""
-    from bench.power.calibration import as_counted
     from bench.power.trace import Trace
 
     path = folder / "trace.parquet"
@@ -144,7 +144,8 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
     window = account.window_of(account.read_events(folder / "events.jsonl"), trace)
     view = _View(trace, window.start_ns)
     names = short_names(trace.domains)
-    domains = as_counted(trace.domains, [d.domain for d in record.charged])  # as the record has it
+    counted = [d.domain for d in record.charged]
+    domains = calibration.as_counted(trace.domains, counted)  # as the record has them
     lines = [view.line(d, names[d.name], record, points) for d in domains]
     flags, flagged = view.flags()
     return Figure(
@@ -176,13 +177,12 @@ class _View:
         own_s = float(domain.facts.get("period_s") or 0.0)  # of a meter that is slower by itself
         period_s = max(1 / self._rate_hz, own_s)
         t_s, power_w = self._power(self._trace.series[domain.name], period_s)
-        if calibration := domain.facts.get("calibration"):  # readings are kept as they were
-            power_w = calibration["gain"] * power_w + calibration["offset_w"]
+        gain, offset_w = calibration.Correction.of(domain)  # readings are kept as they were
         gaps = self._gaps(t_s, period_s)
         edges = np.searchsorted(t_s, [(a + b) / 2 for a, b in gaps])
         bins = np.linspace(self.start_s, self.stop_s, points + 1)
         stretches = [
-            thin(t, w, bins)
+            thin(t, gain * w + offset_w, bins)
             for t, w in zip(np.split(t_s, edges), np.split(power_w, edges), strict=True)
             if len(t)
         ]

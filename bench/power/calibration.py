@@ -158,6 +158,22 @@ def _machine_ids() -> dict[str, str]:
 # --- using one
 
 
+class Correction(NamedTuple):
+    """Makes what the meter of one domain says what the reference would; changes nothing where no
+    calibration counts."""
+
+    gain: float = 1.0
+    offset_w: float = 0.0
+
+    @classmethod
+    def of(cls, domain: Domain) -> Correction:
+        stated = domain.facts.get("calibration") or {}
+        return cls(float(stated.get("gain", 1.0)), float(stated.get("offset_w", 0.0)))
+
+    def joules(self, energy_j: float, duration_s: float) -> float:
+        return self.gain * energy_j + self.offset_w * duration_s
+
+
 def apply(domains: list[Domain], now: datetime | None = None) -> list[Domain]:
     """The domains that the calibration is for, at level M3, with its residual as their gain.
 
@@ -236,6 +252,12 @@ def as_counted(domains: list[Domain], counted: Collection[str]) -> list[Domain]:
         return domains
     why = f"not calibrated: that is of a sum with {left_out[0]}, which does not count here"
     return [_refused(uncalibrated(d), why) if d.name in calibrated else d for d in domains]
+
+
+def of_counted(domains: list[Domain], counts: Callable[[str], bool]) -> list[Domain]:
+    """Those of the domains that count, as they are where only these do."""
+    names = {d.name for d in domains if counts(d.name)}
+    return [d for d in as_counted(domains, names) if d.name in names]
 
 
 def uncalibrated(domain: Domain) -> Domain:

@@ -74,9 +74,7 @@ class Curve:
         limit_w = float(max((w for w in limits_w if w), default=math.inf))
         has_energy = np.isfinite(energy_j)
         has_power = np.isfinite(power_w) & (power_w >= 0) & (power_w <= _MOST_POWER * limit_w)
-        line = domain.facts.get("calibration") or {}
-        self._gain = float(line.get("gain", 1.0))
-        self._offset_w = float(line.get("offset_w", 0.0))
+        self._correction = calibration.Correction.of(domain)
         self._implausible_s = t[~has_power & ~np.isnan(power_w)]
         self.integral = Integral(t[has_power], power_w[has_power], average_s)
         self.counter = TickedCounter(t[has_energy], energy_j[has_energy], self.integral, limit_w)
@@ -99,7 +97,7 @@ class Curve:
             raw_j = self.counter.at(stop).value - self.counter.at(start).value
         else:
             raw_j = self.integral.joules(start, stop)
-        return self._gain * raw_j + self._offset_w * float(stop - start)
+        return self._correction.joules(raw_j, float(stop - start))
 
     def uncertainty_j(self, start_ns: int, stop_ns: int) -> float | None:
         """The expanded uncertainty (k = 2) of what `joules` says; None where nothing was read."""
@@ -166,8 +164,8 @@ class Curve:
         if not witness.usable:
             return None
         raw = witness.between(start, stop)
-        joules = self._gain * raw.value + self._offset_w * float(stop - start)
-        return Sure(joules, self._gain * raw.uncertainty)
+        joules = self._correction.joules(raw.value, float(stop - start))
+        return Sure(joules, self._correction.gain * raw.uncertainty)
 
     def _uncertainty_j(self, chosen: Sure, start: float, stop: float) -> float:
         """Of the meter itself, of the edges, and of calls that took long just there."""

@@ -246,6 +246,7 @@ class Meter:
         for file in (self._process.stdin, self._process.stdout, self._stderr):
             if file is not None:
                 file.close()
+        self._live, self._started = self.live(), False  # what was seen last is all there is
         os.close(self._live_fd)
 
 

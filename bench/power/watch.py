@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.interrupts import Interrupted, interrupts_raise
 from bench.power import log
-from bench.power.calibration import as_counted
+from bench.power.calibration import Correction, as_counted
 from bench.power.counting import counted
 from bench.power.meter import Live, Meter, Started
 from bench.power.naming import short_names
@@ -153,8 +153,7 @@ class Watch:
 
 
 def _seen(domain: Domain) -> Seen:
-    line = domain.facts.get("calibration")
-    return Seen(line["gain"], line["offset_w"]) if line else Seen()
+    return Seen(*Correction.of(domain))
 
 
 # --- watching
