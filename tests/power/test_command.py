@@ -81,7 +81,7 @@ def test_numbers_with_units(line: str, found: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     "line",
     ["", "n/a", "-5", "nan", "inf", "1e999", "12 A", "12,5", "12 W 13 W", "1 2 3", "12 W of 90",
-     "W", "1 wh", "12w", "0x10"],
+     "W", "1 wh", "12w", "0x10", "1,5 kWh", "12 345 J", "123.4,2 Wh"],
 )  # fmt: skip
 def test_anything_else_is_no_reading(line: str) -> None:
     with pytest.raises(Unread):

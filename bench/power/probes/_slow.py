@@ -121,6 +121,11 @@ def quantities(line: str) -> dict[str, float]:
     if not match or any(unit not in _UNITS for unit in match.group(2, 4) if unit):
         raise Unread(f"said {line.strip()[:_SHOWN]!r}, which is not a number of watts or joules")
     found = quantity(float(match[1]), match[2])
+    if match[3] and not match[2]:  # 12 345 J is one number, and so is 1,5 kWh
+        raise Unread(
+            f"said {line.strip()[:_SHOWN]!r}, which is one number or two: the first of two "
+            "needs its unit"
+        )
     if match[3]:
         second = quantity(float(match[3]), match[4])
         if second.keys() == found.keys():
