@@ -28,6 +28,14 @@ def cores() -> int:
     return min(processors(), len(set(zip(packages, cores_of, strict=True))))
 
 
+def package_threads() -> int | None:
+    """Logical processors of a package that are switched on; None where that is not told, or told by
+    a hypervisor, which shows what it likes."""
+    siblings, flags = cpuinfo("siblings"), cpuinfo("flags")
+    told = siblings and siblings[0].isdigit() and flags and "hypervisor" not in flags[0].split()
+    return int(siblings[0]) if told else None
+
+
 def memory_bytes() -> int:
     """Memory of the machine, or what the container may use of it."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.power import processor
 from bench.power.meter import Meter
 from bench.power.probes import estimate
 from bench.power.probes._rated import CPUS
@@ -32,6 +33,31 @@ def test_a_part_of_a_package_has_its_share() -> None:
     model = estimate.processor_model("AMD EPYC 7763 64-Core Processor", 8)
     assert model.full_w == pytest.approx(280 * 8 / 128)
     assert "8 of 128 threads" in model.inputs
+
+
+def test_a_package_without_smt_draws_no_less() -> None:
+    """Of its 128 threads 64 are switched on; a hypervisor does not tell."""
+    name = "AMD EPYC 7763 64-Core Processor"
+    assert estimate.processor_model(name, 128, 64).full_w == 560
+    assert estimate.processor_model(name, 64, 64).full_w == 280
+    assert estimate.processor_model(name, 16, 64).full_w == 70
+    assert estimate.processor_model(name, 64, None).full_w == 140
+    assert estimate.processor_model(name, 128, 256).full_w == 280, "told of what can't be"
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"),
+    [
+        ("siblings : 64\nflags : fpu sse\nsiblings : 64\nflags : fpu sse", 64),
+        ("siblings : 8\nflags : fpu hypervisor", None),
+        ("model name : ARM", None),
+    ],
+)
+def test_the_threads_of_a_package(
+    monkeypatch: pytest.MonkeyPatch, text: str, threads: int | None
+) -> None:
+    monkeypatch.setattr(processor, "text_of", lambda path: text)
+    assert processor.package_threads() == threads
 
 
 def test_processors_between_two_packages_all_count() -> None:

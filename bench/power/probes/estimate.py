@@ -37,7 +37,9 @@ class Probe:
     def __init__(self, tree: Tree, argument: str = "") -> None:
         self._tree = tree
         self._processors = processor.processors()
-        self._model = processor_model(processor.cpu_name(), self._processors)
+        self._model = processor_model(
+            processor.cpu_name(), self._processors, processor.package_threads()
+        )
         self._memory_gb = processor.memory_bytes() / 1e9
         self._start_s = self._last_s = time.monotonic()
         self._last_cpu_s = 0.0
@@ -91,14 +93,16 @@ def _is_named(name: str, part: str) -> bool:
     return bool(found) and not rest.removeprefix(same)[:1].isalnum()
 
 
-def processor_model(name: str, processors: int) -> Model:
-    """The model for `processors` logical processors of the CPU called `name`."""
+def processor_model(name: str, processors: int, switched_on: int | None = None) -> Model:
+    """The model for `processors` logical processors of the CPU called `name`, of each of whose
+    packages `switched_on` are. Without SMT a package is half as many, and draws no less."""
     known = next((rated for part, rated in CPUS.items() if _is_named(name, part)), None)
     if known is None:
         full_w = W_PER_PROCESSOR.value * processors
         said = f"TDP unknown: {W_PER_PROCESSOR.value} W per processor ({W_PER_PROCESSOR.source})"
     else:
         tdp_w, threads = known
+        threads = min(threads, switched_on or threads)
         packages = math.ceil(processors / threads)
         full_w = tdp_w * processors / threads
         said = f"TDP {tdp_w} W x {packages} package(s)"
