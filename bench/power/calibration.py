@@ -250,8 +250,22 @@ def as_counted(domains: list[Domain], counted: Collection[str]) -> list[Domain]:
     left_out = sorted(set(calibrated) - set(counted))
     if not left_out:
         return domains
-    why = f"not calibrated: that is of a sum with {left_out[0]}, which does not count here"
-    return [_refused(uncalibrated(d), why) if d.name in calibrated else d for d in domains]
+    return _none(domains, f"that is of a sum with {left_out[0]}, which does not count here")
+
+
+def as_read(domains: list[Domain], replaced: Collection[str]) -> list[Domain]:
+    """The domains as they are where other sources took the place of some counters meanwhile: what
+    was calibrated is not what was read."""
+    concerned = [d.name for d in domains if d.name in replaced and "calibration" in d.facts]
+    if not concerned:
+        return domains
+    return _none(domains, f"another source took the place of the counter of {concerned[0]}")
+
+
+def _none(domains: list[Domain], why: str) -> list[Domain]:
+    """The same domains, none of them calibrated."""
+    why = f"not calibrated: {why}"
+    return [_refused(uncalibrated(d), why) if "calibration" in d.facts else d for d in domains]
 
 
 def of_counted(domains: list[Domain], counts: Callable[[str], bool]) -> list[Domain]:

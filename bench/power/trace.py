@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.power import log
-from bench.power.calibration import as_counted
+from bench.power.calibration import as_counted, as_read
 from bench.power.energy import OF_THE_TRACE, Curve, Series
 from bench.power.probes import Domain, Mark, why_unusable
 
@@ -272,6 +272,8 @@ def _from_lines(lines: list[bytes]) -> Trace:
         trace.series[domain.name] = _series(mine)
         trace.marks += _error_marks(domain, mine)
     trace.marks.sort(key=lambda m: m.t_ns)
+    replaced = {m.domain for m in trace.marks if m.id == "counter-still" and m.domain}
+    trace.domains = as_read(trace.domains, replaced)
     return trace
 
 

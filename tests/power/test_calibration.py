@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.power import calibration
+from bench.power import calibration, log
 from bench.power.calibration import Calibration, Load, Point, apply, calibrate, fit, load_of
 from bench.power.energy import Series
-from bench.power.probes import Domain
+from bench.power.probes import Domain, Mark
 from bench.power.trace import Trace
 from tests.power.simulated import Constant, Ramp, SimulatedRapl
 from tests.power.stand_ins import program
@@ -259,6 +259,24 @@ def test_the_parts_of_a_node_that_counts_are_not_calibrated() -> None:
     trace = trace_of(*apply([CPU, node]))
     levels = {e.domain: e.level for e in trace.energy(2 * 10**9, 12 * 10**9)}
     assert levels == {CPU.name: "M1", node.name: "M2"}
+
+
+def test_what_takes_the_place_of_a_calibrated_counter_is_not_calibrated(tmp_path: Path) -> None:
+    both = [GPU, GPU._replace(name="gpu:GPU-2", uuid="GPU-2")]
+    kept(*both).write()
+    lines: list[list[Any]] = [["head", log.VERSION, {"rate_hz": 10.0}]]
+    lines += [["domain", i, d._asdict()] for i, d in enumerate([*apply(both), CPU])]
+    lines += [["r", [i, k * 10**8, 100.0, None]] for k in range(140) for i in range(3)]
+    mark = Mark(2 * 10**9, "counter-still", "the energy counter stands still", GPU.name)
+    for marks, level in (([], "M3"), ([["mark", *mark]], "M1")):
+        path = tmp_path / "trace.log"
+        path.write_bytes(b"".join(map(log.encode, lines + marks)))
+        trace = Trace.read_log(path)
+        energies = trace.energy(2 * 10**9, 12 * 10**9, lambda name: name != CPU.name)
+        assert [e.level for e in energies] == [level, level, "M1"]
+        assert energies[0].energy_j == pytest.approx(1300 if level == "M3" else 1000)
+    said = {w.message for w in trace.warnings(2 * 10**9, 12 * 10**9) if w.id == "calibration"}
+    assert any("took the place of the counter of gpu:GPU-1" in text for text in said)
 
 
 def test_power_outside_of_what_was_calibrated_is_said() -> None:
