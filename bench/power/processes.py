@@ -63,6 +63,8 @@ class Tree:
             if time.monotonic() - self._scanned_s > _SCAN_S:
                 self._scan()
             ticks = self._ticks()
+            if ticks < self._last_ticks:  # waited for after its parent was looked at: look again
+                ticks = self._ticks()
             self._lost_ticks += max(0, self._last_ticks - ticks)
             self._last_ticks = ticks
             return (ticks + self._lost_ticks - self._before_ticks) * _TICK_S

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -112,6 +113,32 @@ def test_children_that_have_ended_are_counted() -> None:
         child.communicate()
     assert 0.3 <= seen_s < 0.3 + 1.0
     assert tree.cpu_time_s() >= seen_s  # it is gone; what it spent stays spent
+
+
+class Waited(Tree):
+    """Processes 1 and 2, its child; 1 waits for 2 right after it was looked at itself."""
+
+    stats: ClassVar[dict[int, tuple[int, int, int]]] = {1: (0, 10, 100), 2: (1, 11, 400)}
+    now = False
+
+    def _scan(self) -> None:
+        self._members |= {2: 11} if 2 in self.stats else {}
+
+    def _stat(self, pid: int) -> tuple[int, int, int] | None:
+        found = self.stats.get(pid)
+        if self.now and pid == 1 and 2 in self.stats:
+            self.stats = {1: (0, 10, 500)}
+        return found
+
+
+def test_a_child_that_is_waited_for_between_two_looks_is_not_counted_twice() -> None:
+    tree = Waited()
+    tree.follow(1)
+    tree.cpu_time_s()
+    tree.now = True
+    assert [tree.cpu_time_s() for _ in range(3)] == [0, 0, 0]
+    tree.stats = {1: (0, 10, 600)}
+    assert tree.cpu_time_s() == pytest.approx(100 / os.sysconf("SC_CLK_TCK"))
 
 
 def test_others_are_not_counted() -> None:
