@@ -380,7 +380,7 @@ _READERS = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "arr
 
 def _lines(path: Path, card: Card) -> Table:
     """One text a line; empty lines are texts, too."""
-    lines = _text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = _text_lines(path)
     return Table(path, {card.passages or card.inputs[0]: lines}, range(1, len(lines) + 1))
 
 
@@ -416,10 +416,12 @@ def _parallel(paths: Sequence[Path], card: Card) -> Table:
     assert card.labels is not None
     names = [*card.columns, card.labels.column]
     try:
-        texts = [_text(path).replace("\r\n", "\n").rstrip("\n").split("\n") for path in paths]
+        texts = [_text_lines(path) for path in paths]
     except OSError as error:
         raise UsageError(f"{error.filename} can't be read: {error.strerror}") from None
     for path, lines in zip(paths, texts, strict=True):
+        while len(lines) > 1 and not lines[-1]:
+            lines.pop()
         if len(lines) != len(texts[0]):
             raise UsageError(
                 f"{path} has {len(lines):,} lines and {paths[0]} {len(texts[0]):,}",
@@ -427,6 +429,17 @@ def _parallel(paths: Sequence[Path], card: Card) -> Table:
             )
     columns: dict[str, Sequence[Any]] = dict(zip(names, texts, strict=True))
     return Table(paths[0], columns, range(1, len(texts[0]) + 1))
+
+
+def _text_lines(path: Path) -> list[str]:
+    """The lines of a file, one by one: as a single text, a corpus of running text would take four
+    bytes a character for the sake of its rarest one."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            return [line.removesuffix("\n").removesuffix("\r") for line in file] or [""]
+    except UnicodeDecodeError:
+        _text(path)  # says where
+        raise
 
 
 def _text(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -151,6 +152,7 @@ def encode_words(
 
 # Byte-level tokenizers, which lose nothing of a text
 
+_AT_ONCE = 1 << 16  # words that are encoded, or looked up
 _LINE_END = "Ċ"  # how they write the byte that ends a line, which no canonical text holds
 
 
@@ -210,15 +212,24 @@ def encode_lines(
     tokenizer.no_padding()
     tokenizer.no_truncation()
     numbers = {"": 0}  # of a word with the space before it; 0 is a line's end
-    words: list[int] = []
+    words = array("i")
     counts = np.empty(len(texts), dtype=np.int64)
     for row, text in enumerate(texts):
         parts = text.replace(" ", "\n ").split("\n") if text else []
-        words += [numbers.setdefault(part, len(numbers)) for part in parts]
+        words.extend([numbers.setdefault(part, len(numbers)) for part in parts])
         words.append(0)
         counts[row] = len(parts) + 1
-    encoded = tokenizer.encode_batch_fast(list(numbers)[1:], add_special_tokens=False)
-    distinct = pack([[line_end(tokenizer)], *(e.ids for e in encoded)], None, None)
-    index, lengths, _ = distinct.places_of(np.array(words))
+    names, ids = list(numbers)[1:], [[line_end(tokenizer)]]
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first : first + _AT_ONCE]
+        ids += [e.ids for e in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
+    distinct = pack(ids, None, None)
+    read = np.frombuffer(words, np.intc)
+    lengths = distinct.lengths.astype(np.int32)[read]
+    tokens = np.empty(int(lengths.sum()), np.int32)
+    end = 0
+    for part in np.array_split(read, 1 + len(read) // _AT_ONCE):
+        index = distinct.places_of(part)[0]
+        tokens[end : (end := end + len(index))] = distinct.tokens[index]
     firsts = np.cumsum(counts) - counts
-    return distinct.tokens[index], np.add.reduceat(lengths, firsts)
+    return tokens, np.add.reduceat(lengths, firsts)

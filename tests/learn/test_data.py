@@ -165,7 +165,9 @@ def task_folder(tmp_path) -> Path:
     return tmp_path / "task"
 
 
-def test_a_task_folder_reads_back(task_folder):
+@pytest.mark.parametrize("at_once", [1, 2, 10_000])
+def test_a_task_folder_reads_back(task_folder, monkeypatch, at_once):
+    monkeypatch.setattr(data, "_AT_ONCE", at_once)
     task = data.read_task_folder(task_folder)
     assert (task.name, task.version, task.family) == ("sst2", 1, "classification")
     assert (task.inputs, task.classes, task.metric) == (["sentence"], CLASSES, "accuracy")

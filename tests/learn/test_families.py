@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,27 @@ def test_lines_of_running_text_keep_their_empty_ones_and_count_words(tmp_path: P
     asked = card("language-modelling", local=local("lines"))
     rows = files.read_rows(file(tmp_path, " = A = \n\none two\n"), asked)
     assert rows == data.Rows([("= A =",), ("",), ("one two",)], ["4", "1", "3"])
+
+
+def test_lines_end_as_any_platform_ends_them_and_what_is_not_utf8_is_named(tmp_path: Path) -> None:
+    asked, path = card("language-modelling", local=local("lines")), tmp_path / "train.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n\r\n\xe2\x80\xa8two\x0b")
+    assert files.read_rows([path], asked).inputs == [("one",), ("",), ("two",)]
+    path.write_bytes(b"one\ncaf\xe9\n")
+    with pytest.raises(UsageError, match=r"train\.txt:2: not UTF-8 \(byte 0xe9\)"):
+        files.read_rows([path], asked)
+
+
+def test_running_text_takes_little_more_memory_than_it_has_bytes(tmp_path: Path) -> None:
+    text = f"{'word ' * 200}\n" * 2000 + "a rare character: \U0001d11e\n"
+    asked, paths = card("language-modelling", local=local("lines")), file(tmp_path, text)
+    tracemalloc.start()
+    rows = files.read_rows(paths, asked)
+    data.fingerprint(rows)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(rows) == 2001
+    assert most < 3 * len(text)
 
 
 def test_running_text_is_tuned_on_in_stretches() -> None:

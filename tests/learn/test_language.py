@@ -51,7 +51,11 @@ def byte_level(special: list[str] | None = None, size: int = 300) -> Tokenizer:
     return tokenize.train_bytes(LINES * 3, size, special or [])
 
 
-def test_lines_are_encoded_as_the_tokenizer_does_and_lose_nothing() -> None:
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 16])
+def test_lines_are_encoded_as_the_tokenizer_does_and_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(tokenize, "_AT_ONCE", at_once)
     tokenizer = byte_level()
     odd = [*LINES, "don't can 't  ".strip(), "x" * 300, "\u200b\x00\x7f ￿ 𝔘", "[CLS] <|endoftext|>"]
     odd = [data.canonical(text) for text in odd]
