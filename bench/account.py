@@ -174,9 +174,9 @@ def metered(start: Start, events: list[dict[str, Any]], trace: Trace) -> dict[st
 
 
 def model_facts(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the child said of its model."""
-    told = next((e for e in events if e["event"] == "model"), {})
-    return {k: v for k, v in told.items() if k not in ("event", "t_ns", "by")}
+    """What the child said of its model: of each fact the last."""
+    told = [e for e in events if e["event"] == "model"]
+    return {k: v for e in told for k, v in e.items() if k not in ("event", "t_ns", "by")}
 
 
 def saved(events: list[dict[str, Any]]) -> list[Saved]:

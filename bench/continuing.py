@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bench import lineage, run
+from bench import lineage, recipes, run
 from bench import record as records
 from bench.errors import BenchError, UsageError
 from bench.lineage import LIMITS
@@ -29,7 +29,7 @@ def prepare(folder: Path, asked: Request) -> tuple[Plan, Seed]:
             asked,
             task=spec.task,
             model=spec.model,
-            recipe=spec.recipe,
+            recipe=asked.recipe or spec.recipe,
             pretrained=spec.track != "scratch",
             settings={**settings, **asked.settings},
             device=asked.device or spec.device,
@@ -39,7 +39,7 @@ def prepare(folder: Path, asked: Request) -> tuple[Plan, Seed]:
     for difference in _differences(record, planned, planned.spec(seed)):
         raise UsageError(f"run {record.run_id} can't be continued: {difference}")
     lineage.sweep(folder)
-    charged = [*record.charged_runs, lineage.part(record, folder)]
+    charged = [*record.charged_runs, lineage.part(record, folder)]  # a teacher was charged then
     notes = [*planned.notes, *_other_software(record)]
     return replace(
         planned, state=state, charged_runs=charged, upstream=record.upstream, notes=notes
@@ -63,8 +63,9 @@ def _other_software(record: Record) -> list[Warn]:
 def _check_asked(record: Record, asked: Request) -> None:
     """Whether what was typed fits the run; an empty name was not typed."""
     spec = record.spec
+    named = replace(asked, recipe=recipes.named(asked.recipe) if asked.recipe else None)
     for name in ("task", "model", "recipe"):
-        given, own = getattr(asked, name), getattr(spec, name)
+        given, own = getattr(named, name), getattr(spec, name)
         if given and given != own:
             raise UsageError(
                 f"run {record.run_id} is of {name} {own}, not {given}", f"omit --{name}"
@@ -122,7 +123,7 @@ def _differences(record: Record, planned: Plan, spec: Spec) -> Iterator[str]:
     for name, old in was.settings.items():
         if name not in LIMITS and spec.settings.get(name) != old:
             yield f"its {name} was {old}, now {spec.settings.get(name)}"
-    code = run.code_sha256(run.own_files(planned.recipe))
+    code = run.code_sha256(run.own_files(planned))
     if code != record.code_sha256:
         yield (
             f"bench's code was {record.code_sha256[:12]}, now {code[:12]} "

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bench import record as records
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.record import DomainEnergy, Metered, Record, RunCost, Saved, Warn
 
 WEIGHTS = "weights/model.safetensors"
@@ -41,6 +41,35 @@ def part(record: Record, folder: Path) -> RunCost:
     return _cost(_alone(record), folder, "part", "state").model_copy(
         update={"limits": {"budget": record.spec.budget, **limits}}
     )
+
+
+def check_teacher(record: Record, folder: Path, task: str) -> None:
+    """UsageError where a run can't be the teacher of one of this task."""
+    why = None
+    if record.spec.task != task:
+        why = f"it learned {record.spec.task}, not {task}"
+    elif record.status != "complete":
+        why = f"it is {record.status}"
+    elif (kept := saved(record, "weights")) is None:
+        why = "it kept no weights (--save keeps them)"
+    elif _sha256(folder / WEIGHTS) != kept.sha256:
+        why = f"{folder / WEIGHTS} is not what it kept"
+    if why:
+        raise UsageError(f"run {record.run_id} can't be a teacher: {why}")
+
+
+def _sha256(path: Path) -> str | None:
+    """Of a file's bytes; None where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def teacher(record: Record, folder: Path) -> RunCost:
+    """A run whose weights teach another one: all that it cost."""
+    return _cost(record, folder, "teacher", "weights")
 
 
 def _alone(record: Record) -> Record:
@@ -112,7 +141,7 @@ def _upstream_of(record: Record, folder: Path) -> list[RunCost]:
 def _cost(
     record: Record,
     folder: Path,
-    role: Literal["part", "upstream"],
+    role: Literal["part", "teacher", "upstream"],
     took: Literal["state", "weights"],
 ) -> RunCost:
     kept = saved(record, took)

@@ -26,6 +26,7 @@ from bench.child import Outcome, Program, Progress
 from bench.errors import BenchError, MissingExtra, UsageError
 from bench.interrupts import undisturbed
 from bench.learn import models, objectives, sources
+from bench.learn.models.download import TRACKS, Track
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.power.probes import with_found
@@ -58,6 +59,8 @@ class Request:
     probes: Sequence[str] = ()  # beside those that are found
     idle_s: float = 3.0
     save_every_s: float | None = None  # None: nothing is kept
+    find_run: Callable[[str], Path] = Path
+    """The folder of a run that a setting names, as the user did."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Plan:
     model: str
     objective: str
     located: models.Located
+    track: Track
     recipe: str
     settings: dict[str, records.Scalar]
     device: str
@@ -101,8 +105,10 @@ class Plan:
     idle_s: float
     save_every_s: float | None
     upstream: list[RunCost]
+    weights: Mapping[str, Path]  # that settings of the recipe name, by setting
+    own_recipes: Mapping[str, str]  # files of the user's, by recipe
+    charged_runs: list[RunCost]
     state: Path | None = None  # of the run that this one goes on with
-    charged_runs: list[RunCost] = field(default_factory=list)
 
     def spec(self, seed: Seed) -> Spec:
         return Spec(
@@ -110,7 +116,7 @@ class Plan:
             task=self.card.name,
             task_version=self.card.version,
             data=self.resolved.identity,
-            track=self.located.track,
+            track=self.track,
             model=self.model,
             checkpoint_sha256=self.located.sha256,
             recipe=self.recipe,
@@ -133,23 +139,27 @@ def prepare(request: Request) -> Plan:
     pretrained = models.start(model, card.family, request.pretrained)
     kind = models.describe(model, pretrained, card.family)["kind"]
     objective = objectives.name_of(card.family, kind, model, card.kind)
-    recipe = request.recipe or recipes.DEFAULT
+    recipe = recipes.named(request.recipe or recipes.DEFAULT)
     settings = recipes.resolve(recipe, model, request.settings, card.family, pretrained)
     budget = parse_budget(request.budget, counted=True) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
         raise MissingExtra("training")
     device, environment, visible, notes = _device(request.device or "auto")
+    use = recipes.Use(card.family, model, kind, pretrained, device.partition(":")[0])
+    recipes.check(recipe, use, settings)
     resolved = sources.resolve(card, request.data)
     located = models.locate(model, pretrained)
+    others = _others(card, recipe, settings, request.find_run)
     return Plan(
         card=card,
         resolved=resolved,
         model=model,
         objective=objective,
         located=located,
+        track=max([located.track, *others.tracks], key=TRACKS.index),
         recipe=recipe,
-        settings=settings,
+        settings=settings | others.settings,
         device=device,
         environment=environment,
         visible_gpus=visible,
@@ -163,8 +173,52 @@ def prepare(request: Request) -> Plan:
         probes=with_found(request.probes),
         idle_s=request.idle_s,
         save_every_s=request.save_every_s,
-        upstream=lineage.upstream(located.folder) if located.folder else [],
+        upstream=_upstream(located, others),
+        weights=others.weights,
+        own_recipes=recipes.own_files(recipe),
+        charged_runs=others.charged,
     )
+
+
+@dataclass(frozen=True)
+class _Others:
+    """The models that settings of a recipe name."""
+
+    settings: dict[str, records.Scalar] = field(default_factory=dict)  # as a spec has them
+    weights: dict[str, Path] = field(default_factory=dict)
+    tracks: list[Track] = field(default_factory=list)
+    charged: list[RunCost] = field(default_factory=list)
+
+
+def _others(
+    card: Card, recipe: str, settings: Mapping[str, records.Scalar], find: Callable[[str], Path]
+) -> _Others:
+    """Where they are: a model's checkpoint, and the saved weights of a run, which is charged."""
+    found = _Others()
+    for name in recipes.found_before(recipe, "model"):
+        if model := str(settings[name] or ""):
+            located = models.locate(model, models.start(model, card.family))
+            found.tracks.append(located.track)
+            if located.folder:
+                found.weights[name] = located.folder
+    for name in recipes.found_before(recipe, "run"):
+        if run := str(settings[name] or ""):
+            folder = find(run)
+            teacher = records.read(folder)
+            lineage.check_teacher(teacher, folder, card.name)
+            found.settings[name] = teacher.run_id
+            found.weights[name] = (folder / lineage.WEIGHTS).parent
+            found.tracks.append(teacher.spec.track)
+            found.charged.append(lineage.teacher(teacher, folder))
+    return found
+
+
+def _upstream(located: models.Located, others: _Others) -> list[RunCost]:
+    """What made the weights that a run begins with, but for what is charged to it."""
+    folders = [f for f in (located.folder, *others.weights.values()) if f]
+    charged = {cost.run_id for cost in others.charged}
+    found = {c.run_id: c for folder in folders for c in lineage.upstream(folder)}
+    return [cost for run_id, cost in found.items() if run_id not in charged]
 
 
 def run(
@@ -182,7 +236,7 @@ def run(
     spec = plan.spec(seed)
     start = account.begin(
         plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
-        code_sha256=code_sha256(own_files(plan.recipe)), references=references,
+        code_sha256=code_sha256(own_files(plan)), references=references,
         charged_runs=plan.charged_runs, upstream=plan.upstream,
     )  # fmt: skip
     folder = root / spec.task / start.run_id
@@ -297,9 +351,9 @@ def code_sha256(others: Iterable[Path] = ()) -> str:
     return digest.hexdigest()
 
 
-def own_files(recipe: str) -> list[Path]:
+def own_files(plan: Plan) -> list[Path]:
     """The recipe's files outside the package."""
-    files = [Path(recipes.file(part)) for part in recipe.split("+")]
+    files = [Path(recipes.file(part)) for part in plan.recipe.split("+")]
     return [f for f in files if not f.is_relative_to(Path(__file__).parent)]
 
 
@@ -321,6 +375,8 @@ def _worker(
         "plan_steps": plan_steps,
         "keep": keep,
         "state": str(plan.state.absolute()) if plan.state else None,
+        "weights": {name: str(folder.absolute()) for name, folder in plan.weights.items()},
+        "own_recipes": dict(plan.own_recipes),
     }
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")

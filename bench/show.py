@@ -298,7 +298,7 @@ def plan_lines(plan: Plan) -> Lines:
     ]
     said += [("", note) for note in data.notes]
     said += [
-        ("model", f"{plan.model} ({located.track})"),
+        ("model", f"{plan.model} ({plan.track})"),
         ("recipe", plan.recipe + ": " + ", ".join(f"{k}={v}" for k, v in plan.settings.items())),
         ("device", f"{plan.device} on {plan.hardware}"),
     ]

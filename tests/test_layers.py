@@ -32,7 +32,7 @@ TABLE: dict[str, set[str]] = {
     "measure": FOUNDATION | {"power", "child", "account"},
     "run": FOUNDATION | {"power", "learn", "recipes", "child", "account", "measure", "workfolder"},
     "workfolder": FOUNDATION | {"learn", "child"},
-    "continuing": FOUNDATION | {"power", "run"},
+    "continuing": FOUNDATION | {"power", "recipes", "run"},
     "program": FOUNDATION
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},

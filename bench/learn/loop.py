@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench import metrics
 from bench.errors import BenchError
 from bench.events import Events
 from bench.learn.adamw import AdamW
@@ -21,6 +23,9 @@ from bench.learn.batches import Rows
 from bench.learn.layers import Dropout
 from bench.learn.model import Model
 from bench.learn.objectives import Objective
+
+if TYPE_CHECKING:
+    from bench.learn.assembly import Assembly
 
 REPORT_EVERY_S = 0.3
 
@@ -46,6 +51,9 @@ class Training:
     seed: int
     events: Events
     keeper: Keeper | None = None
+    source: Assembly | None = None  # what the model was made of
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """Folders that settings of the recipe name, found before the run, by setting."""
     total_steps: int = field(init=False)
     step: int = 0  # updates made
     first_step: int = 0  # those of earlier parts
@@ -58,6 +66,7 @@ class Training:
     random: np.random.Generator = field(init=False)  # of the order of batches
 
     def __post_init__(self) -> None:
+        self.recipe.prepare(self)  # what follows depends on what it left
         recipe, model = self.recipe, self.model
         self.total_steps = max(1, min(self._limits()))
         self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay, recipe.beta2)
@@ -96,21 +105,22 @@ class Training:
 
 def train(training: Training, batches: Iterator[np.ndarray]) -> str:
     """Train for `total_steps` or until the recipe or the meter ends it: 'done' or 'budget'."""
-    recipe, model, events = training.recipe, training.model, training.events
-    optimizer, dropout, total = training.optimizer, training.dropout, training.total_steps
+    recipe, events = training.recipe, training.events
+    dropout, total = training.dropout, training.total_steps
     evaluate_after = _evaluation_steps(total, recipe.evaluations)
     reported = 0.0
     if training.step in evaluate_after:  # it was kept before that
         evaluate(training)
     for rows in batches:
+        model = training.model
         batch = training.train.batch(rows, model.device)
         rate = recipe.rate(training.step, total)
 
         model.begin_step(batch)
         outputs = model.outputs(batch, dropout)
         loss = recipe.loss(training, batch, outputs)
-        loss.backward()
-        optimizer.step(rate, recipe.clip_norm)
+        recipe.backward(training, loss)
+        recipe.update(training, rate)
         training.step += 1
 
         now = time.monotonic()
@@ -123,8 +133,8 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
             return "budget"
         if training.keeper:
             training.keeper.look(training)
-        if training.step in evaluate_after:
-            evaluate(training)
+        if training.step in evaluate_after and evaluate(training):
+            break
     return "done"
 
 
@@ -151,17 +161,19 @@ def _report(training: Training, loss: Tensor, rate: float) -> None:
     )
 
 
-def evaluate(training: Training) -> float | None:
-    """Score tune in a phase of its own, then go on with training."""
+def evaluate(training: Training) -> bool:
+    """Score tune in a phase of its own, then go on with training, unless the recipe ends it."""
     if not len(training.tune):
-        return None
+        return False
     events = training.events
     synchronise(training.model.device)
     events.send("phase_start", phase="evaluate")
     metric, value = training.objective.evaluate(training.model, training.tune)
     events.send("eval", step=training.step, split="tune", metric=metric, value=value)
     events.send("phase_start", phase="train")
-    return value
+    better = -value if metrics.falls(metric) else value
+    ends: bool = training.recipe.evaluated(training, better)
+    return ends
 
 
 def synchronise(device: torch.device) -> None:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from bench.learn.batches import Rows
-    from bench.learn.encoder import Encoder
     from bench.learn.keeper import Keeper
     from bench.learn.loop import Training
     from bench.learn.state import State
@@ -52,11 +51,13 @@ class Job:
     plan_steps: int | None
     keep: Keep | None  # None: nothing is kept
     state: Path | None  # of the run that this one goes on with
+    weights: dict[str, Path]  # that settings of the recipe name, by setting
 
     @classmethod
     def read(cls, path: Path) -> Job:
         facts = json.loads(path.read_bytes())
         checkpoint, keep, state = (facts.get(name) for name in ("checkpoint", "keep", "state"))
+        recipes.know(facts.get("own_recipes", {}))
         return cls(
             spec=Spec.model_validate(facts["spec"]),
             objective=facts["objective"],
@@ -64,6 +65,7 @@ class Job:
             plan_steps=facts["plan_steps"],
             keep=Keep(**{**keep, "folder": Path(keep["folder"])}) if keep else None,
             state=Path(state) if state else None,
+            weights={name: Path(folder) for name, folder in facts.get("weights", {}).items()},
         )
 
 
@@ -137,6 +139,8 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     predictions = training.objective.predict(training.model, prepared.scored)
     events.send("phase_stop", phase="predict")
     predictions.write(out / "predictions.parquet")
+    if done := training.recipe.facts(training):
+        events.send("model", **training.model.facts(), **done)
     events.send("run_stop", reason=reason)
 
 
@@ -190,51 +194,37 @@ def _uuids(device: torch.device) -> list[str]:
 
 
 def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -> Prepared:
-    """Read the texts, make or load tokenizer and model, tokenise."""
-    from bench.learn import data, models, objectives
-    from bench.learn.encoder import Encoder
+    """Read the texts, make or load tokenizer and model, tokenise, and let the recipe prepare."""
+    from bench.learn import data
+    from bench.learn.assembly import Parts, assemble
     from bench.learn.loop import Training
-    from bench.learn.models.wanted import Wanted
 
-    spec, checkpoint = job.spec, job.checkpoint
+    spec = job.spec
     recipe = recipes.build(spec.recipe, spec.settings)
     if recipe.precision == "bfloat16" and device.type == "cpu" and not has_bf16_products():
         message = "this processor emulates bfloat16: it will be slower than float32 here"
         events.send("warning", id="slow-bf16", message=message)
-    task = data.read_task_folder(task_folder)
-    objective = objectives.build(job.objective, task, recipe)
-    entry = models.entry(spec.model, spec.track != "scratch", task.family)
     state = _state(job)
-    tokenizer = state.tokenizer() if state else None
-    if checkpoint is None and tokenizer is None:
-        events.send("progress", text="training the tokenizer", done=0, total=2)
-    if tokenizer is None:
-        kept = {"cased": True} if getattr(objective, "cased", False) else {}
-        tokenizer = entry.tokenizer(objective.texts(), recipe, checkpoint, **kept)
-    events.send("progress", text="tokenising", done=1, total=2)
-    splits = objective.encode(tokenizer, recipe.max_length)
-    for id_, message in getattr(objective, "warnings", ()):
+    made = assemble(
+        Parts(
+            data.read_task_folder(task_folder), job.objective, recipe, spec.model,
+            spec.track != "scratch", job.checkpoint, spec.seed, device, state,
+        ),
+        lambda what, done: events.send("progress", text=what, done=done, total=2),
+    )  # fmt: skip
+    for id_, message in getattr(made.objective, "warnings", ()):
         events.send("warning", id=id_, message=message)
-    pairs = len(task.columns) > 1
-    model = entry.build(
-        Wanted(checkpoint, tokenizer, recipe, objective.outputs, pairs, spec.seed, device)
-    )
-    if isinstance(model, Encoder):
-        order = state.order if state else None
-        if order is None:
-            order = first_use(model, recipe, splits, spec.seed)
-        order_rows(model, splits, order)
-    keeper = _keeper(job, tokenizer)
+    keeper = _keeper(job, made.tokenizer)
     training = Training(
-        recipe, objective, model, splits["train"], splits["tune"], spec.seed, events, keeper
-    )
-    recipe.prepare(training)
+        recipe, made.objective, made.model, made.splits["train"], made.splits["tune"], spec.seed,
+        events, keeper, made, job.weights,
+    )  # fmt: skip
     if state:
         go_on(training, state)
     training.budget_ends = training.step + _steps_of_budget(spec.budget, training)
-    events.send("model", name=spec.model, **model.facts())
+    events.send("model", name=spec.model, **training.model.facts())
     events.send("progress", text="ready", done=2, total=2)
-    return Prepared(training, splits["scored"], keeper)
+    return Prepared(training, made.splits["scored"], keeper)
 
 
 def _state(job: Job) -> State | None:
@@ -280,29 +270,6 @@ def _steps_of_budget(text: str | None, training: Training) -> float:
     if budget.tokens is not None:
         return max(1, training.steps_of(budget.tokens))
     return math.ceil(budget.steps or 0.0)
-
-
-def first_use(model: Encoder, recipe: Any, splits: dict[str, Any], seed: int) -> np.ndarray:
-    """All token ids, in the order of first use in training."""
-    import numpy as np
-
-    from bench.learn.batches import order_of_first_use
-
-    train = splits["train"]
-    batches = recipe.batches(train, 0, np.random.default_rng(seed))
-    seen = np.concatenate([train.tokens[train.places_of(rows)[0]] for rows in batches])
-    return order_of_first_use(seen, model.shape.vocabulary)
-
-
-def order_rows(model: Encoder, splits: dict[str, Any], order: np.ndarray) -> None:
-    """Number tokens, and keep the table's rows, in this order of token ids."""
-    import numpy as np
-
-    number = np.empty_like(order)
-    number[order] = np.arange(len(order))
-    model.reorder(order)
-    for split in splits.values():
-        split.renumber(number)
 
 
 def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
@@ -374,8 +341,9 @@ def _first_pass(training: Training, rows: np.ndarray) -> None:
     model = training.model
     batch = training.train.batch(rows, model.device)
     model.begin_step(batch)
-    training.recipe.loss(training, batch, model.outputs(batch, training.dropout)).backward()
-    training.optimizer.step(0.0, 0.0)
+    loss = training.recipe.loss(training, batch, model.outputs(batch, training.dropout))
+    training.recipe.backward(training, loss)
+    training.recipe.update(training, 0.0)
 
 
 if __name__ == "__main__":

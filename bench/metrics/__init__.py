@@ -115,6 +115,11 @@ def compute(
     return found
 
 
+def falls(name: str) -> bool:
+    """Whether the better model has the lower value."""
+    return _MODULES.get(name) == "language"
+
+
 def recompute(metric: Metric) -> float:
     """A metric's value from its statistics alone, without labels or predictions."""
     value: float = _function(metric.name, f"{metric.name}_of")(metric.statistics, metric.n)

@@ -1,15 +1,20 @@
 """CHOOSE: one recipe a file; a dataclass whose fields are its settings.
 
 A recipe overrides the hooks of `baseline.Recipe` that differ. `a+b` combines two: a class that
-inherits from both, so that hooks that call `super()` add up. Nothing here imports torch.
+inherits from both, so that hooks that call `super()` add up, the one with the lower `place` around
+the other. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
 
 from bench import registry
 from bench.cards import Family
@@ -17,6 +22,17 @@ from bench.errors import UsageError, near_names
 from bench.record import Scalar
 
 DEFAULT = "baseline"
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a recipe is asked to train."""
+
+    family: Family
+    model: str
+    kind: str  # of model: encoder, decoder, ...
+    pretrained: bool
+    device: str  # cpu, cuda
 
 
 def setting(
@@ -28,15 +44,18 @@ def setting(
     above: float | None = None,
     choices: Sequence[str] = (),
     families: Sequence[Family] = (),
+    names: Literal["run", "model"] | None = None,
 ) -> Any:
     """A field of a recipe. `low` and `high` are allowed values, `above` is not; of texts, those in
     `choices` are. It is one of `families` of tasks, or of all.
 
-    A default of None stands for the model's own (its `settings` in `bench models`).
+    A default of None stands for the model's own (its `settings` in `bench models`). A text that
+    `names` a run with saved weights, or a model, is found before the run: the folder of its weights
+    is `Training.weights[field]` ("" names none), and what it cost is in the record.
     """
     limits = {"low": low, "high": high, "above": above, "choices": choices}
     return dataclasses.field(
-        default=default, metadata={"about": about, "families": families, **limits}
+        default=default, metadata={"about": about, "families": families, "names": names, **limits}
     )
 
 
@@ -45,8 +64,54 @@ def names() -> list[str]:
     return registry.names("bench.recipes", "bench.recipes")
 
 
+_files: dict[str, str] = {}  # of the user's own recipes, by name
+
+
+def named(asked: str) -> str:
+    """The name of what is asked for: parts in the order of their hooks, a file by its stem, so that
+    a record doesn't depend on where it lies. UsageError for parts that don't combine."""
+    parts = [_part(part) for part in asked.split("+")]
+    for part in parts:
+        if parts.count(part) > 1:
+            raise UsageError(
+                f"'{asked}' names a recipe twice", "each part of a+b is another recipe"
+            )
+    if DEFAULT in parts and len(parts) > 1:
+        raise UsageError(
+            f"{DEFAULT} is in every recipe",
+            f"--recipe {'+'.join(p for p in parts if p != DEFAULT)}",
+        )
+    for part, other in itertools.permutations(parts, 2):
+        if (reason := _module_class(part).refuses.get(other)) is not None:
+            raise UsageError(f"{part} and {other} don't combine: {reason}", "bench recipes NAME")
+    return "+".join(sorted(parts, key=lambda part: (_module_class(part).place, part)))
+
+
+def _part(asked: str) -> str:
+    """A recipe's name; that of a file is known from now on."""
+    if not asked.endswith(".py"):
+        return asked
+    path = registry.find("bench.recipes", "bench.recipes", asked, "recipe", "bench recipes")
+    name = Path(path).stem
+    if name in names() or _files.get(name, path) != path:
+        raise UsageError(f"there is a recipe {name} already", f"rename {asked}")
+    _files[name] = path
+    return name
+
+
+def own_files(name: str) -> dict[str, str]:
+    """The files of the parts that are the user's own, by the part's name."""
+    return {part: _files[part] for part in name.split("+") if part in _files}
+
+
+def know(files: Mapping[str, str]) -> None:
+    """Take these files as the recipes of these names, as `own_files` told another process."""
+    _files.update(files)
+
+
 def describe(name: str) -> dict[str, Any]:
     """What `bench recipes` shows: summary, charges, paper, and each setting with its default."""
+    name = named(name)
     recipe = _class(name)
     settings = [
         {
@@ -62,6 +127,7 @@ def describe(name: str) -> dict[str, Any]:
         "summary": recipe.summary,
         "charges": recipe.charges,
         "paper": recipe.paper,
+        "combines": _combines(name),
         "settings": settings,
     }
 
@@ -82,6 +148,7 @@ def resolve(
     """Every setting of the recipe for this model and family of tasks: as `given` in text, else the
     model's, which may differ from scratch, else the default. UsageError for an unknown field, one
     of another family, a wrong type, a value out of range."""
+    name = named(name)
     recipe = _class(name)
     every = {f.name: f for f in dataclasses.fields(recipe)}
     fields = {n: f for n, f in every.items() if _is_of(f, family)}
@@ -107,38 +174,78 @@ def _is_of(field: dataclasses.Field[Any], family: Family | None) -> bool:
     return family is None or not families or family in families
 
 
+def check(name: str, use: Use, settings: Mapping[str, Scalar]) -> None:
+    """UsageError with the reason, where a part of the recipe can't be used for that."""
+    for part in named(name).split("+"):
+        reason = _module_class(part).refusal(use, settings)
+        if reason is not None:
+            raise UsageError(f"{part} can't be used here: {reason}", f"bench recipes {part}")
+
+
+def found_before(name: str, kind: Literal["run", "model"]) -> list[str]:
+    """The settings that name a run, or a model."""
+    fields = dataclasses.fields(_class(named(name)))
+    return [f.name for f in fields if f.metadata["names"] == kind]
+
+
 def file(part: str) -> str:
     """The file of one recipe: its code is part of a run's identity."""
-    module = registry.load("bench.recipes", "bench.recipes", part, "recipe", "bench recipes")
-    return str(module.__file__)
+    return str(_module(part).__file__)
 
 
 def build(name: str, settings: Mapping[str, Scalar]) -> Any:
     """The recipe with these settings, as `resolve` returned them."""
-    return _class(name)(**settings)
+    return _class(named(name))(**settings)
 
 
 @cache
 def _class(name: str) -> Any:
+    """The class of a name that `named` gave."""
     parts = [_module_class(part) for part in name.split("+")]
     if len(parts) == 1:
         return parts[0]
-    if len(set(parts)) < len(parts):
-        raise UsageError(f"'{name}' names a recipe twice", "each part of a+b is another recipe")
-    combined = type(name, tuple(parts), {"__doc__": f"{name}: both."})
     facts = {
+        "__doc__": f"{name}: both.",
+        "__module__": __name__,
         "summary": " + ".join(p.summary for p in parts),
         "charges": "; ".join(dict.fromkeys(p.charges for p in parts)),
         "paper": "; ".join(dict.fromkeys(p.paper for p in parts if p.paper)),
     }
-    for key, value in facts.items():
-        setattr(combined, key, value)
-    return dataclasses.dataclass(combined)
+    own = [(f.name, f.type, _copy(f)) for part in reversed(parts) for f in _own_fields(part)]
+    fields = {field[0]: field for field in own}  # of equal names the outermost part's
+    return dataclasses.make_dataclass(name, fields.values(), bases=tuple(parts), namespace=facts)
 
 
+def _own_fields(part: Any) -> Iterator[dataclasses.Field[Any]]:
+    """What a recipe adds to those that it inherits from, or says anew."""
+    own = inspect.get_annotations(part)
+    return (f for f in dataclasses.fields(part) if f.name in own)
+
+
+def _copy(field: dataclasses.Field[Any]) -> Any:
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
+def _combines(name: str) -> str:
+    """With what a recipe does not combine, in a line."""
+    refused = dict(_module_class(name).refuses) if "+" not in name else {}
+    for other in names():
+        reason = _module_class(other).refuses.get(name)
+        if reason is not None:
+            refused.setdefault(other, reason)
+    if not refused:
+        return "with all others"
+    return "not with " + "; ".join(f"{other}: {why}" for other, why in sorted(refused.items()))
+
+
+def _module(name: str) -> Any:
+    asked = _files.get(name, name)
+    return registry.load("bench.recipes", "bench.recipes", asked, "recipe", "bench recipes")
+
+
+@cache
 def _module_class(name: str) -> Any:
-    module = registry.load("bench.recipes", "bench.recipes", name, "recipe", "bench recipes")
-    recipe = getattr(module, "Recipe", None)
+    recipe = getattr(_module(name), "Recipe", None)
     if recipe is None or not dataclasses.is_dataclass(recipe):
         raise UsageError(f"the recipe file {name} has no dataclass called Recipe")
     return recipe

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from bench.cards import Family
-from bench.recipes import setting
+from bench.recipes import Use, setting
+from bench.record import Scalar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +26,15 @@ SCHEDULES = ("linear", "inverse-sqrt")
 
 @dataclass
 class Recipe:
-    """The hooks, in the order in which the loop calls them. Others inherit and override some."""
+    """The hooks, in the order in which the loop calls them. Others inherit and override some, and
+    call `super()` for what they are combined with."""
 
     summary: ClassVar[str] = "float32, dense AdamW, batches of similar length without padding"
     charges: ClassVar[str] = "preparation, training, evaluation, prediction"
     paper: ClassVar[str] = "https://arxiv.org/abs/1711.05101"
-    precision: ClassVar[str] = "float32"  # of activations and products; or "bfloat16"
+    precision: ClassVar[str] = "float32"  # of activations and products; or bfloat16, float16
+    place: ClassVar[int] = 50  # in a combination: hooks of a lower one are around those of others
+    refuses: ClassVar[Mapping[str, str]] = {}  # recipes that it doesn't combine with, and why
 
     epochs: float = setting(None, "passes over the training split", above=0)
     max_steps: int = setting(0, "updates at most, if fewer than in all epochs; 0: no limit", low=0)
@@ -77,8 +81,14 @@ class Recipe:
 
         return models.settings(model, family, pretrained)
 
+    @classmethod
+    def refusal(cls, use: Use, settings: Mapping[str, Scalar]) -> str | None:
+        """Why it can't be used for that, if so. Asked of each part of a combination."""
+        return None
+
     def prepare(self, training: Training) -> None:
-        """Before the first step: change the model, train a teacher, choose rows."""
+        """Before the first step, and before there is an optimizer: change the model, train a
+        teacher, choose rows."""
 
     def batches(self, rows: Rows, epoch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
         """One epoch's batches, each an array of row numbers."""
@@ -98,12 +108,28 @@ class Recipe:
         """The mean loss of a batch, of what the model returned for it."""
         return training.objective.loss(training.model, batch, outputs)
 
+    def backward(self, training: Training, loss: Tensor) -> None:
+        """From the loss to the gradients."""
+        loss.backward()
+
+    def update(self, training: Training, rate: float) -> None:
+        """From the gradients to the weights."""
+        training.optimizer.step(rate, self.clip_norm)
+
     def after_step(self, training: Training) -> bool:
         """After each update; True ends the training."""
         return False
 
+    def evaluated(self, training: Training, value: float) -> bool:
+        """After tune was scored, which is higher for the better model; True ends the training."""
+        return False
+
     def finish(self, training: Training) -> None:
         """After the last step, before the prediction."""
+
+    def facts(self, training: Training) -> dict[str, Any]:
+        """What it did, at the end, for the record: numbers and texts by name."""
+        return {}
 
     def state(self, training: Training) -> dict[str, Tensor]:
         """What the recipe remembers of the steps so far, for a training that is continued."""

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from bench import run as running
 from bench.errors import BenchError, UsageError
 from bench.events import Events
-from bench.learn import data, keeper, loop, tokenize, worker
+from bench.learn import assembly, data, keeper, loop, tokenize, worker
 from bench.learn.corpora import gazetteer, phrasebook, verdicts
 from bench.learn.state import State
 from bench.lineage import STATES
@@ -85,7 +85,7 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
         data.write_task_folder(plan.resolved, plan.card, folder / "task")
         job = worker.Job(
             spec=plan.spec(running.Seed(5, "user")), objective=plan.objective, checkpoint=None,
-            plan_steps=None, keep=worker.Keep(folder, "r" * 16, every_s), state=state,
+            plan_steps=None, keep=worker.Keep(folder, "r" * 16, every_s), state=state, weights={},
         )  # fmt: skip
         with (folder / "events").open("wb") as file:
             worker.run(job, folder / "task", folder, Events(file.fileno()))
@@ -106,7 +106,7 @@ def test_in_two_parts_or_in_one_it_is_the_same(
     assert first.facts["step"] < total
     for made_once in ("train", "train_bytes"):
         monkeypatch.delattr(tokenize, made_once)
-    monkeypatch.delattr(worker, "first_use")
+    monkeypatch.delattr(assembly, "_first_use")
     second = train(kind, state=first.state)
     assert second.facts["step"] == total
     second.assert_same(whole)

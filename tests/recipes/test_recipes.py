@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,77 @@ def test_a_recipe_file_of_the_user_combines_with_another(tmp_path: Path) -> None
 def test_a_recipe_does_not_combine_with_itself() -> None:
     with pytest.raises(UsageError, match="twice"):
         recipes.describe("bf16+bf16")
+
+
+def test_baseline_is_no_part_of_a_combination() -> None:
+    with pytest.raises(UsageError, match="baseline is in every recipe") as caught:
+        recipes.named("bf16+baseline")
+    assert caught.value.hint == "--recipe bf16"
+
+
+def own(folder: Path, name: str, body: str) -> str:
+    """A recipe file of the user's."""
+    path = folder / f"{name}.py"
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    path.write_text(
+        "from dataclasses import dataclass\nfrom bench.recipes import baseline, setting\n\n"
+        f"@dataclass\nclass Recipe(baseline.Recipe):\n{lines}\n"
+    )
+    return str(path)
+
+
+TWICE = (
+    "place = 20\ndef rate(self, step, total_steps):\n    return 2 * super().rate(step, total_steps)"
+)
+PLUS = (
+    "place = 30\ndef rate(self, step, total_steps):\n    return 1 + super().rate(step, total_steps)"
+)
+
+
+def test_hooks_are_in_the_order_of_places_however_the_parts_are_named(tmp_path: Path) -> None:
+    twice, plus = own(tmp_path, "a_twice", TWICE), own(tmp_path, "a_plus", PLUS)
+    for asked in (f"{twice}+{plus}", f"{plus}+{twice}"):
+        assert recipes.named(asked) == "a_twice+a_plus"
+        recipe = recipes.build(asked, recipes.resolve(asked, "transformer-tiny", {}))
+        assert recipe.rate(99, 100) > 2, "2 * (1 + rate)"
+
+
+def test_a_default_that_one_part_changes_is_that_of_the_combination(tmp_path: Path) -> None:
+    outer = own(tmp_path, "an_outer", "place = 10")
+    inner = own(tmp_path, "an_inner", "place = 90\nclip_norm: float = setting(0.25, 'less', low=0)")
+    for asked in (f"{outer}+{inner}", f"{inner}+{outer}"):
+        assert recipes.resolve(asked, "transformer-tiny", {})["clip_norm"] == 0.25
+
+
+def test_what_does_not_combine_says_why_in_either_order(tmp_path: Path) -> None:
+    alone = own(tmp_path, "a_loner", "refuses = {'bf16': 'it wants all bits'}")
+    for asked in (f"{alone}+bf16", f"bf16+{alone}"):
+        with pytest.raises(UsageError, match="a_loner and bf16 don't combine: it wants all bits"):
+            recipes.named(asked)
+    assert "bf16: it wants all bits" in recipes.describe(alone)["combines"]
+
+
+def test_each_part_is_asked_whether_it_can_be_used(tmp_path: Path) -> None:
+    body = """@classmethod
+def refusal(cls, use, settings):
+    return f'{use.model} has no ears' if use.device == 'cpu' else None"""
+    asked = own(tmp_path, "an_ear", body) + "+bf16"
+    settings = recipes.resolve(asked, "transformer-tiny", {})
+    use = recipes.Use("classification", "transformer-tiny", "encoder", False, "cpu")
+    with pytest.raises(UsageError, match="an_ear can't be used here: transformer-tiny has no ears"):
+        recipes.check(asked, use, settings)
+    recipes.check(asked, dataclasses.replace(use, device="cuda"), settings)
+
+
+def test_a_file_may_not_have_the_name_of_another_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is a recipe bf16 already"):
+        recipes.named(own(tmp_path, "bf16", "place = 1"))
+    first = own(tmp_path, "the_same", "place = 1")
+    (tmp_path / "b").mkdir()
+    second = own(tmp_path / "b", "the_same", "place = 1")
+    assert recipes.named(first) == "the_same"
+    with pytest.raises(UsageError, match="there is a recipe the_same already"):
+        recipes.named(second)
 
 
 def test_the_rate_rises_then_falls_to_nearly_zero() -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bench.learn.objectives import ModelKind
 
 Track = Literal["scratch", "finetune", "open"]
+TRACKS: list[Track] = ["scratch", "finetune", "open"]
+"""A run is on the last of those of the models that it uses."""
 FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 OWN: dict[str, ModelKind] = {
     "bench-encoder": "encoder",
