@@ -163,6 +163,29 @@ def ratio_interval(ratio: float, *scatters: tuple[float, int]) -> tuple[float, f
     return ratio * math.exp(-half), ratio * math.exp(half)
 
 
+def ratio_of_means(
+    first: Sequence[float], second: Sequence[float]
+) -> tuple[float, tuple[float, float] | None]:
+    """The mean of `second` over that of `first`, both above 0, with a 95 % interval by Welch's test
+    on the logarithms; None in its place where one of them is a single run."""
+    ratio = fmean(second) / fmean(first)
+    if min(len(first), len(second)) < 2:
+        return ratio, None
+    each = [moments([math.log(v) for v in values]) for values in (first, second)]
+    _, df, _ = welch(*each)
+    half = _t_quantile(df, 0.975) * math.sqrt(sum(variance for _, variance, _ in each))
+    return ratio, (ratio * math.exp(-half), ratio * math.exp(half))
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which of (skill, energy) are on the Pareto front: none has more skill for less energy, or as
+    much of one for a better other."""
+    return [
+        not any(s >= skill and e <= energy and (s, e) != (skill, energy) for s, e in points)
+        for skill, energy in points
+    ]
+
+
 def mcnemar(first_only: int, second_only: int) -> float:
     """McNemar's exact p for the examples that only one of two models got right."""
     from scipy.special import bdtr

@@ -167,3 +167,26 @@ def test_the_interval_of_a_ratio_holds_new_runs_as_often_as_it_says() -> None:
         low, high = score.ratio_interval(ratio, scatters[0], scatters[1])
         inside += low <= 1 <= high
     assert 0.93 < inside / 2000 < 0.975
+
+
+def test_a_ratio_of_means_has_the_interval_of_welchs_test() -> None:
+    chance = random.Random(3)
+    first = [math.exp(chance.gauss(3.0, 0.05)) for _ in range(4)]
+    second = [math.exp(chance.gauss(2.4, 0.12)) for _ in range(3)]
+    ratio, interval = score.ratio_of_means(first, second)
+    test = stats.ttest_ind(np.log(second), np.log(first), equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    assert ratio == pytest.approx(np.mean(second) / np.mean(first))
+    assert interval is not None
+    assert interval[1] / interval[0] == pytest.approx(math.exp(high - low))
+    assert math.sqrt(interval[0] * interval[1]) == pytest.approx(ratio)
+
+
+def test_a_single_run_gives_a_ratio_no_interval() -> None:
+    assert score.ratio_of_means([10.0, 12.0], [22.0]) == (2.0, None)
+
+
+def test_the_front_is_what_none_beats_in_skill_and_energy() -> None:
+    points = [(0.9, 10.0), (0.8, 5.0), (0.8, 6.0), (0.7, 7.0), (0.95, 30.0), (0.8, 5.0)]
+    assert score.front(points) == [True, True, False, False, True, True]
+    assert score.front([]) == []
