@@ -58,6 +58,7 @@ class Line:
         self._g_per_kwh = g_per_kwh
         self._terminal = self._stream.isatty()
         self._next_s = 0.0
+        self.lead = ""  # before all that is known of the run
 
     def __enter__(self) -> Line:
         return self
@@ -67,7 +68,7 @@ class Line:
         if now_s < self._next_s:
             return
         self._next_s = now_s + (0.2 if self._terminal else PLAIN_EVERY_S)
-        said = fields(progress, self._g_per_kwh)
+        said = [*([self.lead] if self.lead else []), *fields(progress, self._g_per_kwh)]
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
             self._write(f"\r\x1b[K{fit(said, width)}")

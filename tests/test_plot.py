@@ -314,7 +314,7 @@ def test_an_svg_shows_all_of_it(tmp_path: Path) -> None:
         "Doubtful",
     ):  # fmt: skip
         assert words in said
-    assert len({c for c in re.findall(r'stroke="(#\w{6})"', text) if c in picture._COLOURS}) == 3
+    assert len({c for c in re.findall(r'stroke="(#\w{6})"', text) if c in picture.COLOURS}) == 3
     assert "stroke-dasharray" in text, "told apart in grey too"
 
 

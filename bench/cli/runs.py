@@ -162,7 +162,7 @@ def _train(planned: Plan, seeds: Sequence[Seed], out: Path) -> None:
             if record.status == "failed":
                 raise typer.Exit(1)
             if record.status == "interrupted" or outcome.end_asked:
-                raise typer.Exit(_INTERRUPTED)
+                raise typer.Exit(INTERRUPTED)
     screen.print(show.grid(show.next_lines(record, planned.card, len(seeds))))
 
 
@@ -254,10 +254,10 @@ def measure(
             if record.status in ("failed", "interrupted"):
                 raise typer.Exit(_exit_code(outcome.code, record.status))
             if outcome.end_asked:
-                raise typer.Exit(_INTERRUPTED)
+                raise typer.Exit(INTERRUPTED)
 
 
-_INTERRUPTED = 128 + signal.SIGINT  # as a shell has it
+INTERRUPTED = 128 + signal.SIGINT  # as a shell has it
 _OF_A_TASK = ("model", "recipe", "track", "set_", "code", "runs", "seed", "data", "tasks")
 
 
@@ -273,5 +273,5 @@ def _refuse_what_needs_a_task(context: typer.Context) -> None:
 def _exit_code(code: int | None, status: str) -> int:
     """The program's own; 128 and the signal's number where a signal ended it, as in a shell."""
     if code is None or (code == 0 and status not in ("complete", "budget")):
-        return _INTERRUPTED if status == "interrupted" else 1
+        return INTERRUPTED if status == "interrupted" else 1
     return 128 - code if code < 0 else code

@@ -16,7 +16,7 @@ _WRAP = 136  # characters of a line of text below
 _LETTER, _UPRIGHT = 6.0, 11.0  # pixels that a letter of a phase's name takes, and an upright name
 
 # Okabe and Ito: told apart with any colour vision; the dashes tell them apart in grey.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 _DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4], [1, 3], [10, 2, 2, 2, 2, 2])
 # Of growing darkness, so that phases differ in grey; a name that is not here is the last.
 _SHADES = {
@@ -28,26 +28,42 @@ _FONT = "Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
 def points(path: Path) -> int:
     """How many points a line of this kind of picture has; UsageError for a kind that is none."""
+    return WIDTH * (ZOOMABLE if kind_of(path) == "html" else 1)
+
+
+def kind_of(path: Path) -> str:
+    """svg, png, pdf or html; UsageError for a name that ends in none of these."""
     kind = path.suffix.lstrip(".").lower()
     if kind not in _WRITERS:
         raise UsageError(
             f"'{path.name}' names no kind of picture that can be drawn",
-            f"-o with a name that ends in {', '.join('.' + k for k in _WRITERS)}",
+            f"a name that ends in {', '.join('.' + k for k in _WRITERS)}",
         )
-    return WIDTH * (ZOOMABLE if kind == "html" else 1)
+    return kind
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure to `path`, in the kind that its name ends in. MissingExtra without
-    Altair and vl-convert."""
-    kind = path.suffix.lstrip(".").lower()
+def check(path: Path) -> None:
+    """UsageError for a kind that can't be drawn, MissingExtra without Altair and vl-convert."""
+    kind_of(path)
     try:
         import altair  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError:
         raise MissingExtra("plots", "plot") from None
-    chart = _chart(figure, zoom=kind == "html").to_dict()
-    written = _WRITERS[kind](chart)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure to `path`, in the kind that its name ends in. MissingExtra without
+    Altair and vl-convert."""
+    write(lambda zoom: _chart(figure, zoom), path)
+
+
+def write(draw: Callable[[bool], Any], path: Path) -> None:
+    """Write what `draw` makes, told whether one can zoom in it, to `path`. MissingExtra without
+    Altair and vl-convert."""
+    kind = kind_of(path)
+    check(path)
+    written = _WRITERS[kind](draw(kind == "html").to_dict())
     path.write_bytes(written.encode() if isinstance(written, str) else written)
 
 
@@ -124,6 +140,11 @@ def _chart(figure: Figure, zoom: bool) -> Any:
     main = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=_title(figure))
     said = [row for text in figure.caption for row in textwrap.wrap(text, _WRAP)]
     chart = alt.vconcat(main, _caption(said), spacing=8) if said else alt.vconcat(main)
+    return dressed(chart)
+
+
+def dressed(chart: Any) -> Any:
+    """With bench's own fonts, lines and white paper."""
     return (
         chart.properties(padding=12, background="white")
         .configure(font=_FONT)
@@ -297,7 +318,7 @@ def _labels(lines: list[Line], axes: _Axes) -> list[Any]:
 
 def _look(number: int) -> tuple[str, list[int]]:
     """Colour and dashes of a line."""
-    return _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
+    return COLOURS[number % len(COLOURS)], _DASHES[number % len(_DASHES)]
 
 
 def _flags(figure: Figure, axes: _Axes) -> list[Any]:

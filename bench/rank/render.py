@@ -174,13 +174,13 @@ def markdown(cells: Sequence[Cell], scenario: Scenario | None = None) -> str:
     columns.sort(key=COLUMNS.index)
     lines: list[str] = []
     for cell in cells:
-        lines += [f"## {_escaped(cell.title)}", "", _escaped(_how(cell)), ""]
-        lines += [f"> **{_escaped(note)}**\n" for note in cell.notes]
+        lines += [f"## {escaped(cell.title)}", "", escaped(how(cell)), ""]
+        lines += [f"> **{escaped(note)}**\n" for note in cell.notes]
         for section in cell.sections:
             lines += [f"### {_section_title(section, cell)}", ""]
             lines += _markdown_table(section, cell, columns, scenario)
     lines += [f"- {line}" for line in _legend(cells)]
-    lines += [f"- {_escaped(line)}" for line in _grid_line(scenario, columns)]
+    lines += [f"- {escaped(line)}" for line in _grid_line(scenario, columns)]
     return "\n".join(lines) + "\n"
 
 
@@ -188,16 +188,16 @@ def _markdown_table(
     section: Section, cell: Cell, columns: list[Column], scenario: Scenario | None
 ) -> list[str]:
     lines = [
-        "| " + " | ".join(_escaped(_heading(c, cell.metric)) for c in columns) + " |",
+        "| " + " | ".join(escaped(_heading(c, cell.metric)) for c in columns) + " |",
         "| " + " | ".join("---" if c.key == "entry" else "---:" for c in columns) + " |",
     ]
     for entry in section.entries:
-        texts = ["".join(_texts(c, entry, cell, scenario)) for c in columns]
-        lines.append("| " + " | ".join(_escaped(t.strip()) for t in texts) + " |")
+        texts = ["".join(as_text(c, entry, cell, scenario)) for c in columns]
+        lines.append("| " + " | ".join(escaped(t.strip()) for t in texts) + " |")
     common = _common_reasons(section)
-    remarks = [f"- {_escaped(r)}" for r in common]
+    remarks = [f"- {escaped(r)}" for r in common]
     remarks += [
-        f"- {_escaped(e.title)}: {_escaped(r)}"
+        f"- {escaped(e.title)}: {escaped(r)}"
         for e in section.entries for r in e.reasons if r not in common
     ]  # fmt: skip
     return [*lines, "", *remarks, *([""] if remarks else [])]
@@ -214,7 +214,7 @@ _UNMARKED = re.compile(r"(?:[^\W_]|[ \-.,;:()+=/%±–·×≥≤≈…!'])*")
 _MARKED = re.compile(r"://|www\.|^[-+=]")
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown leaves alone; what it might take for syntax or a link, as code."""
     text = plain(text)
     if _UNMARKED.fullmatch(text) and not _MARKED.search(text):
@@ -301,7 +301,7 @@ def _fit(cells: Sequence[Cell], width: int, scenario: Scenario | None) -> _Layou
 
 
 def _halves(column: Column, cells: Sequence[Cell], scenario: Scenario | None) -> tuple[int, int]:
-    texts = [_texts(column, e, c, scenario) for c in cells for e in c.entries]
+    texts = [as_text(column, e, c, scenario) for c in cells for e in c.entries]
     value = max(len(t[0]) for t in texts)
     spread = max(len(t[1]) for t in texts)
     heading = max(len(_heading(column, c.metric)) for c in cells)
@@ -318,11 +318,11 @@ def _filled(
     """The columns in which at least one entry has something to show."""
     return [
         c for c in columns
-        if any(_texts(c, e, cell, scenario)[0].strip() for cell in cells for e in cell.entries)
+        if any(as_text(c, e, cell, scenario)[0].strip() for cell in cells for e in cell.entries)
     ]  # fmt: skip
 
 
-def _texts(column: Column, entry: Entry, cell: Cell, scenario: Scenario | None) -> tuple[str, str]:
+def as_text(column: Column, entry: Entry, cell: Cell, scenario: Scenario | None) -> tuple[str, str]:
     """What a reader sees of a value, and of its ± or mark."""
     if column.key == "entry":
         return entry.title, " (local)" if entry.origin == "local" else ""
@@ -368,7 +368,7 @@ def _heading(column: Column, metric: str) -> str:
 def _print_cell(console: Console, cell: Cell, layout: _Layout, scenario: Scenario | None) -> None:
     loud = "bold yellow" if cell.notes else "bold"
     _print_wrapped(console, cell.title, loud)
-    _print_wrapped(console, _how(cell), "dim")
+    _print_wrapped(console, how(cell), "dim")
     for note in cell.notes:
         _print_wrapped(console, note, "yellow", "! ")
     console.print()
@@ -404,7 +404,7 @@ def _print_entry(
 ) -> None:
     style = "" if entry.rank else "dim"
     blank = [" " * layout.width(c) for c in layout.columns]
-    numbers = [_aligned(c, _texts(c, entry, cell, scenario), layout) for c in layout.columns]
+    numbers = [_aligned(c, as_text(c, entry, cell, scenario), layout) for c in layout.columns]
     at = next(i for i, c in enumerate(layout.columns) if c.key == "entry")
     for i, part in enumerate(_wrapped_title(entry, layout.title_width)):
         row = blank if i else numbers
@@ -458,7 +458,7 @@ def _wrapped_title(entry: Entry, width: int) -> list[str]:
 # --- words -------------------------------------------------------------------------------------
 
 
-def _how(cell: Cell) -> str:
+def how(cell: Cell) -> str:
     p = cell.place
     data = "official data" if p.data == "official" else f"data {p.data}"
     if p.coverage == "nothing":

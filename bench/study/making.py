@@ -1,0 +1,122 @@
+"""A study, from its grid to the end of its last run; again, from where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.power.carbon import Scenario
+from bench.run import Request
+from bench.study import grid, ledger
+from bench.study.drive import drive
+from bench.study.executors import Executor
+from bench.study.grid import Cell
+from bench.study.job import Job, dumped
+from bench.study.ledger import Ledger
+from bench.study.screen import Screen
+from bench.study.spending import Cost, Limit
+
+FOLDER = "studies"
+"""Below the folder of runs."""
+
+
+def asked(
+    base: Request, cells: Sequence[Cell], runs: int, pairs: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What makes it this study: the same command again goes on with it."""
+    others = {k: v for k, v in dumped(base).items() if k != "task"}
+    return {
+        "task": base.task,
+        "models": list(dict.fromkeys(c.model for c in cells)),
+        "recipes": list(dict.fromkeys(c.recipe for c in cells)),
+        "runs": runs,
+        "set": list(pairs),
+        **others,
+    }
+
+
+def name(given: str | None, asked: Mapping[str, Any]) -> str:
+    """As given; else of the task and all that is asked. UsageError for what is no folder's name."""
+    if given is None:
+        digest = hashlib.sha256(json.dumps(dict(asked), sort_keys=True).encode()).hexdigest()
+        return f"{asked['task']}-{digest[:6]}"
+    if not re.fullmatch(r"[\w-][\w.+-]{0,99}", given):
+        raise UsageError(f"'{given}' can't name a folder", "letters, digits, '-', '.', '_'")
+    return given
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How far it came."""
+
+    planned: int
+    made: int
+    given_up: int  # runs that failed as often as they may
+    interrupted: str | None  # by what
+    over_budget: bool
+    so_far: Cost
+    left: Cost | None  # what going on would take; None: nothing is known
+
+    @property
+    def whole(self) -> bool:
+        return self.made == self.planned
+
+
+def make(
+    folder: Path,
+    wanted: Mapping[str, Any],
+    cells: Sequence[Cell],
+    refused: Mapping[str, str],
+    executor: Executor,
+    scenario: Scenario,
+    limit: Limit | None = None,
+) -> Ending:
+    """Make the runs of the cells that are not made yet, and say on the screen how it goes."""
+    jobs = grid.jobs(cells, wanted["runs"])
+    with ledger.opened(folder, wanted) as book:
+        book.plan(jobs)
+        for cell, why in refused.items():
+            book.skip(cell, why)
+        screen = Screen(book, jobs, scenario.g_per_metered_kwh)
+        chooser = _Chooser(book, jobs, screen, limit)
+        interrupted = drive(book, executor, chooser, screen)
+        undone = [job for job in jobs if not book.done(job)]
+        return Ending(
+            planned=len(jobs),
+            made=len(jobs) - len(undone),
+            given_up=sum(map(book.given_up, undone)),
+            interrupted=interrupted,
+            over_budget=chooser.over_budget,
+            so_far=screen.spending.so_far,
+            left=screen.spending.left(undone),
+        )
+
+
+class _Chooser:
+    """Which job is next: the first that is wanted, less those whose run failed by itself since this
+    command began. One that was killed is made again at once."""
+
+    def __init__(
+        self, book: Ledger, jobs: Sequence[Job], screen: Screen, limit: Limit | None
+    ) -> None:
+        self._book, self._jobs, self._screen, self._limit = book, jobs, screen, limit
+        self._before = {job.id: len(book.attempts.get(job.id, ())) for job in jobs}
+        self.over_budget = False
+
+    def __call__(self) -> Job | None:
+        job = next((j for j in self._jobs if self._book.wanted(j) and not self._failed(j)), None)
+        if job is None or self._limit is None:
+            return job
+        going = [attempt.job for attempt in self._book.open_attempts()]
+        self.over_budget = self._limit.reached(self._screen.spending, job, going)
+        return None if self.over_budget else job
+
+    def _failed(self, job: Job) -> bool:
+        since = self._book.attempts.get(job.id, [])[self._before[job.id] :]
+        return any(attempt.status == "failed" for attempt in since)

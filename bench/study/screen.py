@@ -1,0 +1,86 @@
+"""What a person sees while many runs are made: a line a run, and the live line of the one that is
+being made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from bench import live
+from bench.child import Progress
+from bench.errors import BenchError
+from bench.rank import notation
+from bench.study.drive import Watch
+from bench.study.job import Job
+from bench.study.ledger import MOST_ATTEMPTS, Attempt, Ledger
+from bench.study.spending import Spending
+
+
+class Screen(Watch):
+    """Prints on `stream`; keeps the spending."""
+
+    def __init__(
+        self, ledger: Ledger, jobs: Sequence[Job], g_per_kwh: float, stream: TextIO | None = None
+    ) -> None:
+        self._ledger, self._jobs = ledger, jobs
+        self._stream = stream or sys.stderr
+        self._line = live.Line(g_per_kwh, self._stream)
+        self._waits: str | None = None
+        self.spending = Spending(ledger)
+
+    def begun(self, attempt: Attempt, found: bool) -> None:
+        job = attempt.job
+        said = [f"run {self._place(job)} of {len(self._jobs)}: {job.name}"]
+        if found:
+            said.append("goes on since its driver ended")
+        elif tries := self._ledger.tries(job):
+            said.append(f"attempt {tries + 1} of {MOST_ATTEMPTS}")
+        self._say(" · ".join([*said, *self._ahead()]))
+
+    def _place(self, job: Job) -> int:
+        return sum(self._ledger.done(j) for j in self._jobs if j.id != job.id) + 1
+
+    def _ahead(self) -> list[str]:
+        """So far, and left."""
+        if not self._ledger.ended():
+            return []
+        left = self.spending.left(j for j in self._jobs if not self._ledger.done(j))
+        ahead = [] if left is None else [f"left about {left}"]
+        return [f"so far {self.spending.so_far}", *ahead]
+
+    def running(self, attempt: Attempt, progress: Progress) -> str | None:
+        if progress.phase == "waits":
+            if progress.text != self._waits:
+                self._waits = progress.text
+                self._say(progress.text)
+            return None
+        self._line.lead = f"{self._place(attempt.job)}/{len(self._jobs)}"
+        self._line(progress)
+        return None
+
+    def ended(self, attempt: Attempt) -> None:
+        taken = self.spending.ended(attempt)
+        if attempt.good:
+            self._say(f"  {_score(attempt)}{taken}")
+            return
+        self._say(f"  {attempt.status}: {attempt.told or attempt.failure}")
+        if attempt.told:
+            return
+        self._say(f"  its log: {attempt.log}")
+        if self._ledger.given_up(attempt.job):
+            self._say(f"  {MOST_ATTEMPTS} attempts failed: it is given up")
+
+    def _say(self, text: str) -> None:
+        self._line.clear()
+        print(text, file=self._stream, flush=True)
+
+
+def _score(attempt: Attempt) -> str:
+    try:
+        record = attempt.record()
+    except BenchError:
+        return ""
+    if record is None or record.metric is None:
+        return ""
+    return f"{notation.named(record.metric.name, record.metric.value)}, "
