@@ -324,6 +324,7 @@ class SimulatedRapl:
     tick_s: float = 0.004
     boot_s: float = field(default_factory=time.monotonic)
     mirrors: dict[str, str] = field(default_factory=dict)  # zone -> whose counter it shows
+    longest_pause_s: float = 0.0  # of the writer, known when it has ended
     _writer: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -373,7 +374,7 @@ class SimulatedRapl:
         }  # fmt: skip
         command = [sys.executable, __file__, json.dumps(facts)]
         before = {p: (p / "energy_uj").read_text() for p in self.paths.values()}
-        self._writer = subprocess.Popen(command, stdin=subprocess.PIPE)
+        self._writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         while any((p / "energy_uj").read_text() == old for p, old in before.items()):
             assert self._writer.poll() is None
             time.sleep(0.005)
@@ -386,7 +387,8 @@ class SimulatedRapl:
         trace: TracebackType | None,
     ) -> None:
         assert self._writer is not None
-        self._writer.communicate()  # the writer ends with its standard input
+        said, _ = self._writer.communicate()  # the writer ends with its standard input
+        self.longest_pause_s = float(said or "inf")
 
     def environment(self) -> dict[str, str]:
         return {"BENCH_POWERCAP_ROOT": str(self.root)}
@@ -397,21 +399,25 @@ class SimulatedRapl:
 
 
 def _keep_writing(facts: dict[str, object]) -> None:
-    """The writer process: renews every counter each tick until its standard input closes."""
+    """The writer process: renews every counter each tick until its standard input closes, and
+    says for how long it was held up at most."""
     tree = SimulatedRapl.__new__(SimulatedRapl)
     tree.__dict__.update(facts)
     tree.zones = {z: _curve(*words) for z, words in facts["zones"].items()}  # type: ignore
     tree.paths = {z: Path(p) for z, p in facts["paths"].items()}  # type: ignore
     parent = os.getppid()
     os.set_blocking(0, False)
+    written_s, longest_s = time.monotonic(), 0.0
     while os.getppid() == parent:
         try:
             if os.read(0, 1) == b"":
+                print(longest_s)
                 return
         except BlockingIOError:
             pass
         tree._write_once()
         now = time.monotonic()
+        written_s, longest_s = now, max(longest_s, now - written_s)
         time.sleep(max(0.0005, math.ceil(now / tree.tick_s) * tree.tick_s - now))
 
 
