@@ -1,9 +1,9 @@
 """Finds plug-ins: the modules of a package, and entry points of other distributions.
 
-A plug-in is one module and its name is the file's. Third parties add theirs through the entry
-point groups `bench.recipes` and `bench.probes` (name = "module"), or as a file, by its path; and
-task cards through `bench.tasks` (name = "package that holds them"). The sampler imports this
-module, and only imports what others found for it: heavy imports are inside.
+A plug-in is one module and its name is the file's, with `-` for each `_`. Third parties add theirs
+through the entry point groups `bench.recipes` and `bench.probes` (name = "module"), or as a file,
+by its path; and task cards through `bench.tasks` (name = "package that holds them"). The sampler
+imports this module, and only imports what others found for it: heavy imports are inside.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def find(package: str, group: str, name: str, kind: str, list_command: str) -> s
             raise UsageError(f"there is no {kind} file {name}", "give the path of a Python file")
         return os.path.abspath(name)
     if name in _own(package):
-        return f"{package}.{name}"
+        return f"{package}.{name.replace('-', '_')}"
     module = _offered(group).get(name)
     if module is None:
         raise unknown_name(kind, name, names(package, group), list_command)
@@ -84,7 +84,8 @@ def _own(package: str) -> set[str]:
     import pkgutil
 
     path = importlib.import_module(package).__path__
-    return {m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")}
+    modules = (m.name for m in pkgutil.iter_modules(path))
+    return {name.replace("_", "-") for name in modules if not name.startswith("_")}
 
 
 def _offered(group: str) -> dict[str, str]:
