@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
@@ -37,6 +39,14 @@ class AdamW:
         if self._table is not None:
             found |= {"table_mean": self._table_mean, "table_square": self._table_square}
         return found | {f"steps.{i}": steps for i, steps in enumerate(self._steps)}
+
+    def move(self, parameters: Parameters, carry: Callable[[Tensor, Tensor], None]) -> None:
+        """Go on with other weights: `carry` copies a buffer of those of before into one of
+        theirs."""
+        mean, square = torch.zeros_like(parameters.master), torch.zeros_like(parameters.master)
+        carry(self._mean, mean)
+        carry(self._square, square)
+        self._parameters, self._mean, self._square = parameters, mean, square
 
     def step(self, learning_rate: float, clip_norm: float) -> None:
         """Update with the gradients of the last backward pass, clipped to `clip_norm` if not 0."""

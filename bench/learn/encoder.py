@@ -42,10 +42,16 @@ class Shape:
     pooling: Literal["first", "last", "mean"] = "first"
     head: Literal["tanh", "relu", "gelu", "none"] = "none"  # of a dense layer before the last
     epsilon: float = 1e-12
+    head_width: int | None = None  # of one head; None: the heads share the width
+
+    @property
+    def attended(self) -> int:
+        """The width of all heads of a layer."""
+        return self.width if self.head_width is None else self.heads * self.head_width
 
     def weights(self) -> Shapes:
         """Every weight but the table of tokens and what comes after the last block, by name."""
-        d, e = self.width, self.embedding_width or self.width
+        d, e, a = self.width, self.embedding_width or self.width, self.attended
         found: Shapes = {"positions": (self.positions, e)}
         if self.segments:
             found["segments"] = (self.segments, e)
@@ -55,7 +61,7 @@ class Shape:
             found |= dense("projection", e, d)
         for i in range(self.layers):
             for part, inputs, outputs in (
-                ("qkv", d, 3 * d), ("mix", d, d), ("up", d, self.hidden), ("down", self.hidden, d)
+                ("qkv", d, 3 * a), ("mix", a, d), ("up", d, self.hidden), ("down", self.hidden, d)
             ):  # fmt: skip
                 found |= dense(f"layers.{i}.{part}", inputs, outputs)
             for part in ("mix_norm", "down_norm"):
@@ -73,6 +79,10 @@ class Layers:
     dtype: torch.dtype
     device: torch.device
     parameters: Parameters
+
+    def reshape(self, shape: Shape) -> None:
+        """Take this shape from now on, with weights that are still to be filled."""
+        raise NotImplementedError
 
     def _initialise(self, random: torch.Generator, deviation: float) -> None:
         """Normal matrices; products that end a block are smaller in deep models."""
@@ -140,19 +150,25 @@ class Encoder(Layers):
     ) -> None:
         if per_token:
             shape = replace(shape, head="none")
-        self.shape, self.dtype, self.device = shape, dtype, device
+        self.dtype, self.device = dtype, device
+        self._outputs = outputs
         self._first_only = shape.pooling == "first" and not per_token
         self._per_token = per_token
-        head = dense("head", shape.width, shape.width) if shape.head != "none" else {}
-        classes = dense("classes", shape.width, outputs)
-        self.parameters = Parameters(shape.weights() | head | classes, dtype, device)
+        self.reshape(shape)
         width = shape.embedding_width or shape.width
         self.table = Table(torch.empty(shape.vocabulary, width, device=device))
         self.order: np.ndarray | None = None  # token id of each row of the table; None: its own
+
+    def reshape(self, shape: Shape) -> None:
+        """Take this shape from now on, with weights that are still to be filled."""
+        self.shape = shape
+        head = dense("head", shape.width, shape.width) if shape.head != "none" else {}
+        classes = dense("classes", shape.width, self._outputs)
+        self.parameters = Parameters(shape.weights() | head | classes, self.dtype, self.device)
         if self._first_only:
-            last, d = f"layers.{shape.layers - 1}.", shape.width
-            self.parameters.split(f"{last}qkv.weight", f"{last}q.weight", f"{last}kv.weight", d)
-            self.parameters.split(f"{last}qkv.bias", f"{last}q.bias", f"{last}kv.bias", d)
+            last, a = f"layers.{shape.layers - 1}.", shape.attended
+            self.parameters.split(f"{last}qkv.weight", f"{last}q.weight", f"{last}kv.weight", a)
+            self.parameters.split(f"{last}qkv.bias", f"{last}q.bias", f"{last}kv.bias", a)
 
     @property
     def size(self) -> int:

@@ -24,8 +24,13 @@ class LanguageModel(Layers):
     table = None
 
     def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
-        self.shape, self.dtype, self.device = shape, dtype, device
-        self.parameters = Parameters(weights(shape), dtype, device)
+        self.dtype, self.device = dtype, device
+        self.reshape(shape)
+
+    def reshape(self, shape: Shape) -> None:
+        """Take this shape from now on, with weights that are still to be filled."""
+        self.shape = shape
+        self.parameters = Parameters(weights(shape), self.dtype, self.device)
 
     def facts(self) -> dict[str, Any]:
         """What describes the model in a record."""

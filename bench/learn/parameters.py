@@ -64,16 +64,17 @@ class Parameters:
         same = dtype == torch.float32
         self._value = self.master if same else torch.empty_like(self.master, dtype=dtype)
         self._value_grad = self.grad if same else torch.zeros_like(self.grad, dtype=dtype)
-        values, grads = self._views(self._value), self._views(self._value_grad)
+        values, grads = self.views(self._value), self.views(self._value_grad)
         self.weights = {name: Weight(values[name], grads[name]) for name in order}
 
-    def _views(self, flat: Tensor) -> dict[str, Tensor]:
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """A buffer that is as long as `master`, by name."""
         parts = flat.split([math.prod(s) for s in self.shapes.values()])
         return {n: p.view(s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
     def named(self) -> dict[str, Tensor]:
         """The float32 weights by name: views, so that writing to one changes the model."""
-        return self._views(self.master)
+        return self.views(self.master)
 
     def __getitem__(self, name: str) -> Weight:
         return self.weights[name]

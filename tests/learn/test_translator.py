@@ -138,7 +138,7 @@ def test_loss_and_gradients_are_those_of_torchs_transformer(
     (expected * 3).backward()
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
 
-    found = model.parameters._views(model.parameters.grad)
+    found = model.parameters.views(model.parameters.grad)
     torch.testing.assert_close(found["tokens"], plain.table.grad, rtol=1e-3, atol=1e-5)
     decoder = plain.module.decoder.layers
     last = SHAPE.layers - 1

@@ -23,6 +23,7 @@ TRACKS: list[Track] = ["scratch", "finetune", "open"]
 FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 OWN: dict[str, ModelKind] = {
     "bench-encoder": "encoder",
+    "bench-decoder": "decoder",
     "bench-encoder-decoder": "encoder-decoder",
     "bench-elmo": "elmo",
 }

@@ -88,8 +88,7 @@ def described(model: Model, outputs: Outputs) -> tuple[dict[str, Any], dict[str,
 
     if isinstance(model, Encoder | LanguageModel):
         kind = _architecture(model.shape)
-        if kind == "bench-encoder":
-            assert isinstance(model, Encoder)
+        if kind in OWN:
             return _own(kind, model.shape), {**_tokens(model), **model.parameters.named()}
         return _config(kind, model.shape, outputs), dict(_renamed(model, kind, outputs))
     if isinstance(model, ForeignModel):
@@ -104,13 +103,18 @@ def _own(kind: str, shape: Any) -> dict[str, Any]:
     return {"model_type": kind, **dataclasses.asdict(shape)}
 
 
-def _tokens(model: Encoder) -> dict[str, Tensor]:
-    return {"tokens": model.token_rows()}
+def _tokens(model: Encoder | LanguageModel) -> dict[str, Tensor]:
+    """The table, where it is kept apart from the parameters."""
+    from bench.learn.encoder import Encoder
+
+    return {"tokens": model.token_rows()} if isinstance(model, Encoder) else {}
 
 
 def _architecture(shape: EncoderShape) -> str:
     """The model_type that computes the same. BERT's family differs in embeddings alone, below what
-    is new for a task."""
+    is new for a task; none has heads that are not as wide together as the model."""
+    if shape.attended != shape.width:
+        return "bench-decoder" if shape.causal else "bench-encoder"
     if shape.causal:
         return "gpt2"
     if shape.norm_first:
@@ -212,7 +216,7 @@ def build(wanted: Wanted) -> Model:
     kind = kind_of(folder)
     if kind == "elmo":
         return elmo.load_elmo(folder, outputs, wanted.tokenizer, pairs, seed, dtype, device)
-    model: Translator | Encoder
+    model: Translator | Encoder | LanguageModel
     if kind == "encoder-decoder":
         from bench.learn import translator
         from bench.learn.beam import EXTRA
@@ -220,31 +224,31 @@ def build(wanted: Wanted) -> Model:
         positions = max_length + EXTRA
         model = translator.Translator(_shape(folder, translator.Shape), positions, dtype, device)
     else:
-        from bench.learn import encoder
+        from bench.learn import encoder, language
 
-        shape = _shape(folder, encoder.Shape)
-        model = encoder.Encoder(
-            _fitted(shape, folder, outputs, max_length, pairs),
-            outputs.size, dtype, device, wanted.per_token,
-        )  # fmt: skip
+        shape = _fitted(_shape(folder, encoder.Shape), folder, outputs, max_length, pairs)
+        if outputs.per == "word":
+            model = language.LanguageModel(shape, dtype, device)
+        else:
+            model = encoder.Encoder(shape, outputs.size, dtype, device, wanted.per_token)
     model.initialise(seed)  # for what is new
     _fill(model, folder / "model.safetensors")
     return model
 
 
 def _shape(folder: Path, kind: Any) -> Any:
-    config = config_of(folder)
-    try:
-        return kind(**{f.name: config[f.name] for f in dataclasses.fields(kind)})
-    except KeyError as error:
-        raise BenchError(f"{folder / 'config.json'} does not say its {error}") from None
+    config, fields = config_of(folder), dataclasses.fields(kind)
+    for field in fields:  # what became one later has a default
+        if field.name not in config and field.default is dataclasses.MISSING:
+            raise BenchError(f"{folder / 'config.json'} does not say its '{field.name}'")
+    return kind(**{f.name: config[f.name] for f in fields if f.name in config})
 
 
 def _fitted(
     shape: EncoderShape, folder: Path, outputs: Outputs, max_length: int, pairs: bool
 ) -> EncoderShape:
-    """The shape of an encoder on another task."""
-    if outputs.per == "word":
+    """The shape on another task."""
+    if outputs.per == "word" and shape.norm_first and not shape.causal:
         raise UsageError(f"the encoder in {folder} is no language model", "bert-tiny, gpt2-tiny")
     if max_length > shape.positions:
         raise UsageError(
@@ -259,7 +263,7 @@ _NEW = ("head.", "classes.", "segments")
 """What another task may have otherwise, or not at all."""
 
 
-def _fill(model: Encoder | Translator, path: Path) -> None:
+def _fill(model: Encoder | LanguageModel | Translator, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -268,6 +272,8 @@ def _fill(model: Encoder | Translator, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise BenchError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
     table = {} if model.table is None else {"tokens": model.table.rows}
+    if table and "scores.bias" in saved:  # a head that told words apart
+        saved = {name: tensor for name, tensor in saved.items() if not name.startswith("head")}
     for name, weight in {**table, **model.parameters.named()}.items():
         found = saved.get(name)
         if found is not None and name == "positions":
