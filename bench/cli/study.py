@@ -127,10 +127,15 @@ def study(
     where = named(executor)
     possible, refused = grid.plans(cells, where.here)
     scenario = possible[0][1].scenario
+    for cell, why in refused.items():
+        print(f"not run: {cell}: {why}", file=sys.stderr)
     if plan:
         with alone(no_wait):
-            _forecast(possible, refused, runs, out)
+            _forecast(possible, runs, out)
         return
+    if no_wait:
+        with alone(no_wait):  # or it is said for whom
+            pass
     limit = Limit(parse_budget(budget), scenario) if budget else None
     folder = out / making.FOLDER / making.name(name, wanted)
     runs_each = f"{runs} {'run' if runs == 1 else 'runs'}"
@@ -167,9 +172,7 @@ def _listed(texts: list[str]) -> list[str]:
     return [name.strip() for text in texts for name in text.split(",") if name.strip()]
 
 
-def _forecast(
-    possible: Sequence[tuple[Cell, Plan]], refused: dict[str, str], runs: int, out: Path
-) -> None:
+def _forecast(possible: Sequence[tuple[Cell, Plan]], runs: int, out: Path) -> None:
     """A few steps of each cell, and what all of them would come to."""
     from bench import live, show
     from bench.run import forecast
@@ -189,7 +192,6 @@ def _forecast(
         cost = Cost(found.duration_s, found.energy_j or 0.0, found.level == "M0", int(unknown))
         costs += [cost] * runs
         said.append((cell.name, f"{runs} x {cost}" if runs > 1 else str(cost)))
-    said += [(cell, f"not run: {why}") for cell, why in refused.items()]
     said.append(("in all", f"{total(costs)}; nothing was kept"))
     console().print(show.grid(said))
 

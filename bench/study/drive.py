@@ -17,7 +17,7 @@ from bench.study.executors import Executor
 from bench.study.job import Job
 from bench.study.ledger import Attempt, Ledger
 
-POLL_S = 0.25
+POLL_S = 0.5
 SAMPLER_S = 10.0  # a sampler ends by itself when its parent is gone
 PATIENCE_S = 60.0  # what was asked to end has this long, before it is left to itself
 

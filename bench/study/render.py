@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -48,8 +49,7 @@ def table(result: Result, width: int = 100) -> RenderableType:
     return Lines(*parts, *(Text(plain(line, 400), style="dim") for line in said))
 
 
-_NARROW = 18  # of a name that is wrapped
-_GAP = 2
+_GAP, _EDGES = 3, 2
 _SPARED = ("tier", "front", "prepares %", "skill", "runs")  # in a narrow terminal, in this order
 
 
@@ -58,9 +58,10 @@ def _fitting(lines: Sequence[Sequence[str]], width: int) -> list[int]:
     from rich.cells import cell_len
 
     wide = [max(cell_len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    name = max(cell_len(word) for line in lines for word in line[0].split())  # it is wrapped
     kept = list(range(len(wide)))
     for title in _SPARED:
-        if min(wide[0], _NARROW) + sum(wide[i] + _GAP for i in kept[1:]) <= width:
+        if name + sum(wide[i] + _GAP for i in kept[1:]) + _EDGES <= width:
             break
         kept.remove(lines[0].index(title))
     return kept
@@ -148,6 +149,13 @@ def _remarks(result: Result) -> list[str]:
     said += [f"not run: {cell}: {why}" for cell, why in result.skipped.items()]
     for row in result.rows:
         said += [f"{row.cell}: {why}" for why in row.remarks]
+    rows = Counter(row.cell for row in result.rows)
+    said += [
+        f"{cell} has {n} rows: its runs differ in more than the seed (bench's code, the meter, the "
+        "machine or the data), and are not one entry"
+        for cell, n in rows.items()
+        if n > 1
+    ]
     return list(dict.fromkeys(said))
 
 

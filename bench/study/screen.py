@@ -11,6 +11,7 @@ from bench import live
 from bench.child import Progress
 from bench.errors import BenchError
 from bench.rank import notation
+from bench.rank.render import plain
 from bench.study.drive import Watch
 from bench.study.job import Job
 from bench.study.ledger import MOST_ATTEMPTS, Attempt, Ledger
@@ -64,16 +65,24 @@ class Screen(Watch):
         if attempt.good:
             self._say(f"  {_score(attempt)}{taken}")
             return
-        self._say(f"  {attempt.status}: {attempt.told or attempt.failure}")
+        self._say(f"  {attempt.status}: {plain(attempt.told or attempt.failure or '')}")
         if attempt.told:
             return
-        self._say(f"  its log: {attempt.log}")
+        self._say(f"  {_last_words(attempt)}")
         if self._ledger.given_up(attempt.job):
             self._say(f"  {MOST_ATTEMPTS} attempts failed: it is given up")
 
     def _say(self, text: str) -> None:
         self._line.clear()
         print(text, file=self._stream, flush=True)
+
+
+def _last_words(attempt: Attempt) -> str:
+    """The end of the log that says most, and where it lies."""
+    logs = [attempt.log] if attempt.folder is None else [attempt.folder / "log.txt", attempt.log]
+    found = next((log for log in logs if log.is_file() and log.stat().st_size), attempt.log)
+    said = found.read_text(errors="replace").strip().splitlines() if found.is_file() else []
+    return f"{plain(said[-1])}  ({found})" if said else f"its log: {found}"
 
 
 def _score(attempt: Attempt) -> str:
