@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +31,7 @@ class Batch:
     """What a recurrent model leaves for the next batch of the same streams; empty: it begins."""
     marks: torch.Tensor | None = None  # [T] as in Packed
     target: Batch | None = None  # what a translation of these texts reads and writes
+    directions: int = 1  # in which each token is read: a text for each of them
     chosen: torch.Tensor | None = None
     """[M] tokens that a language model is asked for, `labels` being theirs; None: all of them."""
 
@@ -42,6 +44,12 @@ class Batch:
     def longest(self) -> int:
         return int(self.lengths.max())
 
+    @property
+    def total(self) -> int:
+        """Tokens of all texts, each once, and of their translations."""
+        own = int(self.lengths.sum()) // self.directions
+        return own if self.target is None else own + self.target.total
+
 
 class Rows(Protocol):
     """Encoded examples of one split."""
@@ -52,10 +60,37 @@ class Rows(Protocol):
     def lengths(self) -> np.ndarray:
         """Tokens of each row."""
 
-    def batches(self, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-        """Once all rows, in the batches and the order that suit them."""
+    def batches(
+        self, size: int, random: np.random.Generator, among: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        """Once all rows, or those `among` them, in the batches and the order that suit them."""
 
     def batch(self, rows: np.ndarray, device: torch.device) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some rows of others, as those who make batches see them: numbered from 0."""
+
+    rows: Any  # Rows, whose batches can be among some
+    numbers: np.ndarray  # theirs in `rows`
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        found: np.ndarray = self.rows.lengths[self.numbers]
+        return found
+
+    def batches(
+        self, size: int, random: np.random.Generator, among: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        numbers = self.numbers if among is None else self.numbers[among]
+        place = np.zeros(len(self.rows), dtype=np.int64)
+        place[self.numbers] = np.arange(len(self))
+        for batch in self.rows.batches(size, random, numbers):
+            yield place[batch]
 
 
 @dataclass
@@ -78,8 +113,10 @@ class Packed:
         lengths = np.diff(self.starts)
         return lengths if self.group == 1 else lengths.reshape(-1, self.group).sum(1)
 
-    def batches(self, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-        return similar_lengths(self.lengths, size, random)
+    def batches(
+        self, size: int, random: np.random.Generator, among: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        return similar_lengths(self.lengths, size, random, among)
 
     def renumber(self, number: np.ndarray) -> None:
         """Give each token id a new number."""
@@ -152,10 +189,14 @@ def pack(
 
 
 def similar_lengths(
-    lengths: np.ndarray, batch_size: int, random: np.random.Generator
+    lengths: np.ndarray,
+    batch_size: int,
+    random: np.random.Generator,
+    among: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Batches of rows of similar length, in random order; equal lengths are shuffled anew."""
-    order = np.lexsort((random.random(len(lengths)), lengths))
+    rows = np.arange(len(lengths)) if among is None else among
+    order = rows[np.lexsort((random.random(len(rows)), lengths[rows]))]
     firsts = np.arange(0, len(order), batch_size)
     for first in random.permutation(firsts):
         yield order[first : first + batch_size]

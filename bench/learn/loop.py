@@ -56,6 +56,7 @@ class Training:
     """Folders that settings of the recipe name, found before the run, by setting."""
     total_steps: int = field(init=False)
     step: int = 0  # updates made
+    tokens: int = 0  # learned from in these, and in those of earlier parts
     first_step: int = 0  # those of earlier parts
     budget_ends: float = math.inf  # the step at which a budget of steps or tokens is spent
     epoch: int = 0
@@ -75,9 +76,20 @@ class Training:
         self.epoch_began = self.random.bit_generator.state
 
     @cached_property
+    def _first_epoch(self) -> tuple[int, int]:
+        """Its batches and their tokens: the others have as many."""
+        random, lengths = np.random.default_rng(self.seed), self.train.lengths
+        sizes = [int(lengths[rows].sum()) for rows in self.recipe.batches(self.train, 0, random)]
+        return len(sizes), sum(sizes)
+
+    @property
     def steps_per_epoch(self) -> int:
-        """Batches of the first epoch: the others have as many."""
-        return sum(1 for _ in self.recipe.batches(self.train, 0, np.random.default_rng(self.seed)))
+        return self._first_epoch[0]
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Of all rows that an epoch has."""
+        return self._first_epoch[1]
 
     def _limits(self) -> Iterator[int]:
         """The steps after which a limit of the recipe is reached."""
@@ -90,7 +102,8 @@ class Training:
 
     def steps_of(self, tokens: float) -> int:
         """Steps that learn from about so many tokens."""
-        return int(tokens * self.steps_per_epoch // int(self.train.lengths.sum()))
+        share: float = self.recipe.share_read(self)
+        return int(tokens * self.steps_per_epoch / (share * self.tokens_per_epoch))
 
     def batches(self) -> Iterator[np.ndarray]:
         """Row numbers of each step's batch, epoch after epoch, without end: from `place` on."""
@@ -113,7 +126,7 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
         evaluate(training)
     for rows in batches:
         model = training.model
-        batch = training.train.batch(rows, model.device)
+        batch = recipe.batch(training, rows)
         rate = recipe.rate(training.step, total)
 
         model.begin_step(batch)
@@ -122,6 +135,7 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
         recipe.backward(training, loss)
         recipe.update(training, rate)
         training.step += 1
+        training.tokens += batch.total
 
         now = time.monotonic()
         if now - reported >= REPORT_EVERY_S or training.step == total:

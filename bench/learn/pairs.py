@@ -33,9 +33,14 @@ class Pairs:
         """Tokens of each row, those of its translation included."""
         return self.source.lengths + (0 if self.target is None else self.target.lengths)
 
-    def batches(self, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    def batches(
+        self, size: int, random: np.random.Generator, among: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
         """Rows of similar length in random order, `batch_tokens` at most; `size` does not count."""
-        return by_tokens(self.source.lengths, self.lengths, self.batch_tokens, random)
+        rows = np.arange(len(self)) if among is None else among
+        first, lengths = self.source.lengths[rows], self.lengths[rows]
+        for batch in by_tokens(first, lengths, self.batch_tokens, random):
+            yield rows[batch]
 
     def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
         source = self.source.batch(rows, device)

@@ -74,8 +74,8 @@ class State:
             tensor.copy_(self._found(name, tensor.shape))
         if model.table is not None:
             model.table.progress = tuple(facts["table"])
-        training.step, training.epoch, training.place = (
-            facts[name] for name in ("step", "epoch", "place")
+        training.step, training.tokens, training.epoch, training.place = (
+            facts[name] for name in ("step", "tokens", "epoch", "place")
         )
         training.random.bit_generator.state = _with_arrays(facts["random"])
         training.dropout.random.state = _with_arrays(facts["dropout"])
@@ -127,6 +127,7 @@ def _facts(training: Training) -> dict[str, Any]:
     table = training.model.table
     return {
         "step": training.step,
+        "tokens": training.tokens,
         "total_steps": training.total_steps,
         "epoch": training.epoch,
         "place": training.place,

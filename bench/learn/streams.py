@@ -86,4 +86,5 @@ class Streams:
             labels=send(self._targets[places].ravel(), device),
             highest_token=int(read.max()),
             carried=self._carried,
+            directions=2,
         )

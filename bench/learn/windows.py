@@ -6,6 +6,7 @@ Windows may overlap, so that a token has context; each token is counted in exact
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +66,19 @@ class Windows:
     def lengths(self) -> np.ndarray:
         return np.full(len(self), self.length)
 
-    def batches(self, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-        return similar_lengths(self.lengths, size, random)
+    def batches(
+        self, size: int, random: np.random.Generator, among: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        return similar_lengths(self.lengths, size, random, among)
+
+    @contextmanager
+    def cut_to(self, length: int) -> Iterator[None]:
+        """Within the block a window is the first `length` of its tokens."""
+        whole, self.length = self.length, min(length, self.length)
+        try:
+            yield
+        finally:
+            self.length = whole
 
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Where in the stream the tokens of each row are: [B, L]."""

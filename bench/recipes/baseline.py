@@ -94,6 +94,14 @@ class Recipe:
         """One epoch's batches, each an array of row numbers."""
         return rows.batches(self.batch_size, random)
 
+    def batch(self, training: Training, rows: np.ndarray) -> Batch:
+        """What the model reads of a batch's rows in this step."""
+        return training.train.batch(rows, training.model.device)
+
+    def share_read(self, training: Training) -> float:
+        """How much `batch` reads of the tokens of its rows, over the whole training."""
+        return 1.0
+
     def rate(self, step: int, total_steps: int) -> float:
         """The learning rate of a step (from 0): a linear rise, then a linear fall to zero, or one
         with the root of the number of steps."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bench.learn.batches import by_length, order_of_first_use, pack, similar_lengths
+from bench.learn.batches import Some, by_length, order_of_first_use, pack, similar_lengths
+from bench.learn.pairs import Pairs
+from bench.learn.windows import Following, Stream
 
 CPU = torch.device("cpu")
 TEXTS = [[5, 6, 7], [8], [9, 10, 11], [12, 13]]
@@ -76,3 +78,30 @@ def test_marks_go_with_their_tokens() -> None:
     rows = pack(TEXTS, None, None)
     rows.marks = np.array([-1, 0, 1, 2, -1, -1, 3, 4, -1], dtype=np.int16)
     assert rows.batch(np.array([2, 0]), CPU).marks.tolist() == [-1, -1, 3, -1, 0, 1]
+
+
+def test_batches_among_some_rows_have_each_of_them_once() -> None:
+    lengths = np.random.default_rng(0).integers(1, 20, 60)
+    texts = pack([[5] * n for n in lengths], None, None)
+    stream = Stream(np.arange(600, dtype=np.int32), np.zeros(600, dtype=np.int32), 0)
+    chosen = np.array([3, 50, 7, 8, 31, 59, 40])
+    for rows in (texts, Pairs(texts, texts, 30), Following(stream, 10)):
+        among = list(rows.batches(2, np.random.default_rng(1), chosen))
+        assert sorted(np.concatenate(among)) == sorted(chosen)
+        some = Some(rows, chosen)
+        assert (some.lengths == rows.lengths[chosen]).all()
+        own = list(some.batches(2, np.random.default_rng(1)))
+        assert [chosen[batch].tolist() for batch in own] == [batch.tolist() for batch in among]
+        fewer = np.concatenate(list(some.batches(2, np.random.default_rng(1), np.array([1, 4]))))
+        assert sorted(fewer) == [1, 4]
+
+
+def test_windows_are_cut_within_a_block() -> None:
+    stream = Stream(np.arange(40, dtype=np.int32), np.zeros(40, dtype=np.int32), 99)
+    windows = Following(stream, 10)
+    with windows.cut_to(3):
+        batch = windows.batch(np.array([0, 2]), CPU)
+    assert batch.tokens.tolist() == [99, 0, 1, 19, 20, 21]
+    assert batch.labels.tolist() == [0, 1, 2, 20, 21, 22]
+    assert batch.total == 6
+    assert windows.batch(np.array([0]), CPU).total == 10

@@ -186,6 +186,14 @@ def test_half_an_epoch_is_half_of_the_steps() -> None:
     assert run.step == 3
 
 
+def test_the_tokens_that_it_learns_from_are_counted() -> None:
+    run = training(encoder(SHAPES["as BERT"]), texts(), epochs=2)
+    assert run.tokens_per_epoch == texts().lengths.sum()
+    train(run, run.batches())
+    assert run.tokens == 2 * texts().lengths.sum()
+    assert run.steps_of(run.tokens) == run.step
+
+
 def test_tune_is_scored_at_even_distances(tmp_path: Path) -> None:
     with (tmp_path / "events").open("wb+") as file:
         run = training(encoder(SHAPES["as BERT"]), texts(), evaluations=3)

@@ -109,6 +109,7 @@ def test_in_two_parts_or_in_one_it_is_the_same(
     monkeypatch.delattr(assembly, "_first_use")
     second = train(kind, state=first.state)
     assert second.facts["step"] == total
+    assert first.facts["tokens"] * 2 == pytest.approx(second.facts["tokens"], rel=0.5)
     second.assert_same(whole)
 
 
