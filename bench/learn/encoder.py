@@ -79,6 +79,7 @@ class Layers:
     dtype: torch.dtype
     device: torch.device
     parameters: Parameters
+    skipped: frozenset[int] = frozenset()  # layers that a training pass leaves out
 
     def reshape(self, shape: Shape) -> None:
         """Take this shape from now on, with weights that are still to be filled."""
@@ -107,6 +108,22 @@ class Layers:
             x = self._norm(x, "embedding_norm")
         x = dropout(x)
         return self._linear(x, "projection") if self.shape.embedding_width else x
+
+    def _through_layers(
+        self, x: Tensor, batch: Batch, hidden: Tensor | None, dropout: Dropout
+    ) -> Tensor:
+        skipped = self.skipped if torch.is_grad_enabled() else ()
+        for i in range(self.shape.layers):
+            x = (
+                self._past(i, x, batch)
+                if i in skipped
+                else self._layer(i, x, batch, hidden, dropout)
+            )
+        return x
+
+    def _past(self, i: int, x: Tensor, batch: Batch) -> Tensor:
+        """What a layer that is left out hands on."""
+        return x
 
     def _layer(
         self, i: int, x: Tensor, batch: Batch, hidden: Tensor | None, dropout: Dropout
@@ -224,8 +241,7 @@ class Encoder(Layers):
         hidden = hidden_places(batch, self.device)
         x = self.table.look_up(batch.tokens, training).to(self.dtype)
         x = self._embed(x, batch, dropout)
-        for i in range(self.shape.layers):
-            x = self._layer(i, x, batch, hidden, dropout)
+        x = self._through_layers(x, batch, hidden, dropout)
         if self.shape.norm_first:
             x = self._norm(x, "last_norm")
         return self._classify(self._pool(x, batch), dropout)
@@ -237,6 +253,11 @@ class Encoder(Layers):
         blocks = 2 * d * ((self.shape.layers - 1) * tokens + last)
         classified = tokens if self._per_token else batch.size
         return tokens * (self.shape.embedding_width or d) + blocks + classified * d
+
+    def _past(self, i: int, x: Tensor, batch: Batch) -> Tensor:
+        """The last layer, too, only what is read."""
+        last = self._first_only and i == self.shape.layers - 1
+        return x.index_select(0, batch.starts) if last else x
 
     def _mix(
         self, i: int, x: Tensor, inner: Tensor, batch: Batch, hidden: Tensor | None

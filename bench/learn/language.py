@@ -61,8 +61,7 @@ class LanguageModel(Layers):
         hidden = hidden_places(batch, self.device)
         x = _LookUp.apply(_differentiable(self.device), self.parameters["tokens"], batch.tokens)
         x = self._embed(x, batch, dropout)
-        for i in range(self.shape.layers):
-            x = self._layer(i, x, batch, hidden, dropout)
+        x = self._through_layers(x, batch, hidden, dropout)
         if batch.chosen is not None:
             x = x.index_select(0, batch.chosen)
         if self.shape.norm_first:
