@@ -48,46 +48,65 @@ class AdamW:
         carry(self._square, square)
         self._parameters, self._mean, self._square = parameters, mean, square
 
-    def step(self, learning_rate: float, clip_norm: float) -> None:
-        """Update with the gradients of the last backward pass, clipped to `clip_norm` if not 0."""
-        flat, n = self._parameters, self._parameters.decayed
+    def step(self, learning_rate: float, clip_norm: float, scale: float | None = None) -> bool:
+        """Update with the gradients of the last backward pass, clipped to `clip_norm` if not 0.
+
+        `scale` is what the loss was multiplied by. Where one is given and a gradient is not finite,
+        nothing is changed, and this is False.
+        """
+        flat, n, table = self._parameters, self._parameters.decayed, self._table
         flat.end_step()
+        grads = [flat.grad]
+        if table is not None:
+            grads.append(table.collect().view(-1))
+        length = _length(grads) if clip_norm or scale is not None else None
+        if scale is not None and length is not None and not length.isfinite():
+            return False  # to know that waits for a GPU
+        divisor = _divisor(length, clip_norm, scale)
         decayed = [(flat.master[:n], flat.grad[:n], self._mean[:n], self._square[:n])]
         others = [(flat.master[n:], flat.grad[n:], self._mean[n:], self._square[n:])]
-        grads = [flat.grad]
-        if (table := self._table) is not None:
-            grad = table.collect()
-            grads.append(grad.view(-1))
-            prefix = slice(0, table.touched)
-            mean, square = self._table_mean[prefix], self._table_square[prefix]
-            decayed.append((table.rows[prefix], grad, mean, square))
+        if table is not None:
+            wholes = (table.rows, self._table_mean, self._table_square)
+            rows, mean, square = parts = [whole[table.collected] for whole in wholes]
+            decayed.append((rows, grads[1].view_as(rows), mean, square))
             table.decay_others(1 - learning_rate * self.weight_decay)
-        too_long = excess(grads, clip_norm) if clip_norm else None
-        self._update(decayed, self._steps[: len(decayed)], learning_rate, too_long, True)
-        self._update(others, self._steps[2:], learning_rate, too_long, False)
+        self._update(decayed, self._steps[: len(decayed)], learning_rate, divisor, True)
+        self._update(others, self._steps[2:], learning_rate, divisor, False)
+        if table is not None and isinstance(table.collected, Tensor):  # not views, but copies
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[table.collected] = part
+        return True
 
     def _update(
         self,
         parts: list[tuple[Tensor, Tensor, Tensor, Tensor]],
         steps: list[Tensor],
         learning_rate: float,
-        too_long: Tensor | None,
+        divisor: Tensor | None,
         decay: bool,
     ) -> None:
         parts = [part for part in parts if part[0].numel()]
         weights, grads, means, squares = (list(column) for column in zip(*parts, strict=True))
         adamw(
             weights, grads, means, squares, [], steps[: len(parts)],
-            fused=True, grad_scale=too_long, amsgrad=False, beta1=BETA1, beta2=self._beta2,
+            fused=True, grad_scale=divisor, amsgrad=False, beta1=BETA1, beta2=self._beta2,
             lr=learning_rate, weight_decay=self.weight_decay if decay else 0.0, eps=EPSILON,
             maximize=False,
         )  # fmt: skip
 
 
-def excess(grads: list[Tensor], clip_norm: float) -> Tensor | None:
-    """What the gradients must be divided by to be no longer than `clip_norm`; None: nothing."""
-    square = torch.stack([torch.dot(g, g) for g in grads]).sum()
-    scale = (square.sqrt() / clip_norm).clamp(min=1.0)
-    if scale.device.type == "cpu" and scale.item() == 1.0:  # on a GPU, reading it would wait
+def _length(grads: list[Tensor]) -> Tensor:
+    """The norm of all of them together."""
+    return torch.stack([torch.dot(g, g) for g in grads]).sum().sqrt()
+
+
+def _divisor(length: Tensor | None, clip_norm: float, scale: float | None) -> Tensor | None:
+    """What gradients of this length are divided by to be as if without the scale of the loss, and
+    no longer than `clip_norm`; None: nothing."""
+    if length is None:
         return None
-    return scale
+    least = 1.0 if scale is None else scale
+    divisor = (length / clip_norm).clamp(min=least) if clip_norm else length.new_full((), least)
+    if divisor.device.type == "cpu" and divisor.item() == 1.0:  # on a GPU, reading it would wait
+        return None
+    return divisor

@@ -7,6 +7,7 @@ factors is applied when the row is first touched, or when something else wants t
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from bench.learn.layers import row_sums
@@ -20,6 +21,11 @@ class Table:
         self.touched = 0
         self._behind = 1.0  # the decay that the rows beyond `touched` have not had yet
         self._looked_up: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def collected(self) -> slice | Tensor:
+        """The rows whose gradient `collect` gave."""
+        return slice(0, self.touched)
 
     def touch(self, highest: int) -> None:
         """Let rows up to `highest` take part in updates from now on."""
@@ -68,3 +74,28 @@ class Table:
                 grad = part if grad is None else grad.add_(part)
         self._looked_up.clear()
         return self.rows.new_zeros(self.touched, self.rows.shape[1]) if grad is None else grad
+
+
+class SparseTable(Table):
+    """A table of which a step changes the rows that it has looked up and no others: neither decay
+    nor a moment moves them meanwhile."""
+
+    collected: slice | Tensor = slice(0, 0)
+
+    def touch(self, highest: int) -> None:
+        """No row is behind."""
+
+    def decay_others(self, factor: float) -> None:
+        """They don't decay."""
+
+    def collect(self) -> Tensor:
+        """After the backward pass: the gradient of the rows that were looked up, [rows, width]."""
+        found = [(tokens, rows.grad) for tokens, rows in self._looked_up if rows.grad is not None]
+        self._looked_up.clear()
+        if not found:
+            self.collected = slice(0, 0)
+            return self.rows.new_zeros(0, self.rows.shape[1])
+        tokens, grads = (torch.cat(column) for column in zip(*found, strict=True))
+        distinct, places = torch.unique(tokens, return_inverse=True)
+        self.collected = distinct
+        return row_sums(grads, places, len(distinct))

@@ -176,13 +176,21 @@ def keep_freed_memory() -> None:
     mallopt(mmap_threshold, 2**30)
 
 
-def has_bf16_products() -> bool:
-    """Whether this processor multiplies bfloat16 (AVX-512 BF16, AMX, or Arm's), as Linux says."""
+_HALVES = {
+    "bfloat16": ("slow-bf16", {"avx512_bf16", "amx_bf16", "bf16"}),
+    "float16": ("slow-fp16", {"avx512_fp16", "amx_fp16", "asimdhp"}),
+}
+"""The warning where a processor emulates products in it, and what Linux says of one that does not
+(AVX-512, AMX, or Arm's), by precision."""
+
+
+def has_products(precision: str) -> bool:
+    """Whether this processor multiplies numbers of a precision below float32."""
     try:
         facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return True  # unknown: no ground for a warning
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(facts.split())
+    return not _HALVES[precision][1].isdisjoint(facts.split())
 
 
 def _uuids(device: torch.device) -> list[str]:
@@ -201,9 +209,10 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
 
     spec = job.spec
     recipe = recipes.build(spec.recipe, spec.settings)
-    if recipe.precision == "bfloat16" and device.type == "cpu" and not has_bf16_products():
-        message = "this processor emulates bfloat16: it will be slower than float32 here"
-        events.send("warning", id="slow-bf16", message=message)
+    half = recipe.precision
+    if half in _HALVES and device.type == "cpu" and not has_products(half):
+        message = f"this processor emulates {half}: it will be slower than float32 here"
+        events.send("warning", id=_HALVES[half][0], message=message)
     state = _state(job)
     made = assemble(
         Parts(

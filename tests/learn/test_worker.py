@@ -218,14 +218,15 @@ def test_running_out_of_memory_is_a_failure(
     assert ran.only("failure")["kind"] == "OutOfMemory"
 
 
-def test_bf16_warns_where_the_processor_emulates_it(
-    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("half", ["bf16", "fp16"])
+def test_a_half_precision_warns_where_the_processor_emulates_it(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
     for able in (False, True):
-        monkeypatch.setattr(worker, "has_bf16_products", lambda able=able: able)
-        ran = run(job(tmp_path, "bf16", epochs="0.2"), task, monkeypatch)
+        monkeypatch.setattr(worker, "has_products", lambda precision, able=able: able)
+        ran = run(job(tmp_path, half, epochs="0.2"), task, monkeypatch)
         warned = [e["id"] for e in ran.events if e["event"] == "warning"]
-        assert warned == ([] if able else ["slow-bf16"])
+        assert warned == ([] if able else [f"slow-{half}"])
 
 
 def test_a_gpu_that_is_not_there_is_named(

@@ -17,7 +17,7 @@ from bench.learn.parameters import Parameters
 
 class ForeignModel:
     """A transformers model whose weights are views of the flat buffers. Its texts are padded and
-    its dropout is its own; in bfloat16 it runs under autocast."""
+    its dropout is its own; in a half precision it runs under autocast."""
 
     table = None
 
@@ -74,7 +74,7 @@ class ForeignModel:
             segments = torch.zeros_like(grid)
             segments[places] = batch.segments
             inputs["token_type_ids"] = segments.view(shape)
-        with torch.autocast(self.device.type, torch.bfloat16, self.dtype == torch.bfloat16):
+        with torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32):
             out = self._module(**inputs)
         return out.logits.float()
 
