@@ -15,7 +15,8 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class AdamW:
-    """Updates `parameters` and the touched prefix of `table`; biases and norms don't decay."""
+    """Updates what learns of `parameters` and the touched prefix of `table`; biases and norms don't
+    decay. What begins to learn later has its own count of steps."""
 
     def __init__(
         self,
@@ -28,17 +29,26 @@ class AdamW:
         self.weight_decay, self._beta2 = weight_decay, beta2
         self._mean = torch.zeros_like(parameters.master)
         self._square = torch.zeros_like(parameters.master)
+        self._steps: list[Tensor] = []  # made, one a stretch that learns
         if table is not None:
             self._table_mean = torch.zeros_like(table.rows)
             self._table_square = torch.zeros_like(table.rows)
-        self._steps = [torch.zeros((), device=parameters.master.device) for _ in range(3)]
+            self._table_steps = torch.zeros((), device=table.rows.device)
+
+    def _stretches(self) -> list[tuple[slice, Tensor]]:
+        """What learns by now, with the count of its steps."""
+        flat = self._parameters
+        while len(self._steps) < len(flat.learning):
+            self._steps.append(torch.zeros((), device=flat.master.device))
+        return list(zip(flat.learning, self._steps, strict=True))
 
     def state(self) -> dict[str, Tensor]:
         """What it remembers of the steps so far, by name: writing to one changes it."""
         found = {"mean": self._mean, "square": self._square}
         if self._table is not None:
             found |= {"table_mean": self._table_mean, "table_square": self._table_square}
-        return found | {f"steps.{i}": steps for i, steps in enumerate(self._steps)}
+            found["steps.table"] = self._table_steps
+        return found | {f"steps.{i}": steps for i, (_, steps) in enumerate(self._stretches())}
 
     def move(self, parameters: Parameters, carry: Callable[[Tensor, Tensor], None]) -> None:
         """Go on with other weights: `carry` copies a buffer of those of before into one of
@@ -54,24 +64,29 @@ class AdamW:
         `scale` is what the loss was multiplied by. Where one is given and a gradient is not finite,
         nothing is changed, and this is False.
         """
-        flat, n, table = self._parameters, self._parameters.decayed, self._table
+        flat = self._parameters
+        table = self._table if self._table is not None and self._table.learns else None
         flat.end_step()
-        grads = [flat.grad]
+        grads = [flat.grad[part] for part in flat.learning]
         if table is not None:
             grads.append(table.collect().view(-1))
         length = _length(grads) if clip_norm or scale is not None else None
         if scale is not None and length is not None and not length.isfinite():
             return False  # to know that waits for a GPU
         divisor = _divisor(length, clip_norm, scale)
-        decayed = [(flat.master[:n], flat.grad[:n], self._mean[:n], self._square[:n])]
-        others = [(flat.master[n:], flat.grad[n:], self._mean[n:], self._square[n:])]
+        decayed: list[tuple[Tensor, ...]] = []
+        others: list[tuple[Tensor, ...]] = []
+        buffers = (flat.master, flat.grad, self._mean, self._square)
+        for stretch, steps in self._stretches():
+            group = decayed if stretch.stop <= flat.decayed else others
+            group.append((*(buffer[stretch] for buffer in buffers), steps))
         if table is not None:
             wholes = (table.rows, self._table_mean, self._table_square)
             rows, mean, square = parts = [whole[table.collected] for whole in wholes]
-            decayed.append((rows, grads[1].view_as(rows), mean, square))
+            decayed.append((rows, grads[-1].view_as(rows), mean, square, self._table_steps))
             table.decay_others(1 - learning_rate * self.weight_decay)
-        self._update(decayed, self._steps[: len(decayed)], learning_rate, divisor, True)
-        self._update(others, self._steps[2:], learning_rate, divisor, False)
+        self._update(decayed, learning_rate, divisor, self.weight_decay)
+        self._update(others, learning_rate, divisor, 0.0)
         if table is not None and isinstance(table.collected, Tensor):  # not views, but copies
             for whole, part in zip(wholes, parts, strict=True):
                 whole[table.collected] = part
@@ -79,19 +94,19 @@ class AdamW:
 
     def _update(
         self,
-        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]],
-        steps: list[Tensor],
+        parts: list[tuple[Tensor, ...]],  # weights, gradients, means, squares, steps
         learning_rate: float,
         divisor: Tensor | None,
-        decay: bool,
+        decay: float,
     ) -> None:
         parts = [part for part in parts if part[0].numel()]
-        weights, grads, means, squares = (list(column) for column in zip(*parts, strict=True))
+        if not parts:
+            return
+        weights, grads, means, squares, steps = map(list, zip(*parts, strict=True))
         adamw(
-            weights, grads, means, squares, [], steps[: len(parts)],
+            weights, grads, means, squares, [], steps,
             fused=True, grad_scale=divisor, amsgrad=False, beta1=BETA1, beta2=self._beta2,
-            lr=learning_rate, weight_decay=self.weight_decay if decay else 0.0, eps=EPSILON,
-            maximize=False,
+            lr=learning_rate, weight_decay=decay, eps=EPSILON, maximize=False,
         )  # fmt: skip
 
 

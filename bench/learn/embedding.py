@@ -19,6 +19,7 @@ class Table:
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
         self.touched = 0
+        self.learns = True  # or is only looked up
         self._behind = 1.0  # the decay that the rows beyond `touched` have not had yet
         self._looked_up: list[tuple[Tensor, Tensor]] = []
 
@@ -61,7 +62,7 @@ class Table:
     def look_up(self, tokens: Tensor, training: bool) -> Tensor:
         """The rows of `tokens`, [T, width]; while training, their gradient is collected."""
         found = self.rows.index_select(0, tokens)
-        if training:
+        if training and self.learns:
             self._looked_up.append((tokens, found.requires_grad_()))
         return found
 

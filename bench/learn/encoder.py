@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -71,6 +72,9 @@ class Shape:
         return found
 
 
+_EMBEDDINGS = ("tokens", "positions", "segments", "embedding_norm", "projection")
+
+
 class Layers:
     """What encoders and language models share: embeddings and blocks over texts laid end to end.
     Weights are float32; activations are in `dtype`."""
@@ -80,6 +84,10 @@ class Layers:
     device: torch.device
     parameters: Parameters
     skipped: frozenset[int] = frozenset()  # layers that a training pass leaves out
+    first_only: bool = False  # the last layer gives nothing but each text's first token
+    fixed: int = 0  # parts that don't learn: the embeddings, then layers from the lowest on
+    recall: Callable[[Batch, Callable[[], Tensor]], Tensor] | None = None
+    """While training, what the fixed parts give for a batch, which the second argument computes."""
 
     def reshape(self, shape: Shape) -> None:
         """Take this shape from now on, with weights that are still to be filled."""
@@ -98,6 +106,45 @@ class Layers:
                 normal = torch.randn(weight.shape, generator=random)
                 weight.copy_(normal * deviation * scale)
 
+    def fix(self, parts: int) -> None:
+        """Let so many of the lowest parts not learn, and be without dropout. Where they were more
+        before, those between learn from now on."""
+        if not self.fixed:
+            self.parameters.freeze()
+        self.parameters.learn(lambda name: self._part(name) >= parts)
+        self.fixed = parts
+
+    def _part(self, name: str) -> int:
+        """The number of a weight's part: 0 of the embeddings, 1 of the lowest layer."""
+        first, *rest = name.split(".")
+        if first == "layers":
+            return int(rest[0]) + 1
+        return 0 if first in _EMBEDDINGS else self.shape.layers + 1
+
+    def _look_up(self, batch: Batch) -> Tensor:
+        """The tokens' own rows, [T, embedding width]."""
+        raise NotImplementedError
+
+    def _through(
+        self, batch: Batch, hidden: Tensor | None, dropout: Dropout
+    ) -> Tensor:  # [T, width], or of what is read
+        """What leaves the last layer."""
+        if not self.fixed:
+            return self._through_layers(
+                self._embed(self._look_up(batch), batch, dropout), batch, hidden, dropout
+            )
+
+        def lower() -> Tensor:
+            still = Dropout(0.0, 0, self.dtype, self.device)
+            x = self._embed(self._look_up(batch), batch, still)
+            for i in range(self.fixed - 1):
+                x = self._layer(i, x, batch, hidden, still)
+            return x
+
+        recall = self.recall if torch.is_grad_enabled() else None
+        x = lower() if recall is None else recall(batch, lower)
+        return self._through_layers(x, batch, hidden, dropout, self.fixed - 1)
+
     def _embed(self, x: Tensor, batch: Batch, dropout: Dropout) -> Tensor:
         """From the tokens' own rows, [T, embedding width], to what enters the first block."""
         parameters = self.parameters
@@ -110,10 +157,10 @@ class Layers:
         return self._linear(x, "projection") if self.shape.embedding_width else x
 
     def _through_layers(
-        self, x: Tensor, batch: Batch, hidden: Tensor | None, dropout: Dropout
+        self, x: Tensor, batch: Batch, hidden: Tensor | None, dropout: Dropout, first: int = 0
     ) -> Tensor:
         skipped = self.skipped if torch.is_grad_enabled() else ()
-        for i in range(self.shape.layers):
+        for i in range(first, self.shape.layers):
             x = (
                 self._past(i, x, batch)
                 if i in skipped
@@ -169,7 +216,7 @@ class Encoder(Layers):
             shape = replace(shape, head="none")
         self.dtype, self.device = dtype, device
         self._outputs = outputs
-        self._first_only = shape.pooling == "first" and not per_token
+        self.first_only = shape.pooling == "first" and not per_token
         self._per_token = per_token
         self.reshape(shape)
         width = shape.embedding_width or shape.width
@@ -178,11 +225,11 @@ class Encoder(Layers):
 
     def reshape(self, shape: Shape) -> None:
         """Take this shape from now on, with weights that are still to be filled."""
-        self.shape = shape
+        self.shape, self.fixed = shape, 0
         head = dense("head", shape.width, shape.width) if shape.head != "none" else {}
         classes = dense("classes", shape.width, self._outputs)
         self.parameters = Parameters(shape.weights() | head | classes, self.dtype, self.device)
-        if self._first_only:
+        if self.first_only:
             last, a = f"layers.{shape.layers - 1}.", shape.attended
             self.parameters.split(f"{last}qkv.weight", f"{last}q.weight", f"{last}kv.weight", a)
             self.parameters.split(f"{last}qkv.bias", f"{last}q.bias", f"{last}kv.bias", a)
@@ -236,12 +283,8 @@ class Encoder(Layers):
     def outputs(self, batch: Batch, dropout: Dropout | None) -> Tensor:
         """[B, outputs] or [T, outputs] in float32; with dropout while training, without it else."""
         dropout = dropout or Dropout(0.0, 0, self.dtype, self.device)
-        training = torch.is_grad_enabled()
         dropout.draw(self._dropped(batch))
-        hidden = hidden_places(batch, self.device)
-        x = self.table.look_up(batch.tokens, training).to(self.dtype)
-        x = self._embed(x, batch, dropout)
-        x = self._through_layers(x, batch, hidden, dropout)
+        x = self._through(batch, hidden_places(batch, self.device), dropout)
         if self.shape.norm_first:
             x = self._norm(x, "last_norm")
         return self._classify(self._pool(x, batch), dropout)
@@ -249,21 +292,30 @@ class Encoder(Layers):
     def _dropped(self, batch: Batch) -> int:
         """How many elements dropout sees in a pass."""
         tokens, d = len(batch.tokens), self.shape.width
-        last = batch.size if self._first_only else tokens
-        blocks = 2 * d * ((self.shape.layers - 1) * tokens + last)
+        last = batch.size if self.first_only else tokens
+        layers = self.shape.layers - max(0, self.fixed - 1)
+        blocks = 2 * d * ((layers - 1) * tokens + last) if layers else 0
         classified = tokens if self._per_token else batch.size
-        return tokens * (self.shape.embedding_width or d) + blocks + classified * d
+        embedded = 0 if self.fixed else tokens * (self.shape.embedding_width or d)
+        return embedded + blocks + classified * d
+
+    def fix(self, parts: int) -> None:
+        super().fix(parts)
+        self.table.learns = not parts
+
+    def _look_up(self, batch: Batch) -> Tensor:
+        return self.table.look_up(batch.tokens, torch.is_grad_enabled()).to(self.dtype)
 
     def _past(self, i: int, x: Tensor, batch: Batch) -> Tensor:
         """The last layer, too, only what is read."""
-        last = self._first_only and i == self.shape.layers - 1
+        last = self.first_only and i == self.shape.layers - 1
         return x.index_select(0, batch.starts) if last else x
 
     def _mix(
         self, i: int, x: Tensor, inner: Tensor, batch: Batch, hidden: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """In the last layer only what is read: the first token of each text."""
-        if not (self._first_only and i == self.shape.layers - 1):
+        if not (self.first_only and i == self.shape.layers - 1):
             return super()._mix(i, x, inner, batch, hidden)
         q = self._linear(inner.index_select(0, batch.starts), f"layers.{i}.q")
         kv = self._linear(inner, f"layers.{i}.kv")
@@ -271,7 +323,7 @@ class Encoder(Layers):
         return x.index_select(0, batch.starts), mixed
 
     def _pool(self, x: Tensor, batch: Batch) -> Tensor:
-        if self._per_token or self._first_only:
+        if self._per_token or self.first_only:
             return x  # the last layer kept nothing else
         lengths = torch.from_numpy(batch.lengths).to(self.device, non_blocking=True)
         if self.shape.pooling == "last":

@@ -29,7 +29,7 @@ class LanguageModel(Layers):
 
     def reshape(self, shape: Shape) -> None:
         """Take this shape from now on, with weights that are still to be filled."""
-        self.shape = shape
+        self.shape, self.fixed = shape, 0
         self.parameters = Parameters(weights(shape), self.dtype, self.device)
 
     def facts(self) -> dict[str, Any]:
@@ -57,11 +57,8 @@ class LanguageModel(Layers):
     def outputs(self, batch: Batch, dropout: Dropout | None) -> Tensor:
         """What `nats` and `mean_nats` take: [T, width], or of `batch.chosen` alone."""
         dropout = dropout or Dropout(0.0, 0, self.dtype, self.device)
-        dropout.draw((1 + 2 * self.shape.layers) * len(batch.tokens) * self.shape.width)
-        hidden = hidden_places(batch, self.device)
-        x = _LookUp.apply(_differentiable(self.device), self.parameters["tokens"], batch.tokens)
-        x = self._embed(x, batch, dropout)
-        x = self._through_layers(x, batch, hidden, dropout)
+        dropout.draw(self._dropped(batch))
+        x = self._through(batch, hidden_places(batch, self.device), dropout)
         if batch.chosen is not None:
             x = x.index_select(0, batch.chosen)
         if self.shape.norm_first:
@@ -69,6 +66,18 @@ class LanguageModel(Layers):
         if not self.shape.causal:
             x = self._norm(F.gelu(self._linear(x, "head")), "head_norm")
         return x
+
+    def _dropped(self, batch: Batch) -> int:
+        """How many elements dropout sees in a pass."""
+        fixed = 2 * self.fixed - 1 if self.fixed else 0  # the embeddings once, a layer twice
+        return (1 + 2 * self.shape.layers - fixed) * len(batch.tokens) * self.shape.width
+
+    def _look_up(self, batch: Batch) -> Tensor:
+        tokens = self.parameters["tokens"]
+        if not tokens.learns:
+            return tokens.value.index_select(0, batch.tokens)
+        found: Tensor = _LookUp.apply(_differentiable(self.device), tokens, batch.tokens)
+        return found
 
     def nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What each target costs, float32: outputs [T, width], targets [T]."""

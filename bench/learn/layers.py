@@ -17,29 +17,40 @@ from bench.learn.batches import Batch
 from bench.learn.parameters import Weight
 
 
+def _anchor(x: Tensor, weight: Weight) -> Tensor | None:
+    """What makes autograd call the backward pass of a weight that learns from an input that does
+    not."""
+    if x.requires_grad or not weight.learns or not torch.is_grad_enabled():
+        return None
+    return torch.empty(0, device=x.device, requires_grad=True)
+
+
 class _Linear(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Weight, bias: Weight) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Weight, bias: Weight, anchor: Tensor | None) -> Tensor:
         ctx.save_for_backward(x)
         ctx.weight, ctx.bias = weight, bias
         return torch.addmm(bias.value, x, weight.value.t())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
         (x,) = ctx.saved_tensors
         ctx.weight.add_product(grad.t(), x)
         ctx.bias.add_column_sums(grad)
-        return grad.mm(ctx.weight.value) if ctx.needs_input_grad[0] else None, None, None
+        below = grad.mm(ctx.weight.value) if ctx.needs_input_grad[0] else None
+        return below, None, None, None
 
 
 def linear(x: Tensor, weight: Weight, bias: Weight) -> Tensor:
     """x [T, in] to [T, out] by a weight [out, in]."""
-    return _Linear.apply(x, weight, bias)
+    return _Linear.apply(x, weight, bias, _anchor(x, weight))
 
 
 class _LayerNorm(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Weight, bias: Weight, epsilon: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Weight, bias: Weight, epsilon: float, anchor: Tensor | None
+    ) -> Tensor:
         shape = x.shape[-1:]
         out, mean, rstd = torch.native_layer_norm(x, shape, weight.value, bias.value, epsilon)
         ctx.save_for_backward(x, mean, rstd)
@@ -47,18 +58,21 @@ class _LayerNorm(Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         x, mean, rstd = ctx.saved_tensors
-        grads = torch.ops.aten.native_layer_norm_backward(
-            grad, x, x.shape[-1:], mean, rstd, ctx.weight.value, ctx.bias.value, [True] * 3
+        weight, bias = ctx.weight, ctx.bias
+        wanted = [ctx.needs_input_grad[0], weight.learns, bias.learns]
+        below, *grads = torch.ops.aten.native_layer_norm_backward(
+            grad, x, x.shape[-1:], mean, rstd, weight.value, bias.value, wanted
         )
-        ctx.weight.add(grads[1])
-        ctx.bias.add(grads[2])
-        return grads[0], None, None, None
+        for learned, found in zip((weight, bias), grads, strict=True):
+            if learned.learns:
+                learned.add(found)
+        return below, None, None, None, None
 
 
 def layer_norm(x: Tensor, weight: Weight, bias: Weight, epsilon: float) -> Tensor:
-    return _LayerNorm.apply(x, weight, bias, epsilon)
+    return _LayerNorm.apply(x, weight, bias, epsilon, _anchor(x, weight))
 
 
 def row_sums(grad: Tensor, index: Tensor, rows: int) -> Tensor:
@@ -71,25 +85,29 @@ def row_sums(grad: Tensor, index: Tensor, rows: int) -> Tensor:
 
 class _AddRows(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Weight, index: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Weight, index: Tensor | None, anchor: Tensor | None
+    ) -> Tensor:
         ctx.weight, ctx.index = weight, index
         return x + (weight.value[0] if index is None else weight.value.index_select(0, index))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         weight, index = ctx.weight, ctx.index
+        if not weight.learns:
+            return grad, None, None, None
         if index is None:
             sums = torch.zeros_like(weight.value)
             torch.sum(grad, 0, out=sums[0])
         else:
             sums = row_sums(grad, index, len(weight.value))
         weight.add(sums)
-        return grad, None, None
+        return grad, None, None, None
 
 
 def add_rows(x: Tensor, weight: Weight, index: Tensor | None) -> Tensor:
     """x [T, n] plus the rows `index` of a small table [m, n]; None: its first row."""
-    return _AddRows.apply(x, weight, index)
+    return _AddRows.apply(x, weight, index, _anchor(x, weight))
 
 
 class Dropout:

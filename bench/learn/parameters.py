@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +21,12 @@ class Weight:
     value: Tensor  # in the dtype of the products
     grad: Tensor  # the same shape and dtype
     fresh: bool = True  # nothing was written in this step
+    learns: bool = True  # or no gradient is made for it
 
     def add_product(self, a: Tensor, b: Tensor) -> None:
         """Add a @ b to the gradient."""
+        if not self.learns:
+            return
         if self.fresh:
             torch.mm(a, b, out=self.grad)
         else:
@@ -31,6 +34,8 @@ class Weight:
         self.fresh = False
 
     def add(self, grad: Tensor) -> None:
+        if not self.learns:
+            return
         if self.fresh:
             self.grad.copy_(grad)
         else:
@@ -39,6 +44,8 @@ class Weight:
 
     def add_column_sums(self, grad: Tensor) -> None:
         """Add the sum over the rows of [n, m] to a gradient [m]."""
+        if not self.learns:
+            return
         if self.fresh:
             torch.sum(grad, 0, out=self.grad)
         else:
@@ -66,6 +73,10 @@ class Parameters:
         self._value_grad = self.grad if same else torch.zeros_like(self.grad, dtype=dtype)
         values, grads = self.views(self._value), self.views(self._value_grad)
         self.weights = {name: Weight(values[name], grads[name]) for name in order}
+        self.learning = [slice(0, self.decayed), slice(self.decayed, len(self.master))]
+        """Stretches of the flat buffers that learn, each with decay or without."""
+        self._frozen: set[str] = set()
+        self._is_cast = False
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """A buffer that is as long as `master`, by name."""
@@ -85,20 +96,55 @@ class Parameters:
         self.weights[first] = Weight(whole.value[:at], whole.grad[:at])
         self.weights[second] = Weight(whole.value[at:], whole.grad[at:])
 
+    def freeze(self) -> None:
+        """Let no weight learn from now on."""
+        self._frozen = set(self.shapes)
+        self.learning = []
+        for weight in self.weights.values():
+            weight.learns = False
+
+    def learn(self, which: Callable[[str], bool]) -> None:
+        """Let these weights learn as well, by name."""
+        for name, weight in self.weights.items():
+            weight.learns = weight.learns or which(name)
+        added: list[slice] = []
+        start = 0
+        for name, shape in self.shapes.items():
+            stop = start + math.prod(shape)
+            if name in self._frozen and which(name):
+                self._frozen.remove(name)
+                if added and added[-1].stop == start != self.decayed:
+                    start = added.pop().start
+                added.append(slice(start, stop))
+            start = stop
+        self.learning += added
+
+    @property
+    def trained(self) -> int:
+        """How many numbers learn."""
+        return sum(part.stop - part.start for part in self.learning)
+
     def begin_step(self) -> None:
         """Before the forward pass: cast the weights if the products want another dtype."""
         for weight in self.weights.values():
             weight.fresh = True
-        self.cast()
+        if not self._is_cast:
+            self.cast()
+        elif self._value is not self.master:
+            for part in self.learning:
+                self._value[part].copy_(self.master[part])
+        self._is_cast = True
 
     def cast(self) -> None:
+        """Cast all weights, those as well that don't learn."""
         if self._value is not self.master:
             self._value.copy_(self.master)
 
     def end_step(self) -> None:
-        """After the backward pass: the whole gradient is in `grad`, in float32."""
+        """After the backward pass: the whole gradient of what learns is in `grad`, in float32."""
         for weight in self.weights.values():
-            if weight.fresh:
+            if weight.fresh and weight.learns:
                 weight.grad.zero_()
         if self._value is not self.master:
-            self.grad.copy_(self._value_grad)
+            for part in self.learning:
+                self.grad[part].copy_(self._value_grad[part])

@@ -70,13 +70,14 @@ class State:
     def restore(self, training: Training) -> None:
         """Into a training that was made from the same spec, in which no step was made."""
         model, facts = training.model, self.facts
+        training.step, training.tokens, training.epoch, training.place = (
+            facts[name] for name in ("step", "tokens", "epoch", "place")
+        )
+        training.recipe.resume(training, self._below("recipe.", model.device))
         for name, tensor in _live(training).items():
             tensor.copy_(self._found(name, tensor.shape))
         if model.table is not None:
             model.table.progress = tuple(facts["table"])
-        training.step, training.tokens, training.epoch, training.place = (
-            facts[name] for name in ("step", "tokens", "epoch", "place")
-        )
         training.random.bit_generator.state = _with_arrays(facts["random"])
         training.dropout.random.state = _with_arrays(facts["dropout"])
         torch.set_rng_state(self._tensors["torch"])
@@ -84,7 +85,6 @@ class State:
             torch.cuda.set_rng_state(self._tensors["cuda"], model.device)
         if rows := self._below("rows.", model.device):
             training.train.resume(rows)  # type: ignore[attr-defined]
-        training.recipe.resume(training, self._below("recipe.", model.device))
 
     def _found(self, name: str, shape: torch.Size) -> Tensor:
         found = self._tensors.get(name)

@@ -105,7 +105,9 @@ class _Sums:
     def __init__(self, x: Tensor, weight: Weight, bias: Weight | None) -> None:
         self._x, self._weight, self._bias = x, weight, bias
         self._grad = torch.empty_like(x)
-        self._of_weight = torch.zeros_like(weight.value, dtype=torch.float32)
+        self._of_weight = (
+            torch.zeros_like(weight.value, dtype=torch.float32) if weight.learns else None
+        )
         self._of_bias = None if bias is None else torch.zeros_like(bias.value, dtype=torch.float32)
 
     def take(self, part: slice, errors: Tensor) -> None:
@@ -114,6 +116,8 @@ class _Sums:
             self._of_bias += errors.sum(0)
         x, errors = self._x[part], errors.to(self._x.dtype)
         torch.mm(errors, self._weight.value, out=self._grad[part])
+        if self._of_weight is None:
+            return
         if x.dtype == torch.float32:
             self._of_weight.addmm_(errors.t(), x)
         else:
@@ -121,12 +125,13 @@ class _Sums:
 
     def give(self, scale: Tensor | None) -> Tensor:
         """Add the weights' gradients, times `scale`, to theirs; the input's, times `scale`."""
-        sums = [self._grad, self._of_weight]
-        sums += [] if self._of_bias is None else [self._of_bias]
+        found = (self._grad, self._of_weight, self._of_bias)
+        sums = [part for part in found if part is not None]
         if scale is not None:
-            for found in sums:
-                found.mul_(scale)
-        self._weight.add(self._of_weight)
+            for part in sums:
+                part.mul_(scale)
+        if self._of_weight is not None:
+            self._weight.add(self._of_weight)
         if self._bias is not None and self._of_bias is not None:
             self._bias.add(self._of_bias)
         return self._grad
