@@ -140,6 +140,11 @@ class Parameters:
         if self._value is not self.master:
             self._value.copy_(self.master)
 
+    def hold(self, moves: Tensor) -> None:
+        """After the backward pass: no gradient for matrices where this, as long as `master`, is
+        0."""
+        self._value_grad[: self.decayed].mul_(moves[: self.decayed])
+
     def end_step(self) -> None:
         """After the backward pass: the whole gradient of what learns is in `grad`, in float32."""
         for weight in self.weights.values():
