@@ -89,6 +89,9 @@ def study(
     name: Annotated[
         str | None, typer.Option(help="Of the study; else made of what is asked.")
     ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add models, recipes or runs to the study --name.")
+    ] = False,
     executor: Annotated[str, typer.Option(help="Where runs are made: local.")] = "local",
     probe: Probes = None,
     idle: Idle = 3.0,
@@ -141,7 +144,7 @@ def study(
     runs_each = f"{runs} {'run' if runs == 1 else 'runs'}"
     print(f"study {folder.name}: {len(possible)} x {runs_each}", file=sys.stderr)
     planned = [cell for cell, _ in possible]
-    ending = making.make(folder, wanted, planned, refused, where, scenario, limit)
+    ending = making.make(folder, wanted, planned, refused, where, scenario, limit, extend)
     _print(folder, tasks, "table")
     if plot:
         _draw(folder, tasks, plot)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -30,6 +31,7 @@ EVERY_S = 0.5  # how often its progress is written
 
 def main(arguments: list[str]) -> int:
     """The exit code: as of `bench run`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a script's background
     folder, job_id, number = arguments
     book = ledger.read(Path(folder))
     attempt = Attempt(book.jobs[job_id], int(number), book.folder)

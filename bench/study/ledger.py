@@ -17,7 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -245,9 +245,12 @@ def _near(folder: Path) -> str:
 
 
 @contextmanager
-def opened(folder: Path, asked: Mapping[str, Any]) -> Iterator[Ledger]:
+def opened(
+    folder: Path, asked: Mapping[str, Any], extends: Collection[str] = ()
+) -> Iterator[Ledger]:
     """The ledger to go on with, or a new one. UsageError when it was asked something else, with
-    what differs; BenchError when another command drives it."""
+    what differs; BenchError when another command drives it. What it was asked grows by what is
+    asked under the names in `extends`: lists and numbers."""
     (folder / "attempts").mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         try:
@@ -264,9 +267,11 @@ def opened(folder: Path, asked: Mapping[str, Any]) -> Iterator[Ledger]:
             ledger = read(folder)
             ledger._file = file
             wanted = json.loads(json.dumps(dict(asked)))
-            if not ledger.asked:
+            if ledger.asked:
+                wanted |= {k: _grown(ledger.asked.get(k), wanted.get(k)) for k in extends}
+                _check_same(ledger, wanted, extends)
+            if ledger.asked != wanted or not ledger.jobs:
                 ledger._write("asked", schema=SCHEMA, asked=wanted)
-            _check_same(ledger, wanted)
             yield ledger
         finally:
             os.close(file)
@@ -279,20 +284,26 @@ def _end_line(path: Path, file: int) -> None:
         os.write(file, b"\n")
 
 
-def _check_same(ledger: Ledger, wanted: dict[str, Any]) -> None:
-    said = list(differences(ledger.asked, wanted))
+def _grown(was: Any, now: Any) -> Any:
+    if isinstance(was, list) and isinstance(now, list):
+        return list(dict.fromkeys([*was, *now]))
+    return max(was, now) if isinstance(was, int) and isinstance(now, int) else now
+
+
+def _check_same(ledger: Ledger, wanted: dict[str, Any], extends: Collection[str]) -> None:
+    said = [d for name, d in differences(ledger.asked, wanted) if name not in extends]
     if said:
         raise UsageError(
             f"{ledger.name} was asked something else: {'; '.join(said)}",
-            "the same command goes on with it; another one needs another --name",
+            "the same command goes on with it; another one needs another --name, or --extend",
         )
 
 
-def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Where two commands differ, in words."""
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where two commands differ: the name, and how, in words."""
     for name in dict.fromkeys([*was, *now]):
         if was.get(name) != now.get(name):
-            yield f"{name} was {_shown(was.get(name))}, now {_shown(now.get(name))}"
+            yield name, f"{name} was {_shown(was.get(name))}, now {_shown(now.get(name))}"
 
 
 def _shown(value: Any) -> str:

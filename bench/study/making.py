@@ -25,6 +25,9 @@ from bench.study.spending import Cost, Limit
 FOLDER = "studies"
 """Below the folder of runs."""
 
+EXTENDED = ("models", "recipes", "runs")
+"""What a study may be asked more of."""
+
 
 def asked(
     base: Request, cells: Sequence[Cell], runs: int, pairs: Sequence[str] = ()
@@ -76,10 +79,12 @@ def make(
     executor: Executor,
     scenario: Scenario,
     limit: Limit | None = None,
+    extend: bool = False,
 ) -> Ending:
-    """Make the runs of the cells that are not made yet, and say on the screen how it goes."""
+    """Make the runs of the cells that are not made yet, and say on the screen how it goes. With
+    `extend`, more models, recipes and runs than the study was asked."""
     jobs = grid.jobs(cells, wanted["runs"])
-    with ledger.opened(folder, wanted) as book:
+    with ledger.opened(folder, wanted, EXTENDED if extend else ()) as book:
         book.plan(jobs)
         for cell, why in refused.items():
             book.skip(cell, why)

@@ -147,6 +147,20 @@ def test_another_grid_under_the_name_says_what_differs(folder: Path) -> None:
     assert "--name" in str(error.value.hint)
 
 
+def test_a_study_is_extended_by_more_runs_and_cells(folder: Path) -> None:
+    make(folder, good, runs=1)
+    more = making.asked(BASE, CELLS[:1], 2)
+    executor = Executor(good)
+    making.make(folder, more, CELLS[:1], {}, executor, carbon.asked(None), extend=True)
+    assert executor.started == ["transformer-tiny · baseline, run 2"]
+    assert ledger.read(folder).asked == making.asked(BASE, CELLS, 2)
+    with pytest.raises(UsageError, match="device was not given, now cpu"):
+        making.make(
+            folder, more | {"device": "cpu"}, CELLS[:1], {}, executor, carbon.asked(None),
+            extend=True,
+        )  # fmt: skip
+
+
 def test_two_commands_do_not_drive_one_ledger(folder: Path) -> None:
     with (
         ledger.opened(folder, {}),

@@ -51,18 +51,19 @@ class Recipe(baseline.Recipe):
 
 
 @pytest.fixture
-def reviews(bench: Command, tmp_path: Path) -> Path:
+def reviews(bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COLUMNS", "140")
     return write_reviews(tmp_path / "reviews", train=120, scored=40)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, before: Callable[[], Any] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=before,
     )  # fmt: skip
 
 
-def until(what: Callable[[], Any], timeout_s: float = 60) -> Any:
+def until(what: Callable[[], Any], timeout_s: float = 120) -> Any:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := what():
@@ -133,7 +134,7 @@ def test_a_killed_run_is_in_the_ledger_and_made_again(bench: Command, reviews: P
     until(lambda: begun("one"))
     words = next(Path("runs/studies/one/attempts").glob("*-1.jsonl"))
     os.kill(json.loads(words.read_text().splitlines()[0])["pid"], signal.SIGKILL)
-    out, err = first.communicate(timeout=120)
+    out, err = first.communicate(timeout=180)
     assert first.returncode == 0, err
     assert "interrupted: bench itself was killed" in err
     assert "attempt 2 of 3" in err
@@ -142,19 +143,30 @@ def test_a_killed_run_is_in_the_ledger_and_made_again(bench: Command, reviews: P
     assert "1/1 of 2" in out
 
 
-def test_ctrl_c_keeps_what_there_is(bench: Command, reviews: Path) -> None:
+def in_the_background() -> None:
+    """As a script's shell starts what has `&` behind it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(
+    ("before", "number", "by"),
+    [(None, signal.SIGINT, "Ctrl-C"), (in_the_background, signal.SIGTERM, "SIGTERM")],
+)
+def test_an_interrupt_keeps_what_there_is(
+    bench: Command, reviews: Path, before: Any, number: int, by: str
+) -> None:
     asked = (*STUDY, "--idle", "20", "--runs", "1", "--name", "one")
-    driver = start(*asked)
+    driver = start(*asked, before=before)
     until(lambda: begun("one"))
-    driver.send_signal(signal.SIGINT)
-    out, err = driver.communicate(timeout=60)
+    driver.send_signal(number)
+    out, err = driver.communicate(timeout=180)
     assert driver.returncode == 130
-    assert "interrupted by Ctrl-C: 0 of 1 runs are made" in err
+    assert f"interrupted by {by}: 0 of 1 runs are made" in err
     assert "the same command goes on" in err
     assert "transformer-tiny · baseline" in out
     book = ledger.read(Path("runs/studies/one"))
     (attempt,) = book.ended()
-    assert (attempt.status, attempt.told) == ("interrupted", "interrupted by Ctrl-C")
+    assert (attempt.status, attempt.told) == ("interrupted", f"interrupted by {by}")
     assert book.tries(attempt.job) == 0
     assert records()[0]["status"] == "interrupted"
 
