@@ -13,6 +13,7 @@ from bench.power.carbon import NO_PUE, Scenario
 from bench.rank import notation, score
 from bench.rank.entry import is_share, usable_energy_j, usable_metric
 from bench.rank.render import plain
+from bench.recipes.prune import BEFORE
 from bench.record import DomainEnergy, Measurement, Metered, Metric, Record, RunCost, Saved
 from bench.units import (
     show_duration,
@@ -56,6 +57,7 @@ def record_lines(
         said.append(("log", str(log)))
     said += _metric(record.metric) if record.metric else [("result", "none: no predictions")]
     said += _energy(record)
+    said += _prediction(record)
     said += _carbon(record, scenario)
     said += _time(record)
     said += labelled("parts", [_part(p) for p in record.parts])
@@ -205,6 +207,26 @@ def _energy(record: Metered) -> Lines:
         rest = show_energy(sum(c.energy_j or 0.0 for c in others))
         said.append(f"this run {own}, what it is charged for besides {rest}")
     return labelled("energy", [*said, split] if len(record.phases) > 1 else said)
+
+
+def _prediction(record: Record) -> Lines:
+    """What predicting takes since something was taken out of the model, where that was measured
+    before it as well."""
+    before_j, after_j = (record.phase_energy_j(name) for name in (BEFORE, "predict"))
+    if not before_j or after_j is None:
+        return []
+    change = after_j / before_j - 1
+    less = f"{100 * abs(change):.0f} % {'less' if change < 0 else 'more'}"
+    estimated = " (estimated)" if record.level == "M0" else ""
+    ratio = record.model_facts.get("parameters_ratio")
+    left = "" if ratio is None else f"; {100 * ratio:.0f} % of the parameters are left"
+    return [
+        (
+            "prediction",
+            f"{less} energy than before pruning: {show_energy(before_j)} then, "
+            f"{show_energy(after_j)} now{estimated}{left}",
+        )
+    ]
 
 
 def _with_doubt(record: Metered) -> str:

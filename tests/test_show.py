@@ -9,7 +9,7 @@ import pytest
 from bench import cards, show
 from bench import record as records
 from bench.power import carbon
-from bench.record import Metric, Record
+from bench.record import Metric, Phase, Record
 from tests.command import Command
 from tests.rank.records import make_domain, make_metric, make_record
 
@@ -30,6 +30,27 @@ def test_a_region_is_assumed_only_where_none_was_asked_for() -> None:
 def test_an_uncertainty_that_is_not_known_is_not_zero(unsure_j: float | None, says: str) -> None:
     record = make_record(domains=[make_domain(20_000.0, uncertainty_j=unsure_j)])
     assert f"5.56 Wh {says}, measured by software counters" in line(record, "energy")
+
+
+@pytest.mark.parametrize(
+    ("before_j", "level", "says"),
+    [
+        (800.0, "M1", "25 % less energy than before pruning: 0.222 Wh then, 0.167 Wh now; 52 % of"),
+        (500.0, "M0", "20 % more energy than before pruning: 0.139 Wh then, 0.167 Wh now (estimated)"),
+    ],
+)
+def test_what_pruning_did_to_predictions_is_said(before_j: float, level: str, says: str) -> None:
+    told = {"train": 9_000.0, "predict-before": before_j, "predict": 600.0}
+    phases = [
+        Phase(name=name, start_s=0.0, duration_s=1.0, energy_j={"gpu:GPU-1": joules})
+        for name, joules in told.items()
+    ]
+    facts = {"parameters": 1, "parameters_ratio": 0.52}
+    record = make_record(phases=phases, level=level, model_facts=facts)
+    assert says in line(record, "prediction")
+    assert "prediction" not in dict(
+        show.record_lines(make_record(), Path("nowhere"), carbon.asked(None))
+    )
 
 
 def result(metric: Metric) -> list[str]:
