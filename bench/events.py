@@ -18,6 +18,7 @@ without came when it was read). Known events:
     failure      kind, message
     run_stop     reason: done | budget
 
+A training inside a run sends its steps and scores under names of its own, such as `teacher_step`.
 Phases don't nest: a phase_start ends the phase that is open. Time outside any phase is `other`.
 A program that finds a file at the path in `BENCH_STOP` should stop, evaluate what it has, and end.
 """

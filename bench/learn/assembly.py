@@ -53,25 +53,77 @@ class Assembly:
 def assemble(parts: Parts, say: Callable[[str, int], None] = lambda what, done: None) -> Assembly:
     """Make or load tokenizer and model, and tokenise; `say` is told what begins, and how many of
     the two steps are done."""
-    task, recipe, state = parts.task, parts.recipe, parts.state
-    objective = objectives.build(parts.objective, task, recipe)
-    entry = models.entry(parts.model, parts.pretrained, task.family)
-    tokenizer = state.tokenizer() if state else None
+    objective = objectives.build(parts.objective, parts.task, parts.recipe)
+    tokenizer = parts.state.tokenizer() if parts.state else None
     if tokenizer is None:
         if parts.checkpoint is None:
             say("training the tokenizer", 0)
-        kept = {"cased": True} if getattr(objective, "cased", False) else {}
-        tokenizer = entry.tokenizer(objective.texts(), recipe, parts.checkpoint, **kept)
+        tokenizer = _tokenizer(parts, objective)
     say("tokenising", 1)
-    splits = objective.encode(tokenizer, recipe.max_length)
-    pairs = len(task.columns) > 1
-    model = entry.build(
-        Wanted(
-            parts.checkpoint, tokenizer, recipe, objective.outputs, pairs, parts.seed, parts.device
-        )
+    return _encoded(parts, objective, tokenizer)
+
+
+def beside(made: Assembly, parts: Parts) -> Assembly:
+    """Another model of the same task and objective: a tokenizer that is the same is not trained a
+    second time, and what it makes of the texts is used again where `made` reads as much of them."""
+    alike = _train_one_tokenizer(made.parts, parts)
+    tokenizer = made.tokenizer if alike else _tokenizer(parts, made.objective)
+    if _read_alike(made, parts, tokenizer):
+        model = _model(parts, made.objective, tokenizer)
+        if isinstance(model, Encoder):
+            assert isinstance(made.model, Encoder)
+            assert made.model.order is not None
+            model.reorder(made.model.order)
+            return Assembly(parts, made.objective, tokenizer, model, made.splits)
+    return _encoded(parts, objectives.build(parts.objective, parts.task, parts.recipe), tokenizer)
+
+
+def _entry(parts: Parts) -> models.Entry:
+    return models.entry(parts.model, parts.pretrained, parts.task.family)
+
+
+def _tokenizer(parts: Parts, objective: Objective) -> Any:
+    kept = {"cased": True} if getattr(objective, "cased", False) else {}
+    return _entry(parts).tokenizer(objective.texts(), parts.recipe, parts.checkpoint, **kept)
+
+
+def _train_one_tokenizer(parts: Parts, others: Parts) -> bool:
+    """Whether two models from scratch train the same tokenizer on the same texts."""
+    one, other = _entry(parts), _entry(others)
+    return (
+        parts.checkpoint is None
+        and others.checkpoint is None
+        and type(one) is type(other)
+        and getattr(one, "architecture", None) == getattr(other, "architecture", None)
+        and parts.recipe.vocabulary_size == others.recipe.vocabulary_size
     )
+
+
+def _read_alike(made: Assembly, parts: Parts, tokenizer: Any) -> bool:
+    """Whether `tokenizer` makes of the texts what `made` reads."""
+    own, longest = made.parts.recipe.max_length, parts.recipe.max_length
+    if not isinstance(made.model, Encoder) or own != longest or not hasattr(tokenizer, "to_str"):
+        return False
+    for each in (tokenizer, made.tokenizer):
+        each.no_truncation()  # it is part of the text
+    return bool(tokenizer.to_str() == made.tokenizer.to_str())
+
+
+def _model(parts: Parts, objective: Objective, tokenizer: Any) -> Model:
+    pairs = len(parts.task.columns) > 1
+    return _entry(parts).build(
+        Wanted(
+            parts.checkpoint, tokenizer, parts.recipe, objective.outputs, pairs, parts.seed,
+            parts.device,
+        )
+    )  # fmt: skip
+
+
+def _encoded(parts: Parts, objective: Objective, tokenizer: Any) -> Assembly:
+    splits = objective.encode(tokenizer, parts.recipe.max_length)
+    model = _model(parts, objective, tokenizer)
     if isinstance(model, Encoder):
-        order = state.order if state else None
+        order = parts.state.order if parts.state else None
         _order_rows(model, splits, _first_use(model, parts, splits) if order is None else order)
     return Assembly(parts, objective, tokenizer, model, splits)
 

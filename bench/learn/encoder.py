@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.errors import UsageError
 from bench.learn.batches import Batch
 from bench.learn.embedding import Table
 from bench.learn.layers import (
@@ -85,6 +86,9 @@ class Layers:
     parameters: Parameters
     skipped: frozenset[int] = frozenset()  # layers that a training pass leaves out
     first_only: bool = False  # the last layer gives nothing but each text's first token
+    extra: Shapes = {}  # weights beside those that the shape has
+    replaced: Mapping[str, Callable[[Tensor], Tensor]] = {}
+    """What computes a product in place of its own weights, by name: layers.0.qkv"""
     fixed: int = 0  # parts that don't learn: the embeddings, then layers from the lowest on
     recall: Callable[[Batch, Callable[[], Tensor]], Tensor] | None = None
     """While training, what the fixed parts give for a batch, which the second argument computes."""
@@ -194,11 +198,23 @@ class Layers:
         return x, attention(qkv, batch, self.shape.heads, hidden, self.shape.causal)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
+        if (replacement := self.replaced.get(name)) is not None:
+            return replacement(x)
         return linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
         return layer_norm(x, weight, bias, self.shape.epsilon)
+
+
+def layered(model: object, recipe: str) -> Layers:
+    """The model; UsageError where its layers are not bench's own, which `recipe` asks for."""
+    if not isinstance(model, Layers):
+        raise UsageError(
+            f"{recipe} can't be used here: the layers of this model are not bench's own",
+            "bert, gpt2, electra, distilbert, or a transformer-...",
+        )
+    return model
 
 
 class Encoder(Layers):
@@ -222,13 +238,15 @@ class Encoder(Layers):
         width = shape.embedding_width or shape.width
         self.table = Table(torch.empty(shape.vocabulary, width, device=device))
         self.order: np.ndarray | None = None  # token id of each row of the table; None: its own
+        self.last_states: Tensor  # what the last outputs were made from: [B, width] or [T, width]
 
     def reshape(self, shape: Shape) -> None:
         """Take this shape from now on, with weights that are still to be filled."""
         self.shape, self.fixed = shape, 0
         head = dense("head", shape.width, shape.width) if shape.head != "none" else {}
         classes = dense("classes", shape.width, self._outputs)
-        self.parameters = Parameters(shape.weights() | head | classes, self.dtype, self.device)
+        shapes = shape.weights() | head | classes | self.extra
+        self.parameters = Parameters(shapes, self.dtype, self.device)
         if self.first_only:
             last, a = f"layers.{shape.layers - 1}.", shape.attended
             self.parameters.split(f"{last}qkv.weight", f"{last}q.weight", f"{last}kv.weight", a)
@@ -287,7 +305,8 @@ class Encoder(Layers):
         x = self._through(batch, hidden_places(batch, self.device), dropout)
         if self.shape.norm_first:
             x = self._norm(x, "last_norm")
-        return self._classify(self._pool(x, batch), dropout)
+        self.last_states = self._pool(x, batch)
+        return self._classify(self.last_states, dropout)
 
     def _dropped(self, batch: Batch) -> int:
         """How many elements dropout sees in a pass."""

@@ -40,9 +40,19 @@ def outputs(
 
 def token_classes(model: Model, rows: Packed, chosen: np.ndarray | None = None) -> list[np.ndarray]:
     """The number of each token's highest output, a text an array, in the order of the rows."""
+    return per_token(model, rows, chosen, lambda batch, out: out.argmax(1))
+
+
+def per_token(
+    model: Model,
+    rows: Packed,
+    chosen: np.ndarray | None = None,
+    read: Callable[[Batch, Tensor], Tensor] = lambda batch, out: out,
+) -> list[np.ndarray]:
+    """What the model returns for each token, or `read` makes of that, a text an array, in the order
+    of the rows."""
     chosen = np.arange(len(rows)) if chosen is None else chosen
-    passes = _passes(model, rows, chosen, lambda batch, out: out.argmax(1))
-    order, found = zip(*passes, strict=True)
+    order, found = zip(*_passes(model, rows, chosen, read), strict=True)
     places = np.concatenate(order)
     ends = np.cumsum(rows.lengths[chosen[places]])
     parts = np.split(torch.cat(found).cpu().numpy(), ends[:-1])

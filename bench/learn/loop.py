@@ -54,6 +54,7 @@ class Training:
     source: Assembly | None = None  # what the model was made of
     weights: Mapping[str, Path] = field(default_factory=dict)
     """Folders that settings of the recipe name, found before the run, by setting."""
+    trial_steps: int | None = None  # of a forecast: at most so many, thrown away
     total_steps: int = field(init=False)
     step: int = 0  # updates made
     tokens: int = 0  # learned from in these, and in those of earlier parts

@@ -226,7 +226,7 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     keeper = _keeper(job, made.tokenizer)
     training = Training(
         recipe, made.objective, made.model, made.splits["train"], made.splits["tune"], spec.seed,
-        events, keeper, made, job.weights,
+        events, keeper, made, job.weights, job.plan_steps,
     )  # fmt: skip
     if state:
         go_on(training, state)
