@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.errors import UsageError
 from bench.learn import surgery
+from bench.learn.encoder import Layers
 from bench.learn.surgery import Kept
 
 if TYPE_CHECKING:
     from bench.learn.loop import Training
+    from bench.learn.model import Model
 
 _IN_A_LAYER = re.compile(r"(^|\.)\d+\.")
 _TABLES = re.compile(r"^(tokens|positions|segments)$|embedding")
@@ -159,6 +163,44 @@ def _two_of_four(weight: Tensor) -> Tensor:
     mask = torch.ones_like(weight, dtype=torch.bool)
     mask[:, :n] = stay.view(len(weight), n)
     return mask
+
+
+def why_dense(model: Model) -> str | None:
+    """Why products by 2:4 matrices save nothing here, if so."""
+    if not isinstance(model, Layers):
+        return "its products are not bench's own"
+    if model.device.type != "cuda":
+        return f"a {model.device.type} has no sparse tensor cores"
+    if torch.cuda.get_device_capability(model.device) < (8, 0):
+        return f"{torch.cuda.get_device_name(model.device)} has no sparse tensor cores"
+    if model.dtype not in (torch.float16, torch.bfloat16):
+        return "sparse tensor cores take half precision (prune+bf16)"
+    return None
+
+
+def multiply_sparsely(model: Model) -> int:
+    """Let predictions multiply by 2:4 matrices as such, from now on; how many they are."""
+    assert isinstance(model, Layers)
+    model.begin_evaluation()
+    weights = model.parameters.weights
+    names = [n.removesuffix(".weight") for n in weights if _IN_A_LAYER.search(n)]
+    found = {
+        name: _sparse(weights[f"{name}.weight"].value, weights[f"{name}.bias"].value)
+        for name in names
+        if f"{name}.weight" in weights and _fits(weights[f"{name}.weight"].value)
+    }
+    model.replaced = {**model.replaced, **found}
+    return len(found)
+
+
+def _fits(weight: Tensor) -> bool:
+    """Whether the kernels take a matrix of this shape."""
+    return weight.dim() == 2 and weight.shape[0] % 32 == 0 and weight.shape[1] % 64 == 0
+
+
+def _sparse(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+    packed = torch.sparse.to_sparse_semi_structured(weight)
+    return lambda x: F.linear(x, packed, bias)
 
 
 # --- heads, neurons, layers ----------------------------------------------------------------------

@@ -89,6 +89,7 @@ class Recipe(baseline.Recipe):
             surgery.operable(training.model)  # or it is said before the first step
         self._made: Pruner | None = None
         self._removed = 0  # rounds
+        self._sparse_products = 0
 
     def _pruner(self, training: Training) -> Pruner:
         """Made when there is an optimizer."""
@@ -118,12 +119,20 @@ class Recipe(baseline.Recipe):
         steps = self._steps(training)
         due = sum(step <= training.step for step in steps)
         if due > self._removed:
-            if not self._removed and self.predict_before and self.method != "magnitude":
+            if not self._removed and self.predict_before and self._is_cheaper(training):
                 _predict(training)
             left = 1 - due / len(steps)
             if self._pruner(training).remove(1 - left**3):
                 self._removed = due
         return super().after_step(training)
+
+    def _is_cheaper(self, training: Training) -> bool:
+        """Whether predictions take less afterwards."""
+        from bench.learn import pruning
+
+        if self.method == "2:4":
+            return pruning.why_dense(training.model) is None
+        return self.method == "structured"
 
     def _steps(self, training: Training) -> list[int]:
         """After which something goes."""
@@ -138,9 +147,21 @@ class Recipe(baseline.Recipe):
         if self._removed < rounds:
             message = f"the training ended after {self._removed} of {rounds} removals"
             training.events.send("warning", id="pruning-cut-short", message=message)
+        if self.method == "2:4" and self._removed:
+            self._multiply_sparsely(training)
+
+    def _multiply_sparsely(self, training: Training) -> None:
+        from bench.learn import pruning
+
+        if reason := pruning.why_dense(training.model):
+            message = f"2:4: zeros are where they should be, and save nothing here: {reason}"
+            training.events.send("warning", id="dense-2-of-4", message=message)
+        else:
+            self._sparse_products = pruning.multiply_sparsely(training.model)
 
     def facts(self, training: Training) -> dict[str, Any]:
-        return super().facts(training) | self._pruner(training).facts()
+        found = super().facts(training) | self._pruner(training).facts()
+        return found | ({"sparse_products": self._sparse_products} if self.method == "2:4" else {})
 
     def state(self, training: Training) -> dict[str, Tensor]:
         import torch

@@ -17,6 +17,7 @@ from bench import recipes
 from bench.errors import UsageError
 from bench.learn import pruning
 from bench.learn.encoder import Encoder
+from bench.learn.evaluate import probabilities
 from bench.learn.loop import Training
 from bench.learn.loop import train as go_through
 from bench.learn.objectives import Outputs
@@ -212,6 +213,37 @@ def test_two_of_four_neighbours_stay() -> None:
         if name.endswith(MATRICES):
             assert ((weight.view(-1, 4) == 0).sum(1) == 2).all(), name
     assert run.recipe.facts(run)["sparsity"] == 0.5
+
+
+def test_a_cpu_is_told_that_it_saves_nothing(train_and_keep: Callable[..., Trained]) -> None:
+    trained = train_and_keep("encoder", recipe="prune", method="2:4", max_steps="3")
+    (said,) = (e["message"] for e in test_state.events(trained, "warning"))
+    assert said.endswith("save nothing here: a cpu has no sparse tensor cores")
+    assert test_state.events(trained, "model")[-1]["sparse_products"] == 0
+    phases = [e["phase"] for e in test_state.events(trained, "phase_start")]
+    assert "predict-before" not in phases
+
+
+def test_where_there_are_sparse_tensor_cores_predictions_use_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stand-ins for the hardware: what is packed is what is multiplied with."""
+    used = []
+
+    def packed(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+        assert ((weight.reshape(-1, 4) == 0).sum(1) == 2).all()
+        return lambda x: used.append(weight.shape) or torch.addmm(bias, x, weight.t())
+
+    monkeypatch.setattr(pruning, "why_dense", lambda model: None)
+    monkeypatch.setattr(pruning, "_sparse", packed)
+    monkeypatch.setattr(pruning, "_fits", lambda weight: weight.dim() == 2)
+    run = pruning_of(method="2:4")
+    go_through(run, run.batches())
+    before = probabilities(run.model, run.tune)
+    run.recipe.finish(run)
+    assert not used
+    np.testing.assert_allclose(before, probabilities(run.model, run.tune), rtol=1e-4, atol=1e-6)
+    assert len(used) == run.recipe.facts(run)["sparse_products"] == 3 * 4 + 1
 
 
 def test_the_larger_two_of_four_stay() -> None:
