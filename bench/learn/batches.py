@@ -72,7 +72,7 @@ class Rows(Protocol):
 class Some:
     """Some rows of others, as those who make batches see them: numbered from 0."""
 
-    rows: Any  # Rows, whose batches can be among some
+    rows: Rows
     numbers: np.ndarray  # theirs in `rows`
 
     def __len__(self) -> int:
@@ -91,6 +91,9 @@ class Some:
         place[self.numbers] = np.arange(len(self))
         for batch in self.rows.batches(size, random, numbers):
             yield place[batch]
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
+        return self.rows.batch(self.numbers[rows], device)
 
 
 @dataclass
@@ -168,6 +171,47 @@ def send(
 
     tensor = torch.from_numpy(values.astype(kind, copy=False))
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def means(
+    values: torch.Tensor, starts: torch.Tensor, places: torch.Tensor | None = None
+) -> torch.Tensor:  # [B]
+    """The mean of each text's values, which are those of the tokens at `places` (None: of all), in
+    order; 0 for a text that has none. `starts` is where each text begins."""
+    import torch
+
+    if places is None:
+        places = torch.arange(len(values), device=values.device)
+    text = torch.searchsorted(starts, places, right=True) - 1
+    zeros = values.new_zeros(len(starts))
+    counts = zeros.index_add(0, text, torch.ones_like(values))
+    return zeros.index_add(0, text, values) / counts.clamp(min=1.0)
+
+
+class ByLength:
+    """The rows of an epoch in the order of length, those of equal length shuffled."""
+
+    def __init__(self, rows: Rows, epoch: np.ndarray, random: np.random.Generator) -> None:
+        lengths = rows.lengths[epoch]
+        order = np.lexsort((random.random(len(epoch)), lengths))
+        self._rows, self._lengths = epoch[order], lengths[order]
+        self._place = np.zeros(len(rows), dtype=np.int64)
+        self._place[self._rows] = np.arange(len(epoch))
+
+    @cached_property
+    def _until(self) -> np.ndarray:
+        """Tokens of the first n rows: [rows + 1]."""
+        return np.append(0, np.cumsum(self._lengths))
+
+    def at_share(self, rows: np.ndarray, share: float) -> np.ndarray:
+        """As many rows as these, from this share of the place of their first one on."""
+        begin = min(int(share * self._place[rows[0]]), len(self._rows) - len(rows))
+        return self._rows[begin : begin + len(rows)]
+
+    def tokens_below(self, share: float) -> float:
+        """The mean length of this share of the rows, the shortest, by that of all."""
+        count = max(1, round(share * len(self._rows)))
+        return float(self._until[count] / count / (self._until[-1] / len(self._rows)))
 
 
 def pack(

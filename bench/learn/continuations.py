@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.errors import UsageError
 from bench.learn import tokenize
-from bench.learn.batches import Batch, Packed, pack, send
+from bench.learn.batches import Batch, Packed, means, pack, send
 from bench.learn.model import LanguageModel
 
 
@@ -96,7 +96,4 @@ def mean_nats(model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
     assert batch.marks is not None
     assert batch.chosen is not None
     nats = model.nats(outputs, batch.marks.index_select(0, batch.chosen))
-    text = torch.searchsorted(batch.starts, batch.chosen, right=True) - 1
-    zeros = nats.new_zeros(batch.size)
-    counts = zeros.index_add(0, text, torch.ones_like(nats))
-    return zeros.index_add(0, text, nats) / counts
+    return means(nats, batch.starts, batch.chosen)

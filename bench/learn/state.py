@@ -67,6 +67,11 @@ class State:
         found = self._tensors.get("order")
         return None if found is None else found.numpy()
 
+    def remembered(self, name: str) -> Tensor | None:
+        """What a recipe's `state` gave by this name, for one that must know it to prepare."""
+        found: Tensor | None = self._tensors.get(f"recipe.{name}")
+        return found
+
     def restore(self, training: Training) -> None:
         """Into a training that was made from the same spec, in which no step was made."""
         model, facts = training.model, self.facts

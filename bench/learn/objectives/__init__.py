@@ -48,7 +48,9 @@ class Outputs(NamedTuple):
 class Objective(Protocol):
     """More attributes that an objective may have: `cased` (True: a tokenizer from scratch keeps
     capitals), `warnings` (id and message of each, after `encode`) and `evaluation_cost` (what a
-    token takes to evaluate, where predicting one takes 1; for forecasts)."""
+    token takes to evaluate, where predicting one takes 1; for forecasts). Of the rows of a batch,
+    from what `loss` takes: `logits` ([rows, classes], where a class is chosen, whose number is the
+    label) or else `losses` ([rows], of each alone)."""
 
     outputs: Outputs
 

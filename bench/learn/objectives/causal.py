@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.errors import UsageError
 from bench.learn import tokenize
-from bench.learn.batches import Batch
+from bench.learn.batches import Batch, means
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.model import LanguageModel
 from bench.learn.objectives import Outputs
@@ -59,6 +59,11 @@ class Objective:
     def loss(self, model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
         assert batch.labels is not None
         return model.mean_nats(outputs, batch.labels)
+
+    def losses(self, model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
+        """The mean over what is asked for in a window."""
+        assert batch.labels is not None
+        return means(model.nats(outputs, batch.labels), batch.starts, batch.chosen)
 
     def evaluate(self, model: LanguageModel, rows: Windows) -> tuple[str, float]:
         words = sum(map(int, self._task.tune.labels))

@@ -57,7 +57,10 @@ class Objective:
 
     def loss(self, model: Model, batch: Batch, outputs: Tensor) -> Tensor:
         assert batch.labels is not None
-        return F.cross_entropy(outputs.view(len(batch.labels), -1), batch.labels)
+        return F.cross_entropy(self.logits(model, batch, outputs), batch.labels)
+
+    def logits(self, model: Model, batch: Batch, outputs: Tensor) -> Tensor:
+        return outputs.view(len(batch.rows), -1)
 
     def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
         return on_tune(self._task, self.predict(model, rows).labels)

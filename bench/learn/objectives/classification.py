@@ -40,6 +40,9 @@ class Objective:
         assert batch.labels is not None
         return F.cross_entropy(outputs, batch.labels)
 
+    def logits(self, model: Model, batch: Batch, outputs: Tensor) -> Tensor:
+        return outputs
+
     def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
         return on_tune(self._task, self.predict(model, rows).labels)
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from bench.learn import continuations
-from bench.learn.batches import Batch, Packed
+from bench.learn.batches import Batch, Packed, means
 from bench.learn.continuations import Continuations
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.evaluate import on_tune
@@ -56,6 +56,11 @@ class Objective:
     def loss(self, model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
         assert batch.marks is not None
         return model.mean_nats(outputs, batch.marks)
+
+    def losses(self, model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
+        """The mean over a passage's tokens."""
+        assert batch.marks is not None
+        return means(model.nats(outputs, batch.marks), batch.starts)
 
     def evaluate(self, model: LanguageModel, rows: Continuations) -> tuple[str, float]:
         return on_tune(self._task, self.predict(model, rows).labels)

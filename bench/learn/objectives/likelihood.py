@@ -65,9 +65,12 @@ class Objective:
 
     def loss(self, model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
         assert batch.labels is not None
-        nats = mean_nats(model, batch, outputs).view(len(batch.labels), -1)
-        language = nats.gather(1, batch.labels[:, None]).mean()
-        return F.cross_entropy(-nats, batch.labels) + LANGUAGE_SHARE * language
+        logits = self.logits(model, batch, outputs)
+        language = -logits.gather(1, batch.labels[:, None]).mean()
+        return F.cross_entropy(logits, batch.labels) + LANGUAGE_SHARE * language
+
+    def logits(self, model: LanguageModel, batch: Batch, outputs: Tensor) -> Tensor:
+        return -mean_nats(model, batch, outputs).view(len(batch.rows), -1)
 
     def evaluate(self, model: LanguageModel, rows: Continuations) -> tuple[str, float]:
         return on_tune(self._task, self.predict(model, rows).labels)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from bench.learn.batches import Batch, Packed
+from bench.learn.batches import Batch, Packed, means
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.evaluate import on_tune, token_classes
 from bench.learn.model import Model
@@ -62,6 +63,13 @@ class Objective:
     def loss(self, model: Model, batch: Batch, outputs: Tensor) -> Tensor:
         assert batch.marks is not None
         return F.cross_entropy(outputs, batch.marks, ignore_index=-1)
+
+    def losses(self, model: Model, batch: Batch, outputs: Tensor) -> Tensor:
+        """The mean over a text's words."""
+        assert batch.marks is not None
+        bears = torch.nonzero(batch.marks >= 0)[:, 0]
+        each = F.cross_entropy(outputs[bears], batch.marks[bears], reduction="none")
+        return means(each, batch.starts, bears)
 
     def evaluate(self, model: Model, rows: Packed) -> tuple[str, float]:
         return on_tune(self._task, self._tags(model, rows, self._task.tune.inputs))

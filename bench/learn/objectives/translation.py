@@ -13,13 +13,13 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.learn import beam, pairs
-from bench.learn.batches import Batch, by_length
+from bench.learn.batches import Batch, by_length, means
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.objectives import Outputs
 from bench.learn.pairs import Pairs
 from bench.learn.tokenize import line_end
 from bench.learn.translator import Translator
-from bench.learn.vocabulary import mean_nats
+from bench.learn.vocabulary import mean_nats, nats
 
 EVALUATED_TOKENS = 4096  # of both sides, in a batch
 
@@ -50,6 +50,14 @@ class Objective:
 
     def loss(self, model: Translator, batch: Batch, outputs: Tensor) -> Tensor:
         return _loss(model, batch, outputs, self._recipe.label_smoothing)
+
+    def losses(self, model: Translator, batch: Batch, outputs: Tensor) -> Tensor:
+        """The mean over a translation's tokens, without smoothing."""
+        target = batch.target
+        assert target is not None
+        assert target.marks is not None
+        each = nats(outputs, model.parameters["tokens"], None, target.marks)
+        return means(each, target.starts)
 
     def evaluate(self, model: Translator, rows: Pairs) -> tuple[str, float]:
         """Perplexity per token, the right ones before it being given."""
