@@ -86,7 +86,7 @@ class Layers:
     parameters: Parameters
     skipped: frozenset[int] = frozenset()  # layers that a training pass leaves out
     first_only: bool = False  # the last layer gives nothing but each text's first token
-    extra: Shapes = {}  # weights beside those that the shape has
+    extra: Mapping[str, tuple[int, ...]] = {}  # weights beside those that the shape has
     replaced: Mapping[str, Callable[[Tensor], Tensor]] = {}
     """What computes a product in place of its own weights, by name: layers.0.qkv"""
     fixed: int = 0  # parts that don't learn: the embeddings, then layers from the lowest on
@@ -245,7 +245,7 @@ class Encoder(Layers):
         self.shape, self.fixed = shape, 0
         head = dense("head", shape.width, shape.width) if shape.head != "none" else {}
         classes = dense("classes", shape.width, self._outputs)
-        shapes = shape.weights() | head | classes | self.extra
+        shapes = shape.weights() | head | classes | dict(self.extra)
         self.parameters = Parameters(shapes, self.dtype, self.device)
         if self.first_only:
             last, a = f"layers.{shape.layers - 1}.", shape.attended

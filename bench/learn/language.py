@@ -30,7 +30,7 @@ class LanguageModel(Layers):
     def reshape(self, shape: Shape) -> None:
         """Take this shape from now on, with weights that are still to be filled."""
         self.shape, self.fixed = shape, 0
-        self.parameters = Parameters(weights(shape), self.dtype, self.device)
+        self.parameters = Parameters(weights(shape) | dict(self.extra), self.dtype, self.device)
 
     def facts(self) -> dict[str, Any]:
         """What describes the model in a record."""

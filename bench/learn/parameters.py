@@ -87,6 +87,12 @@ class Parameters:
         """The float32 weights by name: views, so that writing to one changes the model."""
         return self.views(self.master)
 
+    def exact(self, name: str) -> Tensor:
+        """A weight of the passes in float32: a view of `master`."""
+        value = self.weights[name].value
+        start = value.storage_offset() - self._value.storage_offset()
+        return self.master[start : start + value.numel()].view_as(value)
+
     def __getitem__(self, name: str) -> Weight:
         return self.weights[name]
 

@@ -63,7 +63,7 @@ class Recipe(baseline.Recipe):
         return super().refusal(use, settings)
 
     def prepare(self, training: Training) -> None:
-        model = _layered(training.model)
+        model = _model(training)
         layers = model.shape.layers
         if self.frozen_layers > layers:
             raise UsageError(f"frozen_layers={self.frozen_layers}: the model has {layers} layers")
@@ -103,7 +103,7 @@ class Recipe(baseline.Recipe):
 
     def after_step(self, training: Training) -> bool:
         ends = super().after_step(training)
-        model = _layered(training.model)
+        model = _model(training)
         still = self._still_frozen(training)
         if still < model.fixed and self.unfreeze_share:
             model.fix(still)
@@ -113,12 +113,12 @@ class Recipe(baseline.Recipe):
     def _still_frozen(self, training: Training) -> int:
         """Parts that don't learn in the next step: at first only the head does, and after the last
         of equal periods all that ever learns."""
-        most = _layered(training.model).shape.layers + 1
+        most = _model(training).shape.layers + 1
         done = training.step / (self.unfreeze_share * training.total_steps or 1)
         return max(self._lowest, most - math.floor((most - self._lowest) * done + 1e-9))
 
     def facts(self, training: Training) -> dict[str, Any]:
-        model = _layered(training.model)
+        model = _model(training)
         found: dict[str, Any] = {
             "frozen_layers": max(0, model.fixed - 1),
             "trained_parameters": self._trained_at_first,
@@ -141,19 +141,14 @@ class Recipe(baseline.Recipe):
         """As it came about, since what began to learn together is updated together."""
         super().resume(training, state)
         for still, step in state["freeze"].tolist():
-            _layered(training.model).fix(still)
+            _model(training).fix(still)
             self._begun.append((still, step))
 
 
-def _layered(model: Any) -> Layers:
-    from bench.learn.encoder import Layers
+def _model(training: Training) -> Layers:
+    from bench.learn.encoder import layered
 
-    if not isinstance(model, Layers):
-        raise UsageError(
-            "freeze can't be used here: bench does not know the layers of a model that "
-            "transformers runs"
-        )
-    return model
+    return layered(training.model, "freeze")
 
 
 def _trained(model: Any) -> int:
