@@ -141,6 +141,7 @@ def prepare(request: Request) -> Plan:
     objective = objectives.name_of(card.family, kind, model, card.kind)
     recipe = recipes.named(request.recipe or recipes.DEFAULT)
     settings = recipes.resolve(recipe, model, request.settings, card.family, pretrained)
+    models.check_size(model, pretrained, card.family, settings)
     budget = parse_budget(request.budget, counted=True) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):

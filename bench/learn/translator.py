@@ -224,4 +224,4 @@ def sinusoids(positions: int, width: int) -> Tensor:
     """[positions, width]: sines of falling frequency in even columns, cosines in odd ones."""
     steps = torch.arange(positions, dtype=torch.float64)[:, None]
     angles = steps * 10_000 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    return torch.stack((angles.sin(), angles.cos()), -1).flatten(1).float()
+    return torch.stack((angles.sin(), angles.cos()), -1).flatten(1)[:, :width].float()

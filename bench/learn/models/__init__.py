@@ -6,7 +6,7 @@ Hub, and runs on the track `open`. Nothing here imports torch at the top.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ from bench.cards import Family, Kind
 from bench.errors import UsageError, unknown_name
 from bench.learn.models import elmo, listed, published, translators
 from bench.learn.models.download import FILES, Located
+from bench.learn.models.scratch import sized
 
 if TYPE_CHECKING:
     from bench.learn.model import Model
@@ -105,6 +106,11 @@ def settings(name: str, family: Family | None = None, pretrained: bool = True) -
     facts = describe(name, pretrained, family)
     found: dict[str, Any] = facts["settings"] | facts.get("settings_of", {}).get(family, {})
     return found
+
+
+def check_size(name: str, pretrained: bool, family: Family, settings: Mapping[str, Any]) -> None:
+    """UsageError for a size that the model can't have."""
+    sized(entry(name, pretrained, family), settings)
 
 
 def locate(name: str, pretrained: bool = True) -> Located:

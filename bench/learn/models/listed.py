@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.learn.models import download, saved
 from bench.learn.models.download import Located
-from bench.learn.models.scratch import from_scratch
+from bench.learn.models.scratch import from_scratch, sized
 
 if TYPE_CHECKING:
     from bench.learn.encoder import Shape
@@ -27,6 +27,7 @@ class Scratch:
     about: str
     pooling: Literal["first", "mean"] = "first"
     settings: dict[str, Any] = field(default_factory=dict)
+    hidden: int | None = None  # None: four times the width
 
     def shape(self, vocabulary: int, max_length: int, pairs: bool) -> Shape:
         from bench.learn.encoder import Shape
@@ -36,7 +37,7 @@ class Scratch:
             width=self.width,
             layers=self.layers,
             heads=self.heads,
-            hidden=4 * self.width,
+            hidden=self.hidden or 4 * self.width,
             positions=max_length,
             segments=2 if pairs else 0,
             norm_first=True,
@@ -64,7 +65,7 @@ class Scratch:
 
         vocabulary, most = wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length
         model = Encoder(
-            self.shape(vocabulary, most, wanted.pairs),
+            sized(self, vars(wanted.recipe)).shape(vocabulary, most, wanted.pairs),
             wanted.outputs.size, wanted.dtype, wanted.device, wanted.per_token,
         )  # fmt: skip
         model.initialise(wanted.seed)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.errors import UsageError
 from bench.learn.models.download import Located
 from bench.learn.models.listed import BOOKS, FINE_TUNED, Pretrained
-from bench.learn.models.scratch import Settings, from_scratch
+from bench.learn.models.scratch import Settings, from_scratch, sized
 
 if TYPE_CHECKING:
     from bench.cards import Family
@@ -39,6 +39,7 @@ class Size:
     language: Settings  # where it learns running text
     others: Settings  # where it learns anything else
     deviation: float = 0.02  # of the first weights
+    hidden: int | None = None  # None: four times the width
 
     @property
     def kind(self) -> Literal["decoder", "encoder"]:
@@ -52,7 +53,7 @@ class Size:
             width=self.width,
             layers=self.layers,
             heads=self.heads,
-            hidden=4 * self.width,
+            hidden=self.hidden or 4 * self.width,
             positions=positions,
         )
         if self.architecture == "bert":
@@ -87,7 +88,8 @@ class Size:
                 f"{_NAMES[self.architecture]} takes",
                 f"--set max_length={most}",
             )
-        shape = self.shape(wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length)
+        size = sized(self, vars(wanted.recipe))
+        shape = size.shape(wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length)
         dtype, device = wanted.dtype, wanted.device
         model: LanguageModel | Encoder
         if wanted.outputs.per == "word":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cards import Family
 from bench.learn.models.download import Located
-from bench.learn.models.scratch import Settings, from_scratch
+from bench.learn.models.scratch import Settings, from_scratch, sized
 
 if TYPE_CHECKING:
     from bench.learn.model import Model
@@ -63,7 +63,7 @@ class Scratch:
         from bench.learn.beam import EXTRA
         from bench.learn.translator import Translator
 
-        shape = self.shape(wanted.tokenizer.get_vocab_size())
+        shape = sized(self, vars(wanted.recipe)).shape(wanted.tokenizer.get_vocab_size())
         positions = wanted.recipe.max_length + EXTRA
         model = Translator(shape, positions, wanted.dtype, wanted.device)
         model.initialise(wanted.seed)
