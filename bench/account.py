@@ -21,6 +21,7 @@ from bench.record import (
     RunCost,
     Saved,
     Spec,
+    Tuning,
     Warn,
     run_id,
 )
@@ -50,6 +51,8 @@ class Start:
     references: list[Reference] = field(default_factory=list)  # the run takes the one that fits
     charged_runs: list[RunCost] = field(default_factory=list)
     upstream: list[RunCost] = field(default_factory=list)
+    trial: str | None = None
+    tuning: Tuning | None = None
 
     def dump(self) -> dict[str, Any]:
         """As JSON; `load` makes it again."""
@@ -60,6 +63,7 @@ class Start:
             "references": [r.model_dump(mode="json") for r in self.references],
             "charged_runs": [c.model_dump(mode="json") for c in self.charged_runs],
             "upstream": [c.model_dump(mode="json") for c in self.upstream],
+            "tuning": self.tuning and self.tuning.model_dump(mode="json"),
         }
 
     @classmethod
@@ -71,7 +75,9 @@ class Start:
             name: [RunCost.model_validate(c) for c in facts.get(name, ())]
             for name in ("charged_runs", "upstream")
         }
-        return cls(**{**facts, "spec": spec, "notes": notes, "references": references, **runs})
+        tuning = Tuning.model_validate(facts["tuning"]) if facts.get("tuning") else None
+        others = {"notes": notes, "references": references, "tuning": tuning, **runs}
+        return cls(**{**facts, "spec": spec, **others})
 
 
 def begin(
@@ -86,6 +92,8 @@ def begin(
     references: Sequence[Reference] = (),
     charged_runs: Sequence[RunCost] = (),
     upstream: Sequence[RunCost] = (),
+    trial: str | None = None,
+    tuning: Tuning | None = None,
 ) -> Start:
     """What is known of a run that starts now, with a fresh id."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -102,10 +110,12 @@ def begin(
         spec=spec,
         code_sha256=code_sha256,
         command=list(command),
-        notes=list(notes),
+        notes=[*notes, *machine.limited(visible_gpus)],
         references=list(references),
         charged_runs=list(charged_runs),
         upstream=list(upstream),
+        trial=trial,
+        tuning=tuning,
     )
 
 

@@ -42,7 +42,12 @@ def prepare(folder: Path, asked: Request) -> tuple[Plan, Seed]:
     charged = [*record.charged_runs, lineage.part(record, folder)]  # a teacher was charged then
     notes = [*planned.notes, *_other_software(record)]
     return replace(
-        planned, state=state, charged_runs=charged, upstream=record.upstream, notes=notes
+        planned,
+        state=state,
+        charged_runs=charged,
+        upstream=record.upstream,
+        notes=notes,
+        tuning=record.tuning,
     ), seed
 
 

@@ -148,7 +148,8 @@ def concluded(
     record = Record(
         **fields, spec=start.spec, code_sha256=start.code_sha256,
         model_facts=account.model_facts(events), metric=metric, saved=account.saved(events),
-        charged_runs=start.charged_runs, upstream=start.upstream,
+        charged_runs=start.charged_runs, upstream=start.upstream, trial=start.trial,
+        tuning=start.tuning,
     )  # fmt: skip
     warnings = [*record.warnings, *lineage.doubts(record)]
     return record.model_copy(update={"reference": _fitting(start, record), "warnings": warnings})

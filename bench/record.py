@@ -333,6 +333,25 @@ class RunCost(Closed):
     limits: dict[str, Scalar] = {}  # of a part: its budget, and the settings that end a training
 
 
+class Tuning(Closed):
+    """What the sweep took that chose the settings of a run: all its attempts, those that failed or
+    were ended early, too. It is in no sum of the run itself."""
+
+    sweep: str  # its name
+    journal_sha256: str  # of the first bytes of its journal, as they were when it had chosen
+    journal_bytes: int
+    trials: int  # settings that were tried
+    attempts: int  # at them
+    pruned: int  # trials that were ended early
+    failed: int  # trials that came to nothing
+    level: Level
+    coverage: str  # of the kinds that were covered throughout
+    energy_j: float | None  # None: that of an attempt is not known
+    uncertainty_j: float | None  # expanded, k = 2
+    band_j: tuple[float, float] | None = None  # of an estimate
+    duration_s: float
+
+
 class Record(Metered):
     """A run of a task. What it cost is what its own window took, and the `charged_runs`."""
 
@@ -344,6 +363,8 @@ class Record(Metered):
     saved: list[Saved] = []
     charged_runs: list[RunCost] = []  # earlier parts of this training in order, teachers
     upstream: list[RunCost] = []  # what made the weights that it began with: shown, in no sum
+    trial: str | None = None  # the sweep that tries settings by it: it is no entry
+    tuning: Tuning | None = None  # what chose its settings
 
     @property
     def parts(self) -> list[RunCost]:
@@ -395,14 +416,18 @@ class Record(Metered):
         )
 
     def entry_key(self) -> str:
-        """Equal for runs whose spec (all but the seed) and code are equal, and that were cut into
-        parts in the same way."""
+        """Equal for runs whose spec (all but the seed) and code are equal, that were cut into
+        parts in the same way, and whose settings the same sweep chose."""
         spec = self.spec.model_dump(
             mode="json", exclude={"seed": True, "seed_origin": True, "data": {"source"}}
         )  # the same rows are the same data, wherever they came from
         facts: list[Any] = [spec, self.code_sha256]
         if self.parts:
             facts.append([part.limits for part in self.parts])
+        if self.trial:
+            facts.append(["trial", self.trial])
+        if self.tuning:
+            facts.append(["tuning", self.tuning.sweep, self.tuning.journal_sha256])
         return _sha256_of_json(facts)[:12]
 
 

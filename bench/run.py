@@ -30,7 +30,7 @@ from bench.learn.models.download import TRACKS, Track
 from bench.power import carbon, machine
 from bench.power.meter import Meter
 from bench.power.probes import with_found
-from bench.record import Record, Reference, RunCost, Spec, Warn
+from bench.record import Record, Reference, RunCost, Spec, Tuning, Warn
 from bench.units import Budget, parse_budget
 from bench.workfolder import fresh, scored
 
@@ -59,6 +59,9 @@ class Request:
     probes: Sequence[str] = ()  # beside those that are found
     idle_s: float = 3.0
     save_every_s: float | None = None  # None: nothing is kept
+    trial: str | None = None  # of a sweep of this name: tune is scored at the end, too
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """What the sweep took that chose the settings, as `record.Tuning` has it."""
     find_run: Callable[[str], Path] = Path
     """The folder of a run that a setting names, as the user did."""
 
@@ -108,6 +111,8 @@ class Plan:
     weights: Mapping[str, Path]  # that settings of the recipe name, by setting
     own_recipes: Mapping[str, str]  # files of the user's, by recipe
     charged_runs: list[RunCost]
+    trial: str | None = None
+    tuning: Tuning | None = None
     state: Path | None = None  # of the run that this one goes on with
 
     def spec(self, seed: Seed) -> Spec:
@@ -178,6 +183,8 @@ def prepare(request: Request) -> Plan:
         weights=others.weights,
         own_recipes=recipes.own_files(recipe),
         charged_runs=others.charged,
+        trial=request.trial,
+        tuning=Tuning.model_validate(request.tuning) if request.tuning else None,
     )
 
 
@@ -238,7 +245,8 @@ def run(
     start = account.begin(
         plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
         code_sha256=code_sha256(own_files(plan)), references=references,
-        charged_runs=plan.charged_runs, upstream=plan.upstream,
+        charged_runs=plan.charged_runs, upstream=plan.upstream, trial=plan.trial,
+        tuning=plan.tuning,
     )  # fmt: skip
     folder = root / spec.task / start.run_id
     folder.mkdir(parents=True)
@@ -379,6 +387,7 @@ def _worker(
         "state": str(plan.state.absolute()) if plan.state else None,
         "weights": {name: str(folder.absolute()) for name, folder in plan.weights.items()},
         "own_recipes": dict(plan.own_recipes),
+        "score_tune": plan.trial is not None,
     }
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")

@@ -14,7 +14,16 @@ from bench.rank import notation, score
 from bench.rank.entry import is_share, usable_energy_j, usable_metric
 from bench.rank.render import plain
 from bench.recipes.prune import BEFORE
-from bench.record import DomainEnergy, Measurement, Metered, Metric, Record, RunCost, Saved
+from bench.record import (
+    DomainEnergy,
+    Measurement,
+    Metered,
+    Metric,
+    Record,
+    RunCost,
+    Saved,
+    Tuning,
+)
 from bench.units import (
     show_duration,
     show_emissions,
@@ -63,6 +72,7 @@ def record_lines(
     said += labelled("parts", [_part(p) for p in record.parts])
     said += labelled("teacher", [_cost(c) for c in record.charged_runs if c.role == "teacher"])
     said += labelled("upstream", [f"{_cost(c)}; not counted" for c in record.upstream])
+    said += _tuning(record)
     said += _reference(record)
     said += _score(record, card)
     said += _measured(record)
@@ -78,6 +88,41 @@ def _time(record: Record) -> Lines:
         return [("time", show_duration(record.duration_s))]
     whole = "unknown in all" if total_s is None else f"{show_duration(total_s)} in all"
     return [("time", f"{whole}, this run {show_duration(record.duration_s)}")]
+
+
+def _tuning(record: Record) -> Lines:
+    """The sweep that it is a trial of, or that chose its settings: in no sum above."""
+    if record.trial is not None:
+        return [("trial", f"of the sweep {record.trial}: no entry of any board")]
+    t = record.tuning
+    if t is None:
+        return []
+    said = [f"sweep {t.sweep}: {tried(t)}, {spent(t)}; not counted above"]
+    if t.energy_j is not None and record.energy_j:
+        times = significant(t.energy_j / record.energy_j)
+        said.append(f"{times} times this training; {show_energy(t.energy_j + record.energy_j)} "
+                    "with it")  # fmt: skip
+    return labelled("tuning", said)
+
+
+def tried(t: Tuning) -> str:
+    """How many settings, and what became of them."""
+    said = {"were ended early": t.pruned, "came to nothing": t.failed}
+    parts = [f"{t.trials} {'trial' if t.trials == 1 else 'trials'}"]
+    parts += [f"{n} {what}" for what, n in said.items() if n]
+    return ", ".join(parts)
+
+
+def spent(t: Tuning) -> str:
+    """Energy, level, time."""
+    if t.energy_j is None:
+        energy = "energy unknown"
+    elif t.band_j:
+        energy = f"about {show_energy_band(t.energy_j, *t.band_j)}"
+    else:
+        unsure = "unknown" if t.uncertainty_j is None else show_energy(t.uncertainty_j)
+        energy = f"{show_energy(t.energy_j)} ± {unsure}"
+    return f"{energy} ({t.level}), {show_duration(t.duration_s)}"
 
 
 def _part(part: RunCost) -> str:

@@ -52,6 +52,7 @@ class Job:
     keep: Keep | None  # None: nothing is kept
     state: Path | None  # of the run that this one goes on with
     weights: dict[str, Path]  # that settings of the recipe name, by setting
+    score_tune: bool = False  # at the end
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -66,6 +67,7 @@ class Job:
             keep=Keep(**{**keep, "folder": Path(keep["folder"])}) if keep else None,
             state=Path(state) if state else None,
             weights={name: Path(folder) for name, folder in facts.get("weights", {}).items()},
+            score_tune=facts.get("score_tune", False),
         )
 
 
@@ -119,7 +121,7 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     if job.plan_steps is not None:
         plan(prepared, job.plan_steps, events)
         return
-    from bench.learn.loop import synchronise, train
+    from bench.learn.loop import score_tune, synchronise, train
 
     training, keeper = prepared.training, prepared.keeper
     synchronise(device)
@@ -133,6 +135,8 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
         events.send("phase_start", phase="train")
     training.recipe.finish(training)
     synchronise(device)
+    if job.score_tune:
+        score_tune(training)
     if keeper:
         keeper.keep_weights(training)
     events.send("phase_start", phase="predict")
@@ -157,7 +161,6 @@ def start(device_name: str, seed: int) -> torch.device:
             why = str(error).splitlines()[0]
             raise UsageError(f"{device_name} can't be used: {why}", "--device cpu") from None
         torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(seed)
     if device.type == "cpu":
         torch.set_num_threads(min(torch.get_num_threads(), len(os.sched_getaffinity(0))))

@@ -2,7 +2,8 @@
 
 A board is a function of records and cards alone. Filters that choose what is looked at
 (`origin`, and everything a cell is made of) come before ranking; filters that only hide rows
-(model, recipe, date) come after it, so that no rank changes because a competitor is hidden.
+(model, recipe, date) come after it, so that no rank changes because a competitor is hidden. The
+trials of a sweep are no entries: they are in the energy of the entry that it chose.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def build(
     """The ranked cells, measured ones first. `by` is a column to order by for display."""
     filters = filters or Filters()
     places: dict[Place, list[Entry]] = defaultdict(list)
-    whole = _without_parts(list(runs))
+    whole = _without_parts([run for run in runs if run.record.trial is None])
     for entry in _entries((r for r in whole if filters.takes_run(r)), cards):
         if filters.takes_place(entry.place):
             places[entry.place].append(entry)
@@ -384,9 +385,10 @@ def _distinguishing(entry: Entry) -> dict[str, Any]:
     s = entry.spec
     checkpoint = s.checkpoint_sha256 and s.checkpoint_sha256[:6]
     parts = 1 + max(len(r.parts) for r in entry.records) if entry.runs else 1
+    tuning = entry.tuning
     return {
         **s.settings, "budget": s.budget, "device": s.device, "checkpoint": checkpoint,
-        "parts": parts,
+        "parts": parts, "tuned by": tuning and tuning.sweep,
     }  # fmt: skip
 
 

@@ -99,6 +99,25 @@ def _energy_spread_kwh(entry: Entry) -> float | None:
     return None if u is None else kwh_from_j(u)
 
 
+def _with_tuning_kwh(entry: Entry) -> float | None:
+    """One training and all that chose its settings; None where no sweep did, and where one of the
+    two was measured and the other estimated."""
+    t = entry.tuning
+    if t is None or t.energy_j is None or not entry.energies_j:
+        return None
+    if (t.level == "M0") != entry.place.estimated:
+        return None
+    return kwh_from_j(fmean(entry.energies_j) + t.energy_j)
+
+
+def _with_tuning_spread_kwh(entry: Entry) -> float | None:
+    """The meters' gain is common to trials and runs: their uncertainties add up."""
+    t, own = entry.tuning, entry.uncertainty_j
+    if t is None or t.uncertainty_j is None or own is None:
+        return None
+    return kwh_from_j(own + t.uncertainty_j)
+
+
 def _energy_scatter(entry: Entry) -> float | None:
     """Standard deviation of the runs' energies, percent of their mean."""
     from statistics import stdev
@@ -200,6 +219,11 @@ COLUMNS: tuple[Column, ...] = (
            _number, spread=_energy_spread_kwh, relative=True, priority=4, short="energy kWh"),
     Column("energy_scatter", "scatter of energy", "%", "lower", lambda e, g: _energy_scatter(e),
            _number, priority=14, short="scatter %"),
+    Column("tuned_energy", "energy with tuning", "kWh", "lower", lambda e, g: _with_tuning_kwh(e),
+           _number, spread=_with_tuning_spread_kwh, relative=True, priority=9,
+           short="with tuning kWh"),
+    Column("trials", "trials that tuned it", None, "lower",
+           lambda e, g: e.tuning.trials if e.tuning else None),
     Column("score", "score: skill per kWh", "1/kWh", "higher", lambda e, g: e.score,
            _number, spread=_score_spread, relative=True, priority=2, short="score /kWh"),
     Column("plain_ratio", "metric per kWh, never ranks", "1/kWh", None, lambda e, g: _plain(e),

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from bench.cards import Card
 from bench.rank import notation, score
-from bench.record import Metric, Record, Spec
+from bench.record import Metric, Record, Spec, Tuning
 
 Origin = Literal["results", "local"]
 Status = Literal["ranked", "provisional", "below", "unranked"]
@@ -122,6 +122,11 @@ class Entry:
         """Mean over the runs that have the value; None when none has."""
         found = [v for r in self.records if (v := of(r)) is not None]
         return fmean(found) if found else None
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What chose the settings: the same for all runs of an entry."""
+        return self.records[0].tuning if self.runs else None
 
     @property
     def warnings(self) -> set[str]:

@@ -343,7 +343,15 @@ def _shower(column: Column, cell: Cell) -> Callable[[Any], str]:
     return lambda value: "" if value is None else number(value)
 
 
-_FROM_ENERGY = {"energy", "score", "plain_ratio", "emissions", "prediction_energy", "idle_power"}
+_FROM_ENERGY = {
+    "energy",
+    "tuned_energy",
+    "score",
+    "plain_ratio",
+    "emissions",
+    "prediction_energy",
+    "idle_power",
+}
 
 
 def _spread(column: Column, entry: Entry, cell: Cell, value: Any) -> str:
