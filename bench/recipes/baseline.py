@@ -92,11 +92,6 @@ class Recipe:
         """Why it can't be used for that, if so. Asked of each part of a combination."""
         return None
 
-    def power_limit_w(self, default_w: float) -> float | None:
-        """What each GPU's power is limited to from before the window to its end, where `default_w`
-        is its own; None: nothing is changed. Asked in the parent, without a training."""
-        return None
-
     def prepare(self, training: Training) -> None:
         """Before the first step, and before there is an optimizer: change the model, train a
         teacher, choose rows."""
@@ -106,11 +101,8 @@ class Recipe:
         return rows.batches(self.batch_size, random)
 
     def batch(self, training: Training, rows: np.ndarray) -> Batch:
-        """What the model reads of a batch's rows in this step: of several processes, each its
-        part."""
-        from bench.learn import parallel
-
-        return training.train.batch(parallel.part(rows), training.model.device)
+        """What the model reads of a batch's rows in this step."""
+        return training.train.batch(rows, training.model.device)
 
     def share_read(self, training: Training) -> float:
         """How much `batch` reads of the tokens of its rows, over the whole training."""
