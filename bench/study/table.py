@@ -86,15 +86,18 @@ def result(ledger: Ledger, cards: Mapping[str, Card]) -> Result:
         asked=ledger.asked,
         groups=tuple(g for g in groups if g.rows),
         skipped=dict(ledger.skipped),
-        warnings=(*broken, *_damage(ledger)),
+        warnings=(*broken, *_doubts(ledger)),
     )
 
 
-def _damage(ledger: Ledger) -> list[str]:
-    if not ledger.damaged:
-        return []
-    lines = ", ".join(map(str, ledger.damaged))
-    return [f"lines of the journal that were cut off, and are left out: {lines}"]
+def _doubts(ledger: Ledger) -> Iterable[str]:
+    for attempt in ledger.open_attempts():
+        yield (
+            f"{attempt.job.name} is under way, or its command was killed: then the same one goes on"
+        )
+    if ledger.damaged:
+        lines = ", ".join(map(str, ledger.damaged))
+        yield f"lines of the journal that were cut off, and are left out: {lines}"
 
 
 def runs(ledger: Ledger) -> tuple[list[tuple[str, Run]], list[str]]:

@@ -181,6 +181,14 @@ def test_a_study_during_which_bench_has_changed_says_so(bench: Command) -> None:
     )
 
 
+def test_a_run_whose_end_nobody_has_seen_is_said(bench: Command) -> None:
+    make()
+    journal = Path("runs/studies/one/journal.jsonl")
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+    said = bench("study", "show", "one").out
+    assert "run 3 is under way, or its command was killed" in said
+
+
 def test_a_run_that_was_removed_is_said(bench: Command) -> None:
     make()
     run = next(Path("runs/sst2").iterdir())
