@@ -320,7 +320,8 @@ def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
 
 
 def representative(training: Training, steps: int) -> tuple[list[np.ndarray], float]:
-    """So many batches, of all sizes, and their share of the whole training by tokens."""
+    """So many batches, of all sizes in random order, and their share of the whole training by
+    tokens."""
     import numpy as np
 
     epoch = list(training.recipe.batches(training.train, 0, training.random))
@@ -328,7 +329,7 @@ def representative(training: Training, steps: int) -> tuple[list[np.ndarray], fl
     lengths = training.train.lengths
     sizes = np.array([lengths[rows].sum() for rows in epoch])
     middles = (np.arange(steps) + 0.5) * len(epoch) / steps
-    chosen = np.argsort(sizes)[middles.astype(int)]
+    chosen = training.random.permutation(np.argsort(sizes)[middles.astype(int)])
     whole = sizes.sum() * training.total_steps / len(epoch)
     return [epoch[i] for i in chosen], min(1.0, float(sizes[chosen].sum() / whole))
 

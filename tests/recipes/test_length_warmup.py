@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.learn.batches import Batch
 from bench.learn.loop import Training, train
 from bench.learn.windows import Following, Masked, Stream, Windows
+from bench.learn.worker import representative
 from bench.recipes import Use
 from tests.learn.test_loop import CPU, SHAPES, encoder, one_thread, texts, training
 from tests.learn.test_worker import correct, job, run
@@ -117,3 +118,13 @@ def test_it_learns_and_is_forecast(
     assert 0.6 < told["tokens_share"] < 0.95
     planned = run(job(tmp_path, "length-warmup", plan_steps=4, epochs="8"), task, monkeypatch)
     assert planned.only("plan")["total_steps"] == 160
+
+
+def test_a_trials_batches_dont_get_longer_while_it_reads_more_of_them() -> None:
+    """Both together would make a forecast too dear."""
+    rows = texts(400)
+    made = training(encoder(SHAPES["as BERT"]), rows, "length-warmup", epochs=2)
+    chosen, _ = representative(made, 20)
+    sizes = [int(rows.lengths[batch].sum()) for batch in chosen]
+    assert sizes != sorted(sizes)
+    assert len(set(sizes)) > 5
