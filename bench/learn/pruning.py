@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.errors import UsageError
-from bench.learn import surgery
+from bench.learn import products, surgery
 from bench.learn.encoder import Layers
 from bench.learn.surgery import Kept
 
@@ -183,11 +183,11 @@ def multiply_sparsely(model: Model) -> int:
     assert isinstance(model, Layers)
     model.begin_evaluation()
     weights = model.parameters.weights
-    names = [n.removesuffix(".weight") for n in weights if _IN_A_LAYER.search(n)]
+    names = {n for n in products.names(model) if _IN_A_LAYER.search(n)} - model.replaced.keys()
     found = {
         name: _sparse(weights[f"{name}.weight"].value, weights[f"{name}.bias"].value)
         for name in names
-        if f"{name}.weight" in weights and _fits(weights[f"{name}.weight"].value)
+        if _fits(weights[f"{name}.weight"].value)
     }
     model.replaced = {**model.replaced, **found}
     return len(found)
@@ -195,7 +195,7 @@ def multiply_sparsely(model: Model) -> int:
 
 def _fits(weight: Tensor) -> bool:
     """Whether the kernels take a matrix of this shape."""
-    return weight.dim() == 2 and weight.shape[0] % 32 == 0 and weight.shape[1] % 64 == 0
+    return weight.shape[0] % 32 == 0 and weight.shape[1] % 64 == 0
 
 
 def _sparse(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
@@ -307,7 +307,7 @@ class Structure:
         """Numbers in the matrices of layers, and in all of the model."""
         shapes = self._model.parameters.shapes
         blocks = sum(s[0] * s[1] for n, s in shapes.items() if len(s) == 2 and _is_pruned(n, False))
-        return blocks, self._model.facts()["parameters"]
+        return blocks, self._training.model.facts()["parameters"]
 
     def facts(self) -> dict[str, Any]:
         shape = self._model.shape

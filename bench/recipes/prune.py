@@ -120,7 +120,7 @@ class Recipe(baseline.Recipe):
         due = sum(step <= training.step for step in steps)
         if due > self._removed:
             if not self._removed and self.predict_before and self._is_cheaper(training):
-                _predict(training)
+                predict_before(training)
             left = 1 - due / len(steps)
             if self._pruner(training).remove(1 - left**3):
                 self._removed = due
@@ -180,7 +180,7 @@ _TRIED = 128
 """Rows that a forecast predicts."""
 
 
-def _predict(training: Training) -> None:
+def predict_before(training: Training) -> None:
     """Predict the scored split in a phase of its own, or for a forecast some of it."""
     import numpy as np
 
