@@ -16,7 +16,7 @@ import pytest
 
 from bench import turn
 from bench.errors import BenchError
-from tests.command import Command
+from tests.command import Command, write_reviews
 
 HOLD = "import sys, time; from bench import turn\nwith turn.taken(): print('has it', flush=True); time.sleep(60)"  # noqa: E501
 
@@ -46,6 +46,15 @@ def test_who_does_not_wait_is_told_for_whom(bench: Command) -> None:
     assert f"process {other.pid} of " in said.err
     assert "turn.taken" in said.err  # what it was asked
     assert "hint: leave out --no-wait" in said.err
+
+
+def test_a_study_that_does_not_wait_starts_nothing(bench: Command, tmp_path: Path) -> None:
+    data = write_reviews(tmp_path / "reviews", train=20, scored=10)
+    with holder():
+        said = bench("study", "--task", "sst2", "--data", data, "--no-wait")
+    assert said.code == 1
+    assert "is metered on this machine" in said.err
+    assert not Path("runs/studies").exists()
 
 
 def test_who_waits_is_told_and_begins_when_the_other_has_ended(bench: Command) -> None:
