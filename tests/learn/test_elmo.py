@@ -28,6 +28,7 @@ from bench.learn.elmo import Elmo
 from bench.learn.evaluate import outputs as outputs_of
 from bench.learn.loop import Training, train
 from bench.learn.models.elmo import Shape, load_elmo, read_shape
+from bench.learn.models.saved import write as keep
 from bench.learn.models.wanted import Wanted
 from bench.learn.objectives import Outputs
 from bench.learn.spelling import Spelling
@@ -456,6 +457,23 @@ def test_a_saved_language_model_goes_on_as_a_model_for_a_task(tmp_path: Path) ->
         if name in SMALL.weights():
             torch.testing.assert_close(named[name], weight)
     assert np.isfinite(outputs_of(new, rows)).all()
+
+
+@pytest.mark.parametrize("outputs", [Outputs("text", 2), Outputs("token", 3)])
+def test_a_model_for_a_task_is_saved_with_its_head(tmp_path: Path, outputs: Outputs) -> None:
+    words = Words(9)
+    rows = text_rows(words)
+    old = elmo(outputs, words)
+    keep(old, words, outputs, tmp_path, "r" * 16)
+    same = load_elmo(tmp_path, outputs, words, False, 4, torch.float32, CPU)
+    batch = rows.batch(np.arange(5), CPU)
+    with torch.inference_mode():
+        for model in (old, same):
+            model.begin_evaluation()
+        assert torch.equal(same.outputs(batch, None), old.outputs(batch, None))
+    other = Outputs(outputs.per, outputs.size + 1)
+    new = load_elmo(tmp_path, other, words, False, 4, torch.float32, CPU)
+    assert len(new.parameters.named()["classes.bias"]) == other.size
 
 
 def test_a_folder_that_is_not_one_is_told(tmp_path: Path) -> None:

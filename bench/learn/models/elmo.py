@@ -125,8 +125,9 @@ def load_elmo(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Elmo:
-    """The ELMo whose layers were saved in `folder` (config.json, model.safetensors) with a new head
-    for `outputs`. `words` must have been made for the shape's longest word (`read_shape`)."""
+    """The ELMo whose layers were saved in `folder` (config.json, model.safetensors), for `outputs`:
+    with the head that was saved where it is of that shape, else with a new one. `words` must have
+    been made for the shape's longest word (`read_shape`)."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -140,12 +141,13 @@ def load_elmo(
         saved = load_file(path)
     except (OSError, SafetensorError) as error:
         raise BenchError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
-    named = model.parameters.named()
-    for name, wanted in shape.weights().items():
+    layers = shape.weights()
+    for name, weight in model.parameters.named().items():
         found = tuple(saved[name].shape) if name in saved else "nothing"
-        if found != wanted:
-            raise BenchError(f"{path} has {found} for {name}, where {wanted} is wanted")
-        named[name].copy_(saved[name])
+        if found == tuple(weight.shape) and (name in layers or outputs.per != "word"):
+            weight.copy_(saved[name])
+        elif name in layers:
+            raise BenchError(f"{path} has {found} for {name}, where {layers[name]} is wanted")
     return model
 
 
