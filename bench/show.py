@@ -376,9 +376,14 @@ def plan_lines(plan: Plan) -> Lines:
 
 
 def _of_others(plan: Plan) -> Lines:
-    """The runs that this one goes on with, or starts from."""
-    parts = [_part(c) for c in plan.charged_runs if c.role == "part"]
-    return [*labelled("goes on", parts), *labelled("upstream", [_cost(c) for c in plan.upstream])]
+    """The runs that this one goes on with, learns from, or starts from."""
+    charged = plan.charged_runs
+    teachers = [f"{_cost(c)}; charged to each run" for c in charged if c.role == "teacher"]
+    return [
+        *labelled("goes on", [_part(c) for c in charged if c.role == "part"]),
+        *labelled("teacher", teachers),
+        *labelled("upstream", [_cost(c) for c in plan.upstream]),
+    ]
 
 
 def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> Lines:

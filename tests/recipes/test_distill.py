@@ -140,7 +140,7 @@ def test_the_distance_is_the_divergence_at_a_temperature() -> None:
 
 
 def test_of_numbers_it_is_the_square_of_the_difference() -> None:
-    rows = pack([[1, 2]] * 3, None, [0.0, 0.0, 0.0])
+    rows = pack([[1, 2]] * 3, None, np.zeros(3))
     batch = rows.batch(np.array([2, 0, 1]), torch.device("cpu"))
     answers = teacher.Answers(torch.tensor([[1.0], [float("nan")], [3.0]]), None)
     said, own = answers.of(rows, batch), torch.tensor([[5.0], [0.0], [9.0]])
@@ -323,7 +323,8 @@ def test_a_run_teaches_and_is_charged(bench: Any, folder: Path) -> None:
     few = [*TINY, "--set", "epochs=4"]
     run_by_command(bench, *few, "--save", "--set", "max_length=16")
     (old,) = found()
-    run_by_command(bench, *few, "--recipe", "distill", "--set", f"teacher={old.run_id[:6]}")
+    asked = ["--recipe", "distill", "--set", f"teacher={old.run_id[:6]}"]
+    assert "; charged to each run" in run_by_command(bench, *few, *asked)
     _, pupil = found()
     (cost,) = pupil.charged_runs
     assert (cost.role, cost.run_id) == ("teacher", old.run_id)
