@@ -255,9 +255,11 @@ def _energy(record: Metered) -> Lines:
 
 
 def _prediction(record: Record) -> Lines:
-    """What predicting takes since something was taken out of the model, where that was measured
-    before it as well."""
-    before_j, after_j = (record.phase_energy_j(name) for name in (BEFORE, "predict"))
+    """What predicting takes since the model was pruned or quantised, where that was measured
+    before it as well: of two such, before the first."""
+    before = next((p for p in record.phases if p.name == BEFORE), None)
+    before_j = sum(before.energy_j.values()) if before else 0.0
+    after_j = record.phase_energy_j("predict")
     if not before_j or after_j is None:
         return []
     change = after_j / before_j - 1
@@ -268,7 +270,7 @@ def _prediction(record: Record) -> Lines:
     return [
         (
             "prediction",
-            f"{less} energy than before pruning: {show_energy(before_j)} then, "
+            f"{less} energy than before the model was changed: {show_energy(before_j)} then, "
             f"{show_energy(after_j)} now{estimated}{left}",
         )
     ]

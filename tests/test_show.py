@@ -35,15 +35,25 @@ def test_an_uncertainty_that_is_not_known_is_not_zero(unsure_j: float | None, sa
 @pytest.mark.parametrize(
     ("before_j", "level", "says"),
     [
-        (800.0, "M1", "25 % less energy than before pruning: 0.222 Wh then, 0.167 Wh now; 52 % of"),
-        (500.0, "M0", "20 % more energy than before pruning: 0.139 Wh then, 0.167 Wh now (estimated)"),
+        (
+            800.0,
+            "M1",
+            "25 % less energy than before the model was changed: 0.222 Wh then, 0.167 Wh now; 52 %",
+        ),
+        (
+            500.0,
+            "M0",
+            "20 % more energy than before the model was changed: 0.139 Wh then, 0.167 Wh now (est",
+        ),
     ],
 )
-def test_what_pruning_did_to_predictions_is_said(before_j: float, level: str, says: str) -> None:
-    told = {"train": 9_000.0, "predict-before": before_j, "predict": 600.0}
+def test_what_a_changed_model_takes_to_predict_is_said(
+    before_j: float, level: str, says: str
+) -> None:
+    told = [("predict-before", before_j), ("train", 9e3), ("predict-before", 9.0), ("predict", 6e2)]
     phases = [
         Phase(name=name, start_s=0.0, duration_s=1.0, energy_j={"gpu:GPU-1": joules})
-        for name, joules in told.items()
+        for name, joules in told
     ]
     facts = {"parameters": 1, "parameters_ratio": 0.52}
     record = make_record(phases=phases, level=level, model_facts=facts)

@@ -53,11 +53,7 @@ def only_layers(shape: Shape, layers: Iterable[int]) -> Kept:
 def cut(model: Layers, kept: Kept, optimizer: AdamW | None = None) -> None:
     """Leave what is kept. The model has other `parameters` afterwards, and so has its optimizer,
     which goes on with its moments of them."""
-    if model.replaced:
-        raise UsageError(
-            "nothing can be taken out of a model whose products are another library's",
-            "leave out the recipe that has replaced them",
-        )
+    model.replaced = {}  # what computes with the weights of before
     shape, old = model.shape, model.parameters
     model.reshape(kept.shape(shape))
     origins = dict(_origins(model.parameters, shape, kept))
