@@ -33,6 +33,7 @@ def prepare(folder: Path, asked: Request) -> tuple[Plan, Seed]:
             pretrained=spec.track != "scratch",
             settings={**settings, **asked.settings},
             device=asked.device or spec.device,
+            nproc=asked.nproc or spec.processes,
         )
     )
     seed = Seed(spec.seed, spec.seed_origin)
@@ -121,7 +122,8 @@ def _differences(record: Record, planned: Plan, spec: Spec) -> Iterator[str]:
             f"it learned from other data (fingerprint {_head(was)}, now {_head(spec)}); "
             "--data names it"
         )
-    for name in ("edition", "task_version", "track", "model", "checkpoint_sha256", "recipe"):
+    fields = ("edition", "task_version", "track", "model", "checkpoint_sha256", "recipe")
+    for name in (*fields, "processes"):
         old, new = getattr(was, name), getattr(spec, name)
         if old != new:
             yield f"its {name} was {old}, now {new}"

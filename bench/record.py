@@ -16,7 +16,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from bench.errors import BenchError, UsageError, first_fault
 
@@ -64,9 +70,18 @@ class Spec(Closed):
     settings: dict[str, Scalar]  # every setting of the recipe, defaults included
     device: str  # cpu, cuda:0
     hardware: str  # 1 x NVIDIA H100 80GB HBM3; CPU AMD EPYC, 2 cores
+    processes: int = 1  # that train together, each with a part of every batch
     budget: str | None
     seed: int
     seed_origin: Literal["harness", "user"]
+
+    @model_serializer(mode="wrap")
+    def _less_one_process(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was, and was hashed, before there could be several."""
+        found: dict[str, Any] = dump(self)
+        if found.get("processes") == 1:
+            del found["processes"]
+        return found
 
     def sha256(self) -> str:
         return _sha256_of_json(self.model_dump(mode="json"))

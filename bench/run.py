@@ -51,6 +51,7 @@ class Request:
     settings: Mapping[str, str] = field(default_factory=dict)
     data: str | None = None
     device: str | None = None  # None: auto
+    nproc: int | None = None  # processes that train together; None: 1, or as the run continued
     region: str | None = None
     pue: str | None = None
     budget: str | None = None
@@ -109,6 +110,7 @@ class Plan:
     save_every_s: float | None
     upstream: list[RunCost]
     weights: Mapping[str, Path]  # that settings of the recipe name, by setting
+    processes: int
     own_recipes: Mapping[str, str]  # files of the user's, by recipe
     charged_runs: list[RunCost]
     trial: str | None = None
@@ -128,6 +130,7 @@ class Plan:
             settings=self.settings,
             device=self.device,
             hardware=self.hardware,
+            processes=self.processes,
             budget=self.budget.text if self.budget else None,
             seed=seed.value,
             seed_origin=seed.origin,
@@ -151,8 +154,11 @@ def prepare(request: Request) -> Plan:
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
         raise MissingExtra("training")
-    device, environment, visible, notes = _device(request.device or "auto")
-    use = recipes.Use(card.family, model, kind, pretrained, device.partition(":")[0])
+    processes = request.nproc or 1
+    device, environment, visible, notes = _device(request.device or "auto", processes)
+    kept = request.save_every_s is not None
+    _check_processes(processes, kept and (kind, card.family) == ("elmo", "language-modelling"))
+    use = recipes.Use(card.family, model, kind, pretrained, device.partition(":")[0], processes)
     recipes.check(recipe, use, settings)
     resolved = sources.resolve(card, request.data)
     located = models.locate(model, pretrained)
@@ -181,6 +187,7 @@ def prepare(request: Request) -> Plan:
         save_every_s=request.save_every_s,
         upstream=_upstream(located, others),
         weights=others.weights,
+        processes=processes,
         own_recipes=recipes.own_files(recipe),
         charged_runs=others.charged,
         trial=request.trial,
@@ -392,11 +399,19 @@ def _worker(
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     return Program(
-        [sys.executable, "-P", "-m", "bench.learn.worker", str(path)],
+        [*_launcher(plan.processes), sys.executable, "-P", "-m", "bench.learn.worker", str(path)],
         _environment(plan, work, out),
         stop_file=out / "stop",
         log=folder / "log.txt",
     )
+
+
+def _launcher(processes: int) -> list[str]:
+    """What starts several processes, and ends all when one of them fails."""
+    if processes == 1:
+        return []
+    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"]
+    return [*torchrun, "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", "--no-python"]
 
 
 _TF32 = {"NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"}  # float32 is float32
@@ -404,7 +419,9 @@ _TF32 = {"NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"}  # float32 
 
 def _environment(plan: Plan, work: Path, out: Path) -> dict[str, str]:
     given = {k: v for k, v in os.environ.items() if k not in _TF32}
-    processors = str(machine.processors())  # with a container's quota, which libraries don't see
+    available = machine.processors()  # with a container's quota, which libraries don't see
+    processors = str(max(1, available // plan.processes))
+    alone = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     package = str(Path(__file__).parent.parent)
     path = os.environ.get("PYTHONPATH")
     return {
@@ -412,13 +429,25 @@ def _environment(plan: Plan, work: Path, out: Path) -> dict[str, str]:
         "RAYON_NUM_THREADS": processors,
         **workfolder.environment(work, out, given),
         **plan.environment,
+        **(alone if plan.processes > 1 else {}),
         "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,
         "HF_HUB_OFFLINE": "1",  # no network inside the window
     }
 
 
-def _device(asked: str) -> tuple[str, dict[str, str], list[str], list[Warn]]:
-    """(device, child's environment, UUIDs of the GPUs it sees, notes) for auto, cpu or cuda:N."""
+def _check_processes(processes: int, keeps_streams: bool) -> None:
+    if processes > 1 and not sys.platform.startswith("linux"):
+        raise UsageError("--nproc trains on Linux alone")
+    if processes > 1 and keeps_streams:
+        raise UsageError(
+            "--nproc and --save don't combine here: each process reads streams of its own, and one "
+            "state has those of one process"
+        )
+
+
+def _device(asked: str, processes: int) -> tuple[str, dict[str, str], list[str], list[Warn]]:
+    """(device, child's environment, UUIDs of the GPUs it sees, notes) for auto, cpu or cuda:N; each
+    of several processes has a GPU of its own, of those that are visible the first ones."""
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", asked)
     if not match:
         raise UsageError(f"'{asked}' is not a device", "auto, cpu, cuda or cuda:0")
@@ -439,6 +468,16 @@ def _device(asked: str) -> tuple[str, dict[str, str], list[str], list[Warn]]:
             "the training uses the CPU and the idle GPUs are charged (--device cpu hides them)",
         )
         return "cpu", {}, visible, [note, *machine.unmetered(os.environ)]
+    if processes > 1:
+        if match[1]:
+            raise UsageError(
+                f"{asked} is one GPU, and --nproc {processes} takes as many",
+                "--device cuda; CUDA_VISIBLE_DEVICES says which they are",
+            )
+        if processes > len(visible):
+            raise UsageError(f"--nproc {processes}: {len(visible)} GPU(s) are visible here")
+        chosen = visible[:processes]
+        return "cuda", {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}, chosen, []
     if len(visible) == 1 and not match[1]:
         notes = machine.unmetered(os.environ)
         return "cuda", {}, visible, notes  # as the user set it: a part of a board stays that part

@@ -203,7 +203,7 @@ def _headline(record: Record) -> str:
     origin = "" if s.seed_origin == "harness" else " (given: a replay, not ranked)"
     return (
         f"{record.run_id}  {s.model}, {s.recipe}, seed {s.seed}{origin}; "
-        f"{s.hardware}; {record.started_at[:16].replace('T', ' ')} UTC"
+        f"{s.hardware}{_together(s.processes)}; {record.started_at[:16].replace('T', ' ')} UTC"
     )
 
 
@@ -369,12 +369,16 @@ def plan_lines(plan: Plan) -> Lines:
     said += [
         ("model", f"{plan.model} ({plan.track})"),
         ("recipe", plan.recipe + ": " + ", ".join(f"{k}={v}" for k, v in plan.settings.items())),
-        ("device", f"{plan.device} on {plan.hardware}"),
+        ("device", f"{plan.device} on {plan.hardware}{_together(plan.processes)}"),
     ]
     said += _of_others(plan)
     said += labelled("note", located.notes)
     said += labelled("warning", [note.message for note in plan.notes])
     return said
+
+
+def _together(processes: int) -> str:
+    return f", {processes} processes" if processes > 1 else ""
 
 
 def _of_others(plan: Plan) -> Lines:

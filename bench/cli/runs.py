@@ -62,6 +62,10 @@ def run(
     device: Annotated[
         str | None, typer.Option(help="auto (where nothing is said), cpu, cuda:0.")
     ] = None,
+    nproc: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes that train together, a GPU each."),
+    ] = None,
     region: RegionOption = None,
     pue: PueOption = None,
     budget: BudgetOption = None,
@@ -97,8 +101,8 @@ def run(
     recover(out)
     request = Request(
         task=task or "", model=model, pretrained=pretrained, recipe=recipe,
-        settings=settings(set_ or []), data=data, device=device, region=region, pue=pue,
-        budget=budget, task_folders=tasks or [], replay=replay_trace, probes=probe or [],
+        settings=settings(set_ or []), data=data, device=device, nproc=nproc, region=region,
+        pue=pue, budget=budget, task_folders=tasks or [], replay=replay_trace, probes=probe or [],
         idle_s=idle, save_every_s=_save_every_s(save, save_every),
         find_run=lambda name: find(name, None, out),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.learn import models, objectives
+from bench.learn import models, objectives, parallel
 from bench.learn.batches import order_of_first_use
 from bench.learn.encoder import Encoder
 from bench.learn.models.wanted import Wanted
@@ -84,7 +84,11 @@ def _entry(parts: Parts) -> models.Entry:
 
 def _tokenizer(parts: Parts, objective: Objective) -> Any:
     kept = {"cased": True} if getattr(objective, "cased", False) else {}
-    return _entry(parts).tokenizer(objective.texts(), parts.recipe, parts.checkpoint, **kept)
+
+    def made() -> Any:
+        return _entry(parts).tokenizer(objective.texts(), parts.recipe, parts.checkpoint, **kept)
+
+    return parallel.from_first(made) if parts.checkpoint is None else made()
 
 
 def _train_one_tokenizer(parts: Parts, others: Parts) -> bool:

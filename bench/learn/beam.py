@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.learn import parallel
 from bench.learn.batches import Batch, by_length
 from bench.learn.cross import attention_weights, by_head, by_token
 from bench.learn.pairs import Pairs
@@ -42,12 +43,15 @@ def translate(
     """The best translation's tokens, without its end, of all rows or of the `chosen` ones."""
     chosen = np.arange(len(rows)) if chosen is None else chosen
     found: list[list[int]] = [[]] * len(chosen)
+    passes = []
     model.begin_evaluation()
     with torch.inference_mode():
-        for places in by_length(rows.source.lengths[chosen], MOST_TOKENS):
+        for places in parallel.mine(by_length(rows.source.lengths[chosen], MOST_TOKENS)):
             batch = rows.source.batch(chosen[places], model.device)
-            for place, tokens in zip(places, _translated(model, batch, search), strict=True):
-                found[place] = tokens
+            passes.append((places, _translated(model, batch, search)))
+    for places, several in parallel.gathered(passes):
+        for place, tokens in zip(places, several, strict=True):
+            found[place] = tokens
     return found
 
 

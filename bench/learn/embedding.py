@@ -7,6 +7,8 @@ factors is applied when the row is first touched, or when something else wants t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,7 @@ class Table:
         self.learns = True  # or is only looked up
         self._behind = 1.0  # the decay that the rows beyond `touched` have not had yet
         self._looked_up: list[tuple[Tensor, Tensor]] = []
+        self._reduced: Tensor | None = None
 
     @property
     def collected(self) -> slice | Tensor:
@@ -66,8 +69,20 @@ class Table:
             self._looked_up.append((tokens, found.requires_grad_()))
         return found
 
+    def reduce(self, add: Callable[[Tensor], object]) -> None:
+        """After the backward pass: let `add` add to a gradient what other processes have of it,
+        which have touched the same rows. `collect` then gives the sum."""
+        grad = self._own()
+        add(grad)
+        self._reduced = grad
+
     def collect(self) -> Tensor:
         """After the backward pass: the gradient of the touched rows, [touched, width]."""
+        grad, self._reduced = self._reduced, None
+        return self._own() if grad is None else grad
+
+    def _own(self) -> Tensor:
+        """What the passes of this process gave."""
         grad = None
         for tokens, found in self._looked_up:
             if found.grad is not None:
@@ -89,8 +104,21 @@ class SparseTable(Table):
     def decay_others(self, factor: float) -> None:
         """They don't decay."""
 
-    def collect(self) -> Tensor:
-        """After the backward pass: the gradient of the rows that were looked up, [rows, width]."""
+    def reduce(self, add: Callable[[Tensor], object]) -> None:
+        """The rows that any process has looked up."""
+        grad = self._own()
+        looked_up = self.rows.new_zeros(len(self.rows))
+        looked_up[self.collected] = 1.0
+        places = torch.arange(len(self.rows), device=self.rows.device)[self.collected]
+        add(looked_up)
+        self.collected = torch.nonzero(looked_up)[:, 0]
+        whole = self.rows.new_zeros(len(self.collected), self.rows.shape[1])
+        whole[torch.searchsorted(self.collected, places)] = grad
+        add(whole)
+        self._reduced = whole
+
+    def _own(self) -> Tensor:
+        """The gradient of the rows that were looked up, [rows, width]."""
         found = [(tokens, rows.grad) for tokens, rows in self._looked_up if rows.grad is not None]
         self._looked_up.clear()
         if not found:

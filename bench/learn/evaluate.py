@@ -1,14 +1,15 @@
-"""Predictions: without gradients, in batches by length."""
+"""Predictions: without gradients, in batches by length, of which each process makes some."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench import metrics
+from bench.learn import parallel
 from bench.learn.batches import Batch, Packed, by_length
 from bench.learn.data import TaskFolder
 from bench.learn.model import Model
@@ -64,15 +65,16 @@ def _passes(
     rows: Packed,
     chosen: np.ndarray | None,
     read: Callable[[Batch, Tensor], Tensor],
-) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Batch by batch: places among the chosen rows, and what is read from the outputs for them."""
+) -> list[tuple[np.ndarray, Tensor]]:
+    """Of each batch: places among the chosen rows, and what is read from the outputs for them."""
     chosen = np.arange(len(rows)) if chosen is None else chosen
+    found = []
     model.begin_evaluation()
-    for places in by_length(rows.lengths[chosen], MOST_TOKENS):
-        with torch.inference_mode():  # not around a yield: what consumes must not be in it
+    with torch.inference_mode():
+        for places in parallel.mine(by_length(rows.lengths[chosen], MOST_TOKENS)):
             batch = rows.batch(chosen[places], model.device)
-            found = read(batch, model.outputs(batch, None))
-        yield places, found
+            found.append((places, read(batch, model.outputs(batch, None))))
+    return parallel.gathered(found)
 
 
 def probabilities(

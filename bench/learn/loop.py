@@ -18,6 +18,7 @@ from torch import Tensor
 from bench import metrics
 from bench.errors import BenchError
 from bench.events import Events
+from bench.learn import parallel
 from bench.learn.adamw import AdamW
 from bench.learn.batches import Rows
 from bench.learn.layers import Dropout
@@ -119,25 +120,19 @@ class Training:
 
 def train(training: Training, batches: Iterator[np.ndarray]) -> str:
     """Train for `total_steps` or until the recipe or the meter ends it: 'done' or 'budget'."""
-    recipe, events = training.recipe, training.events
-    dropout, total = training.dropout, training.total_steps
+    with parallel.together(training):
+        return _train(training, batches)
+
+
+def _train(training: Training, batches: Iterator[np.ndarray]) -> str:
+    recipe, events, total = training.recipe, training.events, training.total_steps
     evaluate_after = _evaluation_steps(total, recipe.evaluations)
     reported = 0.0
     if training.step in evaluate_after:  # it was kept before that
         evaluate(training)
     for rows in batches:
-        model = training.model
-        batch = recipe.batch(training, rows)
         rate = recipe.rate(training.step, total)
-
-        model.begin_step(batch)
-        outputs = model.outputs(batch, dropout)
-        loss = recipe.loss(training, batch, outputs)
-        recipe.backward(training, loss)
-        recipe.update(training, rate)
-        training.step += 1
-        training.tokens += batch.total
-
+        loss = step(training, rows, rate)
         now = time.monotonic()
         if now - reported >= REPORT_EVERY_S or training.step == total:
             _report(training, loss, rate)  # reading the loss waits for a GPU: not at each step
@@ -151,6 +146,21 @@ def train(training: Training, batches: Iterator[np.ndarray]) -> str:
         if training.step in evaluate_after and evaluate(training):
             break
     return "done"
+
+
+def step(training: Training, rows: np.ndarray, rate: float) -> Tensor:
+    """One update by the rows of a batch; their mean loss."""
+    recipe, model = training.recipe, training.model
+    share = parallel.share(recipe.batch(training, rows), rows)
+    model.begin_step(share.batch)
+    outputs = model.outputs(share.batch, training.dropout)
+    loss = share.weighted(recipe.loss(training, share.batch, outputs))
+    recipe.backward(training, loss)
+    parallel.reduce(model.parameters, model.table)
+    recipe.update(training, rate)
+    training.step += 1
+    training.tokens += share.tokens
+    return parallel.total(loss)
 
 
 def _evaluation_steps(total: int, evaluations: int) -> set[int]:

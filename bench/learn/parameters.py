@@ -159,3 +159,14 @@ class Parameters:
         if self._value is not self.master:
             for part in self.learning:
                 self.grad[part].copy_(self._value_grad[part])
+
+    def reduce(self, add: Callable[[Tensor], object]) -> None:
+        """After the backward pass: let `add` add to a float32 gradient what other processes have of
+        it. It is then as if it had been written here."""
+        self.end_step()
+        for weight in self.weights.values():
+            weight.fresh = False
+        for part in self.learning:
+            add(self.grad[part])
+            if self._value is not self.master:
+                self._value_grad[part].copy_(self.grad[part])

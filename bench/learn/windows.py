@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from bench.learn import tokenize
+from bench.learn import parallel, tokenize
 from bench.learn.batches import Batch, by_length, send, similar_lengths
 from bench.learn.evaluate import MOST_TOKENS
 from bench.learn.model import LanguageModel
@@ -182,15 +182,16 @@ def nats(
     """What each token of the stream costs; 0 where only `chosen` rows are read and none counts
     it."""
     chosen = np.arange(len(windows)) if chosen is None else chosen
-    found, places = [], []
+    passes = []
     model.begin_evaluation()
     with torch.inference_mode():
-        for some in by_length(windows.lengths[chosen], MOST_TOKENS):
+        for some in parallel.mine(by_length(windows.lengths[chosen], MOST_TOKENS)):
             rows = chosen[some]
             batch = windows.batch(rows, model.device)
             assert batch.labels is not None
-            found.append(model.nats(model.outputs(batch, None), batch.labels))
-            places.append(windows.places(rows)[windows.asked(rows)])
+            cost = model.nats(model.outputs(batch, None), batch.labels)
+            passes.append((windows.places(rows)[windows.asked(rows)], cost))
+    places, found = zip(*parallel.gathered(passes), strict=True)
     all_nats = np.zeros(len(windows.stream.tokens))
     all_nats[np.concatenate(places)] = torch.cat(found).cpu().numpy()
     return all_nats

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bench import recipes
 from bench.errors import BenchError, UsageError
 from bench.events import Events
+from bench.learn import ranks
 from bench.record import Spec
 from bench.units import parse_budget
 
@@ -82,6 +83,9 @@ def main(arguments: list[str]) -> int:
     events = Events()
     try:
         job = Job.read(Path(arguments[0]))
+        if job.spec.processes > 1:
+            ranks.end_with_launcher()
+            events = ranks.RankEvents()
         events.send("run_start", seed=job.spec.seed, spec_sha256=job.spec.sha256())
         run(job, Path(os.environ["BENCH_TASK_DIR"]), Path(os.environ["BENCH_OUT"]), events)
     except BenchError as error:
@@ -115,8 +119,20 @@ def _fail(events: Events, kind: str, message: str, hint: str | None) -> int:
 def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     """Prepare, train and predict, each in its phase."""
     events.send("phase_start", phase="prepare")
-    device = start(job.spec.device, job.spec.seed)
+    together = job.spec.processes > 1
+    device = start(ranks.device(job.spec.device) if together else job.spec.device, job.spec.seed)
     events.send("devices", uuids=_uuids(device))
+    from bench.learn import parallel
+
+    if together:
+        parallel.begin(device)
+    _learn(job, task_folder, out, device, events)
+    parallel.end()
+
+
+def _learn(job: Job, task_folder: Path, out: Path, device: torch.device, events: Events) -> None:
+    from bench.learn import parallel
+
     prepared = prepare(job, task_folder, device, events)
     if job.plan_steps is not None:
         plan(prepared, job.plan_steps, events)
@@ -142,7 +158,8 @@ def run(job: Job, task_folder: Path, out: Path, events: Events) -> None:
     events.send("phase_start", phase="predict")
     predictions = training.objective.predict(training.model, prepared.scored)
     events.send("phase_stop", phase="predict")
-    predictions.write(out / "predictions.parquet")
+    if parallel.rank() == 0:
+        predictions.write(out / "predictions.parquet")
     if done := training.recipe.facts(training):
         events.send("model", **training.model.facts(), **done)
     events.send("run_stop", reason=reason)
@@ -249,7 +266,9 @@ def _state(job: Job) -> State | None:
 
 
 def _keeper(job: Job, tokenizer: Any) -> Keeper | None:
-    if job.keep is None:
+    from bench.learn import parallel
+
+    if job.keep is None or parallel.rank():
         return None
     from bench.learn.keeper import Keeper
 
@@ -352,12 +371,10 @@ def _predict_sample(prepared: Prepared, evaluations: int) -> float:
 
 def _first_pass(training: Training, rows: np.ndarray) -> None:
     """A step that is not timed: the first call of each operation is slower than the others."""
-    model = training.model
-    batch = training.train.batch(rows, model.device)
-    model.begin_step(batch)
-    loss = training.recipe.loss(training, batch, model.outputs(batch, training.dropout))
-    training.recipe.backward(training, loss)
-    training.recipe.update(training, 0.0)
+    from bench.learn.loop import step
+
+    step(training, rows, 0.0)
+    training.step = training.tokens = 0
 
 
 if __name__ == "__main__":

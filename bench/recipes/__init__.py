@@ -33,6 +33,7 @@ class Use:
     kind: str  # of model: encoder, decoder, ...
     pretrained: bool
     device: str  # cpu, cuda
+    processes: int = 1  # that train together
 
 
 def setting(

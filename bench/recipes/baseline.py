@@ -101,8 +101,11 @@ class Recipe:
         return rows.batches(self.batch_size, random)
 
     def batch(self, training: Training, rows: np.ndarray) -> Batch:
-        """What the model reads of a batch's rows in this step."""
-        return training.train.batch(rows, training.model.device)
+        """What the model reads of a batch's rows in this step: of several processes, each its
+        part."""
+        from bench.learn import parallel
+
+        return training.train.batch(parallel.part(rows), training.model.device)
 
     def share_read(self, training: Training) -> float:
         """How much `batch` reads of the tokens of its rows, over the whole training."""

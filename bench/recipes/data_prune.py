@@ -71,6 +71,8 @@ class Recipe(baseline.Recipe):
             return f"by={by} is of classes, and a task of {use.family} has none (by=loss)"
         if by in UNRANKED and settings["which"] != "hardest":
             return f"which={settings['which']}: by={by} ranks nothing"
+        if by == "forgetting" and use.processes > 1:
+            return "by=forgetting: each process sees a row now and then, none each time (--nproc 1)"
         if by == "forgetting" and 0 < float(settings["proxy_epochs"] or 0) < 2:
             return (
                 "by=forgetting wants proxy_epochs of 2 or more: what is seen once isn't forgotten"
@@ -80,10 +82,14 @@ class Recipe(baseline.Recipe):
     def prepare(self, training: Training) -> None:
         import numpy as np
 
+        from bench.learn import parallel
+
         self._proxy_steps = 0
         training.events.send("phase_start", phase="select")
         kept = self._remembered(training)
-        self._kept: np.ndarray = np.sort(self._chosen(training)) if kept is None else kept
+        if kept is None:
+            kept = parallel.agreed(np.sort(self._chosen(training)))
+        self._kept: np.ndarray = kept
         training.events.send("phase_start", phase="prepare")
         super().prepare(training)
 

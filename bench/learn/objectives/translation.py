@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.learn import beam, pairs
+from bench.learn import beam, pairs, parallel
 from bench.learn.batches import Batch, by_length, means
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.objectives import Outputs
@@ -62,14 +62,15 @@ class Objective:
     def evaluate(self, model: Translator, rows: Pairs) -> tuple[str, float]:
         """Perplexity per token, the right ones before it being given."""
         model.begin_evaluation()
-        total = tokens = 0.0
+        passes = []
         with torch.inference_mode():
-            for chosen in by_length(rows.lengths, EVALUATED_TOKENS):
+            for chosen in parallel.mine(by_length(rows.lengths, EVALUATED_TOKENS)):
                 batch = rows.batch(chosen, model.device)
                 assert batch.target is not None
                 mean = _loss(model, batch, model.outputs(batch, None), 0.0)
-                total += float(mean) * len(batch.target.tokens)
-                tokens += len(batch.target.tokens)
+                tokens = len(batch.target.tokens)
+                passes.append((float(mean) * tokens, tokens))
+        total, tokens = map(sum, zip(*parallel.gathered(passes), strict=True))
         return "perplexity", math.exp(min(total / tokens, 700.0))
 
     def predict(

@@ -1,0 +1,297 @@
+"""Several processes make the steps of one: forked here, joined by gloo as torchrun joins them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import random
+import socket
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bench import recipes
+from bench.errors import BenchError
+from bench.events import Events
+from bench.learn import evaluate, parallel, ranks, windows
+from bench.learn.batches import pack
+from bench.learn.encoder import Encoder, Shape
+from bench.learn.language import LanguageModel
+from bench.learn.loop import Training, train
+from bench.learn.windows import Following, Stream
+from tests.learn.test_loop import CPU, SHAPES, encoder, one_thread, texts, training
+
+__all__ = ["one_thread"]  # a fixture
+
+
+def together(work: Callable[[], Any], size: int = 2) -> list[Any]:
+    """What `work` gives in each of some processes that train together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    fork = multiprocessing.get_context("fork")
+    pipes = [fork.Pipe(duplex=False) for _ in range(size)]
+    children = [
+        fork.Process(target=_one, args=(work, rank, size, port, send))
+        for rank, (_, send) in enumerate(pipes)
+    ]
+    for child in children:
+        child.start()
+    for _, send in pipes:
+        send.close()
+    said = [pickle.loads(receive.recv()) for receive, _ in pipes]
+    for child in children:
+        child.join(20)
+        assert child.exitcode == 0
+    for failed in (s for s in said if isinstance(s, BaseException)):
+        raise failed
+    return said
+
+
+def _one(work: Callable[[], Any], rank: int, size: int, port: str, send: Any) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    try:
+        parallel.begin(CPU)
+        said: Any = work()
+    except BenchError as error:
+        said = error
+    except Exception:
+        said = AssertionError(traceback.format_exc())
+    send.send(pickle.dumps(said))
+
+
+def weights(run: Training) -> list[torch.Tensor]:
+    """But for the keys' bias, which softmax ignores: its gradient is rounding."""
+    table, parameters = run.model.table, run.model.parameters
+    flat = parameters.master.clone()
+    for name, weight in parameters.views(flat).items():
+        if name.endswith("qkv.bias"):
+            weight.view(3, -1)[1] = 0.0
+    live = [flat, *run.optimizer.state().values()]
+    return [tensor.clone() for tensor in (live if table is None else [*live, table.rows])]
+
+
+def assert_alike(one: list[torch.Tensor], other: list[torch.Tensor], near: float) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert (a - b).norm() <= near * a.norm() + 1e-12
+
+
+# --- the same training ---------------------------------------------------------------------------
+
+
+class Tags:
+    """A label for some tokens of a text: what is averaged over differs from part to part."""
+
+    outputs = None
+
+    def loss(self, model: Any, batch: Any, outputs: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs, batch.marks, ignore_index=-1)
+
+    def evaluate(self, model: Any, rows: Any) -> tuple[str, float]:
+        return "accuracy", 0.5
+
+
+class Words:
+    def loss(self, model: Any, batch: Any, outputs: torch.Tensor) -> torch.Tensor:
+        return model.mean_nats(outputs, batch.labels)
+
+    def evaluate(self, model: Any, rows: Any) -> tuple[str, float]:
+        return "perplexity", float(windows.nats(model, rows).sum())
+
+
+def of_classes(
+    recipe: str = "baseline", dtype: torch.dtype = torch.float32, **given: Any
+) -> Training:
+    """49 rows by 8: one row is left for the last batch, and none for the second process."""
+    return training(encoder(SHAPES["as BERT"], dtype), texts(49), recipe, **given)
+
+
+def of_tags() -> Training:
+    rows = texts()
+    random = np.random.default_rng(2)
+    marks = np.where(random.random(len(rows.tokens)) < 0.3, rows.tokens % 3, -1).astype(np.int16)
+    marks[rows.starts[:-1]] = 1
+    rows.labels, rows.marks = None, marks
+    model = Encoder(SHAPES["pre-norm, mean"], 3, torch.float32, CPU, per_token=True)
+    model.initialise(3, deviation=0.3)
+    return _training(model, rows, Tags())
+
+
+def of_words() -> Training:
+    tokens = np.random.default_rng(1).integers(1, 40, 500).astype(np.int32)
+    rows = Following(Stream(tokens, np.zeros(500, np.int32), 0), 12)
+    shape = Shape(40, 16, 2, 2, 32, 12, norm_first=True, causal=True)
+    model = LanguageModel(shape, torch.float32, CPU)
+    model.initialise(3, deviation=0.3)
+    return _training(model, rows, Words())
+
+
+def _training(model: Any, rows: Any, objective: Any) -> Training:
+    given = {"epochs": "2", "batch_size": "7", "learning_rate": "0.01", "dropout": "0"}
+    recipe = recipes.build("baseline", recipes.resolve("baseline", "transformer-tiny", given))
+    return Training(recipe, objective, model, rows, rows, 1, Events())
+
+
+KINDS: dict[str, tuple[Callable[[], Training], float]] = {
+    "classes": (of_classes, 1e-4),
+    "unclipped": (lambda: of_classes(clip_norm=0), 1e-4),
+    "tags": (of_tags, 1e-4),
+    "running text": (of_words, 1e-4),
+    "sparse embeddings": (lambda: of_classes("sparse-embedding"), 1e-4),
+    "bf16": (lambda: of_classes("bf16", torch.bfloat16), 0.1),
+    "fp16": (lambda: of_classes("fp16", torch.float16, loss_scale=2.0**24), 0.1),
+    "heads go": (
+        lambda: of_classes(
+            "prune", method="structured", rounds=1, begins=0.4, predict_before=False
+        ),
+        1e-4,
+    ),
+    "layers thaw": (lambda: of_classes("freeze", unfreeze_share=0.5), 1e-4),
+    "short texts first": (lambda: of_classes("length-warmup"), 1e-4),
+}
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Any]:
+    """Of each kind what one process makes of it, and what each of two do."""
+    torch.set_num_threads(1)
+
+    def each() -> dict[str, Any]:
+        return {name: _trained(make) for name, (make, _) in KINDS.items()}
+
+    one, (first, second) = each(), together(each)
+    return {name: (one[name], first[name], second[name]) for name in KINDS}
+
+
+def _trained(make: Callable[[], Training]) -> tuple[list[torch.Tensor], int, int]:
+    run = make()
+    train(run, run.batches())
+    return weights(run), run.tokens, run.model.facts()["parameters"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_make_the_steps_of_one(kind: str, trained: dict[str, Any]) -> None:
+    near = KINDS[kind][1]
+    (one, tokens, size), first, second = trained[kind]
+    assert first[1:] == second[1:] == (tokens, size)
+    assert all(torch.equal(a, b) for a, b in zip(first[0], second[0], strict=True))
+    assert_alike(one, first[0], near)
+    assert not torch.equal(one[0], weights(KINDS[kind][0]())[0]) or kind == "heads go"
+
+
+def test_with_dropout_each_draws_its_own_and_weights_stay_the_same() -> None:
+    def work() -> tuple[list[torch.Tensor], str, torch.Tensor]:
+        run = of_classes(dropout=0.3)
+        train(run, run.batches())
+        return weights(run), str(run.dropout.random.state), torch.get_rng_state()
+
+    first, second = together(work)
+    assert all(torch.equal(a, b) for a, b in zip(first[0], second[0], strict=True))
+    assert first[1] != second[1]
+    assert torch.equal(first[2], second[2]), "what is drawn after the training is common"
+
+
+def test_more_processes_than_rows_and_predictions_in_order() -> None:
+    rows = texts(5)
+    model = encoder(SHAPES["as BERT"])
+    alone = evaluate.probabilities(model, rows)
+    few = np.array([3])
+
+    def work() -> tuple[np.ndarray, np.ndarray]:
+        return evaluate.probabilities(model, rows), evaluate.probabilities(model, rows, few)
+
+    for found, of_few in together(work, 3):
+        np.testing.assert_allclose(found, alone, atol=1e-6)
+        np.testing.assert_allclose(of_few, alone[few], atol=1e-6)
+
+
+def test_running_text_is_scored_in_parts() -> None:
+    run = of_words()
+    alone = windows.nats(run.model, run.tune)
+    for found in together(lambda: windows.nats(run.model, run.tune), 3):
+        np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
+# --- what must not be ----------------------------------------------------------------------------
+
+
+def test_weights_that_only_one_process_changes_end_the_training() -> None:
+    def work() -> str:
+        run = of_classes()
+        run.recipe.after_step = _spoil
+        train(run, run.batches())
+        return "trained"
+
+    with pytest.raises(BenchError, match=r"weights of process 1 are not those of process 0"):
+        together(work)
+
+
+def _spoil(training: Training) -> bool:
+    if parallel.rank() and training.step == 3:
+        training.model.parameters.named()["classes.bias"].add_(1.0)
+    return False
+
+
+def test_batches_by_chance_end_the_training() -> None:
+    def work() -> str:
+        run = of_classes()
+        chance = np.random.default_rng(parallel.rank())
+        run.recipe.batches = lambda rows, epoch, random: rows.batches(8, chance)
+        train(run, run.batches())
+        return "trained"
+
+    with pytest.raises(BenchError, match="at different batches"):
+        together(work)
+
+
+def test_the_first_process_says_when_to_stop_and_the_others_are_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_STOP", str(tmp_path / "stop"))
+
+    def work() -> tuple[int, bool, bool]:
+        events = ranks.RankEvents()
+        before = events.stop_asked()
+        if parallel.rank() == 0:
+            (tmp_path / "stop").touch()
+        else:
+            monkeypatch.setenv("BENCH_STOP", str(tmp_path / "elsewhere"))
+            events = ranks.RankEvents()
+        run = of_classes()
+        run.events = events
+        assert train(run, run.batches()) == "budget"
+        return run.step, before, events.stop_asked()
+
+    assert together(work) == [(1, False, True)] * 2
+
+
+def test_what_one_makes_all_have() -> None:
+    def work() -> tuple[float, list[int]]:
+        return parallel.from_first(random.random), parallel.gathered(list(parallel.mine(range(7))))
+
+    one, other = together(work)
+    assert one == other
+    assert sorted(one[1]) == list(range(7))
+
+
+def test_alone_nothing_is_done() -> None:
+    rows = np.arange(5)
+    assert parallel.part(rows) is not rows
+    assert (parallel.part(rows) == rows).all()
+    assert list(parallel.mine(rows)) == list(rows)
+    own = [1]
+    assert parallel.gathered(own) is own
+    loss = torch.tensor(1.0)
+    assert parallel.total(loss) is loss
+    batch = pack([[1, 2]], None, [0]).batch(np.array([0]), CPU)
+    share = parallel.share(batch, np.array([0]))
+    assert share.batch is batch
+    assert share.weighted(loss) is loss
