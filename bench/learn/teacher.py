@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.errors import UsageError
 from bench.events import Events
+from bench.learn import parallel
 from bench.learn.adamw import AdamW
 from bench.learn.assembly import Assembly, beside
 from bench.learn.batches import Batch, Packed, by_length, send
@@ -295,6 +296,7 @@ class Projection:
         return linear(states, weights["projection.weight"], weights["projection.bias"])
 
     def step(self, rate: float, clip_norm: float) -> None:
+        parallel.reduce(self._parameters)
         self._optimizer.step(rate, clip_norm)
 
     def state(self) -> dict[str, Tensor]:

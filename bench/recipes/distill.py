@@ -203,7 +203,10 @@ class Recipe(baseline.Recipe):
             self._projection.step(rate, self.clip_norm)
 
     def facts(self, training: Training) -> dict[str, Any]:
-        untaught = {"untaught_examples": self._untaught} if self._untaught else {}
+        from bench.learn import parallel
+
+        count = sum(parallel.gathered([self._untaught]))
+        untaught = {"untaught_examples": count} if count else {}
         return super().facts(training) | self._told | untaught
 
     def state(self, training: Training) -> dict[str, Tensor]:
