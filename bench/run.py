@@ -13,7 +13,8 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +28,7 @@ from bench.errors import BenchError, MissingExtra, UsageError
 from bench.interrupts import undisturbed
 from bench.learn import models, objectives, sources
 from bench.learn.models.download import TRACKS, Track
-from bench.power import carbon, machine
+from bench.power import carbon, gpus, limit, machine
 from bench.power.meter import Meter
 from bench.power.probes import with_found
 from bench.record import Record, Reference, RunCost, Spec, Tuning, Warn
@@ -115,6 +116,8 @@ class Plan:
     charged_runs: list[RunCost]
     trial: str | None = None
     tuning: Tuning | None = None
+    limits_w: Mapping[str, float] = field(default_factory=dict)
+    """The power limits that the recipe asks for, by the GPU's UUID."""
     state: Path | None = None  # of the run that this one goes on with
 
     def spec(self, seed: Seed) -> Spec:
@@ -160,6 +163,7 @@ def prepare(request: Request) -> Plan:
     _check_processes(processes, kept and (kind, card.family) == ("elmo", "language-modelling"))
     use = recipes.Use(card.family, model, kind, pretrained, device.partition(":")[0], processes)
     recipes.check(recipe, use, settings)
+    limits_w = _limits_w(recipe, settings, visible)
     resolved = sources.resolve(card, request.data)
     located = models.locate(model, pretrained)
     others = _others(card, recipe, settings, request.find_run)
@@ -190,9 +194,50 @@ def prepare(request: Request) -> Plan:
         processes=processes,
         own_recipes=recipes.own_files(recipe),
         charged_runs=others.charged,
+        limits_w=limits_w,
         trial=request.trial,
         tuning=Tuning.model_validate(request.tuning) if request.tuning else None,
     )
+
+
+def _limits_w(
+    recipe: str, settings: Mapping[str, records.Scalar], visible: Sequence[str]
+) -> dict[str, float]:
+    """What the recipe wants each GPU limited to; UsageError where that can't be."""
+    built = recipes.build(recipe, settings)
+    found = {}
+    for gpu in gpus.listed() if visible else ():
+        default_w = gpu.facts["default_power_limit_w"]
+        watts = built.power_limit_w(default_w or 0.0)
+        if gpu.uuid not in visible or watts is None:
+            continue
+        least_w, most_w = (gpu.facts[f"{end}_power_limit_w"] for end in ("least", "most"))
+        if None in (default_w, least_w, most_w):
+            why = gpu.facts["not_given"].get("default_power_limit_w", "its range is not given")
+            raise UsageError(f"{gpu.name} takes no power limit: {why}")
+        if gpu.facts["mig"]:
+            raise UsageError(f"{gpu.name} is shared: a power limit would be that of others, too")
+        if not least_w <= watts <= most_w:
+            raise UsageError(
+                f"a power limit of {watts:g} W is not what {gpu.name} takes",
+                f"it takes {least_w:g} to {most_w:g} W, and {default_w:g} W by default",
+            )
+        limit.check(gpu.uuid)
+        found[gpu.uuid] = watts
+    return found
+
+
+@contextmanager
+def _limited(plan: Plan) -> Iterator[None]:
+    """With the power limits that the recipe asks for, or those that were before a crash."""
+    if plan.visible_gpus and limit.put_back_left():
+        gpus.look_again()
+    with limit.held(plan.limits_w):
+        if plan.limits_w:
+            gpus.look_again()
+        yield
+    if plan.limits_w:
+        gpus.look_again()
 
 
 @dataclass(frozen=True)
@@ -249,27 +294,28 @@ def run(
     """One metered run in a fresh folder below `root`, which `on_folder` is told before it starts;
     its record is written whatever happens."""
     spec = plan.spec(seed)
-    start = account.begin(
-        plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
-        code_sha256=code_sha256(own_files(plan)), references=references,
-        charged_runs=plan.charged_runs, upstream=plan.upstream, trial=plan.trial,
-        tuning=plan.tuning,
-    )  # fmt: skip
-    folder = root / spec.task / start.run_id
-    folder.mkdir(parents=True)
-    on_folder(folder)
-    out = fresh(work / "out")
-    record, outcome = measure.run(
-        _worker(plan, work, out, spec, folder, keep=_keep(plan, folder, start)),
-        folder,
-        start,
-        Meter(folder, probes=plan.probes, replay=plan.replay),
-        lambda ended: scored(plan.card, plan.resolved, out, folder, ended, plan.objective),
-        budget=plan.budget if plan.budget and plan.budget.metered else None,
-        intensity_g_per_kwh=plan.scenario.g_per_metered_kwh,
-        idle_s=plan.idle_s,
-        on_progress=on_progress,
-    )
+    with _limited(plan):
+        start = account.begin(
+            plan.visible_gpus, plan.region_asked, pue=plan.pue_asked, spec=spec, notes=plan.notes,
+            code_sha256=code_sha256(own_files(plan)), references=references,
+            charged_runs=plan.charged_runs, upstream=plan.upstream, trial=plan.trial,
+            tuning=plan.tuning,
+        )  # fmt: skip
+        folder = root / spec.task / start.run_id
+        folder.mkdir(parents=True)
+        on_folder(folder)
+        out = fresh(work / "out")
+        record, outcome = measure.run(
+            _worker(plan, work, out, spec, folder, keep=_keep(plan, folder, start)),
+            folder,
+            start,
+            Meter(folder, probes=plan.probes, replay=plan.replay),
+            lambda ended: scored(plan.card, plan.resolved, out, folder, ended, plan.objective),
+            budget=plan.budget if plan.budget and plan.budget.metered else None,
+            intensity_g_per_kwh=plan.scenario.g_per_metered_kwh,
+            idle_s=plan.idle_s,
+            on_progress=on_progress,
+        )
     assert isinstance(record, Record)
     lineage.settle(folder, record)
     return record, folder, outcome
@@ -310,7 +356,7 @@ def forecast(
     meter = Meter(folder, probes=plan.probes, replay=plan.replay)
     out = fresh(work / "out")
     start = account.begin(plan.visible_gpus, None, spec=spec)
-    with undisturbed():
+    with undisturbed(), _limited(plan):
         outcome = measure.measure(
             _worker(plan, work, out, spec, folder, PLAN_STEPS), folder, start, meter,
             idle_s=0.0, on_progress=on_progress,

@@ -74,6 +74,12 @@ def listing() -> Listing:
 _kept: tuple[float, Listing | BenchError] | None = None
 
 
+def look_again() -> None:
+    """Ask the driver at the next question: a setting was changed."""
+    global _kept
+    _kept = None
+
+
 def _outcome() -> Listing | BenchError:
     try:
         return within(_MOST_PATIENCE_S, _listing)

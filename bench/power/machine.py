@@ -159,6 +159,20 @@ def unmetered(environ: Mapping[str, str]) -> list[Warn]:
     ]
 
 
+def limited(visible: Sequence[str]) -> list[Warn]:
+    """The GPUs, of those given by UUID, whose power limit is below their default."""
+    from bench.power import gpus
+    from bench.record import Warn
+
+    found = [g for g in gpus.listed() if g.uuid in visible] if visible else []
+    limits = [(g, g.facts["power_limit_w"], g.facts["default_power_limit_w"]) for g in found]
+    return [
+        Warn(id="power-limited", message=f"power limited to {now:g} of {usual:g} W: {g.name}")
+        for g, now, usual in limits
+        if now is not None and usual is not None and now < usual
+    ]
+
+
 class _Named(NamedTuple):
     """A device that an entry names."""
 

@@ -92,6 +92,11 @@ class Recipe:
         """Why it can't be used for that, if so. Asked of each part of a combination."""
         return None
 
+    def power_limit_w(self, default_w: float) -> float | None:
+        """What each GPU's power is limited to from before the window to its end, where `default_w`
+        is its own; None: nothing is changed. Asked in the parent, without a training."""
+        return None
+
     def prepare(self, training: Training) -> None:
         """Before the first step, and before there is an optimizer: change the model, train a
         teacher, choose rows."""

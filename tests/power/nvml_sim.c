@@ -27,6 +27,8 @@
  *   I slices N                   the MIG devices that it can be divided into
  *   I virtual N | I display 0|1  NVML's virtualisation mode; whether a display is on
  *   I limit ENFORCED [DEFAULT LEAST MOST]                             W
+ *   I settable PATH              the limit may be set: what was is in this file, in mW, one a line,
+ *                                and the last holds for every process
  *   I clocks SM MEMORY MOST_SM MOST_MEMORY                            MHz
  *   I temperature C | I utilisation GPU MEMORY | I reasons MASK
  *   I ecc -1|0|1 | I persistence -1|0|1 | I mig -1|0|1                -1: not supported
@@ -76,7 +78,7 @@ typedef struct { char kind[12], function[48]; double from, to, value; int spent;
 typedef struct { unsigned pid; double from, to; } Process;
 typedef struct Device Device;
 struct Device {
-    char name[96], uuid[96], pci[32], curve[24];
+    char name[96], uuid[96], pci[32], curve[24], settable[200];
     double a, b, period, *t, *w, *sum; /* recorded: points and the energy up to each */
     int points;
     double refresh, refresh_phase, window, average, noise, gain;
@@ -279,6 +281,7 @@ static void set(Device *d, const char *key, const char *rest) {
         sscanf(rest, "%lf %lf %lf %lf", d->limit, d->limit + 1, d->limit + 2, d->limit + 3);
     else if IS("clocks")
         sscanf(rest, "%lf %lf %lf %lf", d->clocks, d->clocks + 1, d->clocks + 2, d->clocks + 3);
+    else if IS("settable") snprintf(d->settable, sizeof d->settable, "%s", rest);
     else if IS("temperature") d->temperature = atof(rest);
     else if IS("utilisation") sscanf(rest, "%lf %lf", d->utilisation, d->utilisation + 1);
     else if IS("reasons") d->reasons = strtoull(rest, NULL, 0);
@@ -575,14 +578,31 @@ int nvmlDeviceGetFieldValues(Device *d, int n, FieldValue *v) {
 }
 
 static unsigned milli(double watts) { return (unsigned)lround(watts * 1e3); }
+static unsigned limit_mw(Device *d) {
+    unsigned last = milli(at_present(d, "limit", d->limit[0]));
+    FILE *file = d->settable[0] ? fopen(d->settable, "r") : NULL;
+    while (file && fscanf(file, "%u", &last) == 1) {}
+    if (file) fclose(file);
+    return last;
+}
 int nvmlDeviceGetEnforcedPowerLimit(Device *d, unsigned *out) {
     BOARD(d);
-    *out = milli(at_present(d, "limit", d->limit[0]));
+    *out = limit_mw(d);
     return SUCCESS;
 }
 int nvmlDeviceGetPowerManagementLimit(Device *d, unsigned *out) {
     BOARD(d);
-    *out = milli(at_present(d, "limit", d->limit[0]));
+    *out = limit_mw(d);
+    return SUCCESS;
+}
+int nvmlDeviceSetPowerManagementLimit(Device *d, unsigned mw) {
+    BOARD(d);
+    if (!d->settable[0]) return FORBIDDEN;
+    if (mw < milli(d->limit[2]) || mw > milli(d->limit[3])) return INVALID;
+    FILE *file = fopen(d->settable, "a");
+    if (!file) return FORBIDDEN;
+    fprintf(file, "%u\n", mw);
+    fclose(file);
     return SUCCESS;
 }
 int nvmlDeviceGetPowerManagementDefaultLimit(Device *d, unsigned *out) {
@@ -629,10 +649,9 @@ int nvmlDeviceGetMemoryInfo_v2(Device *d, Memory *out) {
     return SUCCESS;
 }
 
-/* Neither a Grace Hopper nor a user who may change anything. */
+/* Neither a Grace Hopper nor a user who may change more than `settable`. */
 int nvmlDeviceGetC2cModeInfoV(Device *d, unsigned *out) { BOARD(d); (void)out; return NOT_SUPPORTED; }
 int nvmlDeviceSetPersistenceMode(Device *d, unsigned mode) { BOARD(d); (void)mode; return FORBIDDEN; }
-int nvmlDeviceSetPowerManagementLimit(Device *d, unsigned mw) { BOARD(d); (void)mw; return FORBIDDEN; }
 
 typedef struct { unsigned gpu, memory; } Utilization;
 int nvmlDeviceGetUtilizationRates(Device *d, Utilization *out) {

@@ -204,6 +204,7 @@ class SimulatedGpu:
     chip: str = "2330"  # PCI device id, hex
     more: list[str] = field(default_factory=list)  # further lines of the file
     memory_bytes: int = 85_520_809_984
+    settable: Path | None = None  # the file of the limits that were set, in mW; None: nobody may
 
     @classmethod
     def of(cls, generation: str, curve: Curve, **other: Any) -> SimulatedGpu:
@@ -227,6 +228,7 @@ class SimulatedGpu:
             *self.more,
         ]  # fmt: skip
         lines += [f"{key} {-1 if on is None else int(on)}" for key, on in tristates.items()]
+        lines += [f"settable {self.settable}"] if self.settable else []
         lines += [f"pci {self.pci}"] if self.pci else []
         lines += [f"present {self.present[0]} {self.present[1]}"] if self.present else []
         for key, several in (("process", self.processes), ("fault", self.faults),
