@@ -110,7 +110,7 @@ def begin(
         spec=spec,
         code_sha256=code_sha256,
         command=list(command),
-        notes=list(notes),
+        notes=[*notes, *machine.limited(visible_gpus)],
         references=list(references),
         charged_runs=list(charged_runs),
         upstream=list(upstream),
