@@ -2,7 +2,8 @@
 
 Of those scores that need a model, it is the one that is trained, after a short training of its own
 with the same settings (a proxy), whose weights are thrown away. All of that lies in a phase
-`select`, inside the window.
+`select`, inside the window. Chance is what is done where nothing is said: few rows are chosen no
+better by any score (Ayed and Hayou 2023).
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ KEPT = "data-prune.kept"
 class Recipe(baseline.Recipe):
     """Rows keep their numbers; the batches have some of them."""
 
-    summary: ClassVar[str] = "learns from a part of the rows, the hardest by a short training"
+    summary: ClassVar[str] = "learns from a part of the rows, by chance or by rank"
     charges: ClassVar[str] = "all; choosing rows in a phase of its own, the proxy's training too"
     paper: ClassVar[str] = "https://arxiv.org/abs/2107.07075"
     place: ClassVar[int] = 10
 
     keep: float = setting(0.3, "share of the rows", above=0, high=1)
     by: str = setting(
-        "el2n",
+        "random",
         "what rows are ranked by: the error or the loss of a proxy, how often it forgets a row, "
         "tokens, or nothing; duplicate leaves out equal texts and then ranks by nothing",
         choices=("random", *OF_TEXTS, *OF_PROXIES),

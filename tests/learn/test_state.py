@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[str, str, dict[str, str]]] = {
     "encoder, fewer examples": (
         "sst2",
         "transformer-tiny",
-        {"recipe": "data-prune+early-stop+length-warmup", "keep": "0.5", "patience": "99"},
+        {"recipe": "data-prune+early-stop+length-warmup", "by": "el2n", "patience": "99"},
     ),
     "masked": ("wikitext2", "bert-tiny", {}),
     "causal": ("wikitext2", "gpt2-tiny", {}),

@@ -144,7 +144,7 @@ def test_a_budget_that_is_spent_meanwhile_leaves_it_to_chance() -> None:
         def stop_asked(self) -> bool:
             return True
 
-    made = pruned(events=Spent(), keep=0.25)
+    made = pruned(events=Spent(), by="el2n", keep=0.25)
     assert len(kept(made)) == 12
     assert warned == ["not-selected"]
     assert torch.equal(
@@ -153,7 +153,7 @@ def test_a_budget_that_is_spent_meanwhile_leaves_it_to_chance() -> None:
 
 
 def test_a_training_that_goes_on_does_not_choose_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = pruned(keep=0.25)
+    first = pruned(by="el2n", keep=0.25)
     state = first.recipe.state(first)
     monkeypatch.delattr(selection, "scores")
     source: Any = SimpleNamespace(
@@ -249,7 +249,7 @@ def test_the_loss_of_each_row_is_that_of_a_batch_of_its_own(objective: str) -> N
 def test_what_it_costs_is_a_phase_and_it_learns_from_half(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"epochs": "12", "keep": "0.5", "proxy_epochs": "2", "balanced": "true"}
+    given = {"by": "el2n", "epochs": "12", "keep": "0.5", "proxy_epochs": "2", "balanced": "true"}
     ran = run(job(tmp_path, "data-prune", **given), task, monkeypatch)
     phases = [e["phase"] for e in ran.events if e["event"] == "phase_start"]
     assert phases[:4] == ["prepare", "select", "prepare", "train"]
