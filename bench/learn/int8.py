@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,49 +38,49 @@ def library(device: torch.device, weights_only: bool) -> str:
 def fake(root: nn.Module) -> nn.Module:
     """Let products round weights and activations to what int8 can say, and yet learn in float
     (Jacob et al. 2018)."""
-    torchao = _torchao()
-    from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
+    with _quiet():
+        from torchao.quantization import qat, quantize_
 
-    config = QATConfig(
-        activation_config=IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False),
-        weight_config=IntxFakeQuantizeConfig(torch.int8, "per_channel", is_symmetric=True),
-        step="prepare",
-    )
-    torchao.quantize_(root, config)
+        config = qat.QATConfig(
+            activation_config=qat.IntxFakeQuantizeConfig(
+                torch.int8, "per_token", is_symmetric=False
+            ),
+            weight_config=qat.IntxFakeQuantizeConfig(torch.int8, "per_channel", is_symmetric=True),
+            step="prepare",
+        )
+        quantize_(root, config)
     return root
 
 
 def convert(root: nn.Module, device: torch.device, weights_only: bool) -> nn.Module:
     """The products of a tree of `nn.Linear` in int8, or float ones of weights that are int8."""
-    if library(device, weights_only) == "torchao":
-        torchao = _torchao()
-        if weights_only:
-            config = torchao.Int8WeightOnlyConfig(set_inductor_config=False)
-        else:
-            config = torchao.Int8DynamicActivationInt8WeightConfig(
+    with _quiet():
+        if library(device, weights_only) == "torchao":
+            from torchao import quantization as torchao
+
+            dynamic: Any = torchao.Int8DynamicActivationInt8WeightConfig(
                 act_mapping_type=torchao.MappingType.ASYMMETRIC, set_inductor_config=False
             )
-        torchao.quantize_(root, config)
-        return root
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated, but torchao has no such kernels yet
-        from torch.ao import quantization as quantisation
+            weights: Any = torchao.Int8WeightOnlyConfig(set_inductor_config=False)
+            torchao.quantize_(root, weights if weights_only else dynamic)
+            return root
+        from torch.ao import quantization  # deprecated, but torchao has no such kernels yet
 
-        kinds = {nn.Linear: quantisation.per_channel_dynamic_qconfig}
-        made: nn.Module = quantisation.quantize_dynamic(root, kinds, inplace=True)
+        kinds = {nn.Linear: quantization.per_channel_dynamic_qconfig}
+        made: nn.Module = quantization.quantize_dynamic(root, kinds, inplace=True)
     return made
 
 
-def _torchao() -> Any:
-    """Without what it logs of kernels for other machines as it is imported."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what these libraries say of kernels for other machines, and of their own plans."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from torchao import quantization
+            yield
     finally:
         logging.disable(logging.NOTSET)
-    return quantization
 
 
 def bytes_of(module: Any) -> int:

@@ -158,5 +158,5 @@ class Recipe:
         return {}
 
     def resume(self, training: Training, state: dict[str, Tensor]) -> None:
-        """After `prepare`, where a training goes on: take back what `state` gave. The step is known,
-        and weights and moments are filled in afterwards."""
+        """After `prepare`, where a training goes on: take back what `state` gave. The step is
+        known; weights and moments are filled in afterwards."""
