@@ -56,7 +56,7 @@ class Recipe(baseline.Recipe):
         0.0, "passes by which a proxy learns; 0: 0.2, or 3 to count what it forgets", low=0
     )
     balanced: bool = setting(
-        False, "keep the same share of each class", families=("classification",)
+        True, "keep the same share of each class", families=("classification",)
     )
 
     @classmethod
@@ -109,9 +109,8 @@ class Recipe(baseline.Recipe):
         scores, among = self._scores(training), None
         if self.by == "duplicate":
             among = self._firsts(training)
-        groups = self._groups(training) if self.balanced else [np.arange(len(scores))]
         chosen = []
-        for group in groups:
+        for group in self._groups(training):
             some = group if among is None else np.intersect1d(group, among)
             count = max(1, round(self.keep * len(group)))
             chosen.append(selection.choose(scores, count, self.which, random, some))
@@ -159,9 +158,11 @@ class Recipe(baseline.Recipe):
         return selection.firsts(texts.inputs, texts.labels)
 
     def _groups(self, training: Training) -> list[np.ndarray]:
-        """The rows of each class."""
+        """The rows of each class; all rows together where they have none, or it doesn't matter."""
         import numpy as np
 
+        if not (self.balanced and hasattr(training.objective, "logits")):
+            return [np.arange(len(training.train))]
         labels: np.ndarray = training.train.labels  # type: ignore[attr-defined]
         return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 

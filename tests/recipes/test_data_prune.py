@@ -39,7 +39,8 @@ class Classes(Labels):
 
 def pruned(rows: Packed | None = None, events: Events | None = None, **given: object) -> Training:
     """Prepared, and no step made."""
-    options = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "dropout": 0.0, **given}
+    options = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "dropout": 0.0}
+    options |= {"balanced": "false", **given}
     text = {name: str(value) for name, value in options.items()}
     recipe = recipes.build("data-prune", recipes.resolve("data-prune", "transformer-tiny", text))
     model, rows = encoder(SHAPES["pre-norm, mean"]), texts() if rows is None else rows
@@ -131,6 +132,14 @@ def test_classes_keep_their_shares() -> None:
     rows.labels = np.array([0] * 150 + [1] * 50)
     found = np.array(kept(pruned(rows, by="length", keep=0.2, balanced="true")))
     assert ((found < 150).sum(), (found >= 150).sum()) == (30, 10)
+
+
+def test_what_is_no_class_is_not_balanced() -> None:
+    rows = texts()
+    rows.labels = np.linspace(0, 1, 48, dtype=np.float32)
+    made = training(encoder(SHAPES["pre-norm, mean"]), rows, "data-prune", keep=0.25)
+    assert made.recipe.balanced
+    assert len(kept(made)) == 12
 
 
 def test_a_budget_that_is_spent_meanwhile_leaves_it_to_chance() -> None:
@@ -249,7 +258,7 @@ def test_the_loss_of_each_row_is_that_of_a_batch_of_its_own(objective: str) -> N
 def test_what_it_costs_is_a_phase_and_it_learns_from_half(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"by": "el2n", "epochs": "12", "keep": "0.5", "proxy_epochs": "2", "balanced": "true"}
+    given = {"by": "el2n", "epochs": "12", "keep": "0.5", "proxy_epochs": "2"}
     ran = run(job(tmp_path, "data-prune", **given), task, monkeypatch)
     phases = [e["phase"] for e in ran.events if e["event"] == "phase_start"]
     assert phases[:4] == ["prepare", "select", "prepare", "train"]
