@@ -92,6 +92,10 @@ def sweep(
     device: Annotated[
         str | None, typer.Option(help="auto (where nothing is said), cpu, cuda:0.")
     ] = None,
+    nproc: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes that train together, a GPU each."),
+    ] = None,
     region: RegionOption = None,
     pue: PueOption = None,
     budget: Annotated[
@@ -132,8 +136,8 @@ def sweep(
     _check_plot(plot)
     recover(out)
     base = Request(
-        task=task, pretrained=pretrained, data=data, device=device, region=region, pue=pue,
-        task_folders=tasks or [], probes=probe or [], idle_s=idle,
+        task=task, pretrained=pretrained, data=data, device=device, nproc=nproc, region=region,
+        pue=pue, task_folders=tasks or [], probes=probe or [], idle_s=idle,
     )  # fmt: skip
     pairs = set_ or []
     rule = pruner if prune else None

@@ -3,8 +3,9 @@ trained again with fresh seeds. Taken up again, it goes on as it would have."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,7 +25,7 @@ from bench.study.ledger import Attempt, Ledger
 from bench.study.samplers import Sampler, Tried
 from bench.study.space import Space, ends
 from bench.study.spending import Cost, Limit, Spending
-from bench.study.trials import FINAL, Following, Trial
+from bench.study.trials import FINAL, Evaluation, Following, Trial
 from bench.units import show_energy, significant
 
 FOLDER = "sweeps"
@@ -115,7 +116,8 @@ class Ending:
 
     @property
     def whole(self) -> bool:
-        return self.tried >= self.planned and self.final_made == self.final_planned
+        whole = self.tried >= self.planned and self.final_made == self.final_planned
+        return whole and self.stopped is None
 
 
 def make(
@@ -135,8 +137,11 @@ def make(
         planner = _Planner(book, sweep, final, screen, limit)
         interrupted = drive(book, executor, planner.trial, screen)
         chosen = _Chosen(book, sweep, final, screen, limit)
+        stopped = planner.stopped
         if interrupted is None and (planner.done or planner.over_budget):
             interrupted = chosen.make(executor)
+            if planner.done and tuning.best(trials.trials(book)) is None:
+                stopped = "no trial came to an end with a score on tune"
         over = planner.over_budget or chosen.over_budget
         open_trials = max(0, sweep.trials - planner.ended) if not planner.exhausted else 0
         left = screen.ahead(open_trials, final - chosen.made)
@@ -147,7 +152,7 @@ def make(
             final_made=chosen.made,
             interrupted=interrupted,
             over_budget=over,
-            stopped=planner.stopped,
+            stopped=stopped,
             so_far=screen.spending.so_far,
             left=left,
         )
@@ -359,14 +364,12 @@ class Screen(Watch):
         follows = self._following.setdefault(attempt.name, Following(attempt))
         if not follows.look() or follows.metric is None or follows.curve[-1].share >= 1:
             return None
-        sign = -1 if metrics.falls(follows.metric) else 1
-        own = [(e.share, sign * e.value) for e in follows.curve]
         others = [
-            [(e.share, sign * e.value) for e in t.curve]
+            _worths(t.metric, t.curve)
             for t in trials.trials(self._book)
             if t.job.id != attempt.job.id and t.state in ("complete", "pruned") and t.curve
         ]
-        if not self._rule(own, others):
+        if not self._rule(_worths(follows.metric, follows.curve), others):
             return None
         last = follows.curve[-1]
         scored = notation.named(follows.metric, last.value)
@@ -402,6 +405,12 @@ class Screen(Watch):
     def _say(self, text: str) -> None:
         self._line.clear()
         print(text, file=self._stream, flush=True)
+
+
+def _worths(metric: str | None, curve: Sequence[Evaluation]) -> pruning.Curve:
+    """Higher is better; what is no number is worst."""
+    sign = -1 if metric and metrics.falls(metric) else 1
+    return [(e.share, sign * e.value if math.isfinite(e.value) else -math.inf) for e in curve]
 
 
 _WHY = {"median": "below the median", "halving": "not in the better half"}

@@ -279,5 +279,9 @@ def _trial_object(t: Trial) -> dict[str, Any]:
         "score": t.score,
         "attempts": t.attempts,
         "energy_j": _sum([each.energy_j for each in t.taken]) if t.taken else None,
-        "curve": [[e.step, e.total_steps, e.value] for e in t.curve],
+        "curve": [[e.step, e.total_steps, _finite(e.value)] for e in t.curve],
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

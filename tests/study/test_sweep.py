@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,15 @@ def test_what_fails_every_time_is_stopped(bench: Command, sweep: Run) -> None:
     assert said.code == 1
     assert "stopped: the first 5 trials failed, the last one: the loss is nan" in said.err
     assert shown(bench)["best"] is None
+
+
+def test_without_a_score_nothing_is_chosen(bench: Command, sweep: Run) -> None:
+    said = sweep(Trainer(score=lambda params: math.nan), "--trials", 2, "--final", 1)
+    assert said.code == 1
+    assert "stopped: no trial came to an end with a score on tune" in said.err
+    found = shown(bench)
+    assert (found["best"], found["expected"], found["final"]) == (None, [], None)
+    assert found["tuning"]["energy_j"] == pytest.approx(2 * FULL_J)
 
 
 def test_two_at_once(bench: Command, sweep: Run) -> None:
