@@ -173,7 +173,16 @@ class Curve:
             return chosen.value * (BAND[1] - 1)
         mean_w = chosen.value / max(stop - start, 1e-9)
         slow_j = [mean_w * self._slow_s(edge) for edge in (start, stop)]
-        return math.hypot(self.domain.gain * chosen.value, chosen.uncertainty, *slow_j)
+        unread_j = self._unread_j(start, stop, mean_w)
+        return math.hypot(self.domain.gain * chosen.value, chosen.uncertainty, unread_j, *slow_j)
+
+    def _unread_j(self, start: float, stop: float, mean_w: float) -> float:
+        """Before the first reading of all, or after the last, power may have done what it ever
+        did."""
+        cover = self._cover(start, stop)
+        seen_w = self.integral.power_w
+        swing_w = float(np.ptp(seen_w)) if self.integral.usable else mean_w
+        return swing_w * self._correction.gain * (cover.late_s + cover.early_s)
 
     def _slow_s(self, x: float) -> float:
         """How far off the time of readings near `x` may be because the driver took so long."""
@@ -242,6 +251,11 @@ class Curve:
         ids = ("unreadable", "lost", "hung", "probe-failed")
         found = [m for m in self.marks if m.id in ids and self._mark_s(m) <= stop + MOST_GAP_S]
         return found[-1].message if found else None
+
+    @staticmethod
+    def _waited_s(mark: Mark) -> float:
+        """How long before the mark it began."""
+        return (mark.value or 0.0) if mark.id == "hung" else 0.0
 
     def _mark_s(self, mark: Mark) -> float:
         return (mark.t_ns - self._origin_ns) / 1e9
@@ -319,7 +333,9 @@ class Curve:
         """One doubt for each kind of mark in the window, with how often and the worst value."""
         from bench.record import Warn
 
-        inside = [m for m in self.marks if start - 1 <= self._mark_s(m) <= stop + 1]
+        inside = [
+            m for m in self.marks if start - 1 <= self._mark_s(m) <= stop + 1 + self._waited_s(m)
+        ]
         doubts = []
         for id, count in Counter(m.id for m in inside).items():
             if id in OF_THE_TRACE or id in _INFORMATION:

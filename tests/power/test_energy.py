@@ -619,3 +619,27 @@ def test_a_suspend_that_only_the_edges_show_is_seen() -> None:
     trace = trace_of(Constant(400), readings(14))
     trace.clocks = [(at(2), at(2), at(2)), (at(3), at(3), at(63))]
     assert "suspended" in ids(trace, 2.2, 2.7, rankable=False)
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counter", "power alone"])
+def test_what_was_not_read_at_the_end_may_have_been_anything(counted: bool) -> None:
+    """The last reading comes just after power rose, 0.4 s before the window ends."""
+    curve = Square(80, 480, 4)
+    for read_until_s in np.arange(20.0, 24.0, 0.25):
+        times = [t for t in readings(30, edges=(10,)) if t < read_until_s]
+        counter = (lambda t, joules: joules) if counted else (lambda t, joules: NAN)
+        trace = trace_of(curve, times, counter=counter)
+        (energy,) = trace.energy(at(10), at(read_until_s + 0.4))
+        assert energy.energy_j is not None
+        assert energy.uncertainty_j is not None
+        off_j = abs(energy.energy_j - truth(curve, 10, read_until_s + 0.4))
+        gain_j = 0.1 * energy.energy_j
+        assert off_j <= math.sqrt(energy.uncertainty_j**2 - gain_j**2), read_until_s
+
+
+def test_a_hang_is_told_from_when_it_began() -> None:
+    """It is noticed 2.5 s after the window has ended."""
+    mark = Mark(at(22.5), "hung", "has not answered for 3.0 s", "gpu:GPU-1", 3.0)
+    trace = trace_of(Constant(300), readings(20), marks=[mark])
+    assert any(w.id == "hung" for w in trace.warnings(at(10), at(20)))
+    assert not any(w.id == "hung" for w in trace.warnings(at(5), at(15)))
