@@ -53,7 +53,7 @@ def test_rows_are_whole_and_the_shortest_come_first() -> None:
 
 def test_the_number_of_steps_is_the_same_and_tokens_are_saved() -> None:
     plain, short = (
-        training(encoder(SHAPES["as BERT"]), texts(400), name, epochs=4)
+        training(encoder(SHAPES["as BERT"]), texts(200), name, epochs=4)
         for name in ("baseline", "length-warmup")
     )
     for made in (plain, short):
