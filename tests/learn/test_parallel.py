@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
 import random
 import socket
+import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+import pyarrow.parquet
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 
 from bench import recipes
+from bench import run as running
 from bench.errors import BenchError
-from bench.events import Events
-from bench.learn import evaluate, parallel, ranks, windows
+from bench.events import Events, identity
+from bench.learn import data, evaluate, loop, parallel, ranks, windows, worker
 from bench.learn.batches import pack
+from bench.learn.corpora import gazetteer, phrasebook, verdicts
 from bench.learn.encoder import Encoder, Shape
 from bench.learn.language import LanguageModel
+from bench.learn.layers import Dropout
 from bench.learn.loop import Training, train
 from bench.learn.windows import Following, Stream
+from bench.lineage import STATES
 from tests.learn.test_loop import CPU, SHAPES, encoder, one_thread, texts, training
 
 __all__ = ["one_thread"]  # a fixture
 
 
-def together(work: Callable[[], Any], size: int = 2) -> list[Any]:
+def joined(work: Callable[[], Any], size: int = 2) -> list[Any]:
     """What `work` gives in each of some processes that train together."""
+
+    def begun() -> Any:
+        parallel.begin(CPU)
+        return work()
+
+    return together(begun, size)
+
+
+def together(work: Callable[[], Any], size: int) -> list[Any]:
+    """The same, where `work` lets them join."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -58,9 +78,9 @@ def together(work: Callable[[], Any], size: int = 2) -> list[Any]:
 def _one(work: Callable[[], Any], rank: int, size: int, port: str, send: Any) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    said: Any = None
     try:
-        parallel.begin(CPU)
-        said: Any = work()
+        said = work()
     except BenchError as error:
         said = error
     except Exception:
@@ -167,7 +187,7 @@ def trained() -> dict[str, Any]:
     def each() -> dict[str, Any]:
         return {name: _trained(make) for name, (make, _) in KINDS.items()}
 
-    one, (first, second) = each(), together(each)
+    one, (first, second) = each(), joined(each)
     return {name: (one[name], first[name], second[name]) for name in KINDS}
 
 
@@ -193,7 +213,7 @@ def test_with_dropout_each_draws_its_own_and_weights_stay_the_same() -> None:
         train(run, run.batches())
         return weights(run), str(run.dropout.random.state), torch.get_rng_state()
 
-    first, second = together(work)
+    first, second = joined(work)
     assert all(torch.equal(a, b) for a, b in zip(first[0], second[0], strict=True))
     assert first[1] != second[1]
     assert torch.equal(first[2], second[2]), "what is drawn after the training is common"
@@ -208,7 +228,7 @@ def test_more_processes_than_rows_and_predictions_in_order() -> None:
     def work() -> tuple[np.ndarray, np.ndarray]:
         return evaluate.probabilities(model, rows), evaluate.probabilities(model, rows, few)
 
-    for found, of_few in together(work, 3):
+    for found, of_few in joined(work, 3):
         np.testing.assert_allclose(found, alone, atol=1e-6)
         np.testing.assert_allclose(of_few, alone[few], atol=1e-6)
 
@@ -216,7 +236,7 @@ def test_more_processes_than_rows_and_predictions_in_order() -> None:
 def test_running_text_is_scored_in_parts() -> None:
     run = of_words()
     alone = windows.nats(run.model, run.tune)
-    for found in together(lambda: windows.nats(run.model, run.tune), 3):
+    for found in joined(lambda: windows.nats(run.model, run.tune), 3):
         np.testing.assert_allclose(found, alone, rtol=1e-5)
 
 
@@ -231,7 +251,7 @@ def test_weights_that_only_one_process_changes_end_the_training() -> None:
         return "trained"
 
     with pytest.raises(BenchError, match=r"weights of process 1 are not those of process 0"):
-        together(work)
+        joined(work)
 
 
 def _spoil(training: Training) -> bool:
@@ -249,7 +269,7 @@ def test_batches_by_chance_end_the_training() -> None:
         return "trained"
 
     with pytest.raises(BenchError, match="at different batches"):
-        together(work)
+        joined(work)
 
 
 def test_the_first_process_says_when_to_stop_and_the_others_are_silent(
@@ -270,14 +290,33 @@ def test_the_first_process_says_when_to_stop_and_the_others_are_silent(
         assert train(run, run.batches()) == "budget"
         return run.step, before, events.stop_asked()
 
-    assert together(work) == [(1, False, True)] * 2
+    assert joined(work) == [(1, False, True)] * 2
+
+
+def test_when_the_launcher_is_killed_nobody_goes_on() -> None:
+    fork = multiprocessing.get_context("fork")
+    told, tell = fork.Pipe(duplex=False)
+
+    def rank() -> None:
+        ranks.end_with_launcher()
+        tell.send(os.getpid())
+        time.sleep(60)
+
+    def launcher() -> None:
+        fork.Process(target=rank).start()
+
+    process = fork.Process(target=launcher)
+    process.start()
+    started = psutil.Process(told.recv())
+    process.kill()
+    assert started.wait(10) is None
 
 
 def test_what_one_makes_all_have() -> None:
     def work() -> tuple[float, list[int]]:
         return parallel.from_first(random.random), parallel.gathered(list(parallel.mine(range(7))))
 
-    one, other = together(work)
+    one, other = joined(work)
     assert one == other
     assert sorted(one[1]) == list(range(7))
 
@@ -295,3 +334,101 @@ def test_alone_nothing_is_done() -> None:
     share = parallel.share(batch, np.array([0]))
     assert share.batch is batch
     assert share.weighted(loss) is loss
+
+
+# --- whole runs of the worker --------------------------------------------------------------------
+
+WHOLE: dict[str, tuple[str, str, dict[str, str]]] = {
+    "language model of streams": (
+        "wikitext2", "elmo-tiny", {"max_length": "8"},
+    ),
+    "translation": ("multi30k", "transformer-tiny", {"batch_tokens": "300"}),
+    "distilled": (
+        "sst2",
+        "transformer-tiny",
+        {
+            "recipe": "distill", "teacher_model": "transformer-small", "teacher_epochs": "1",
+            "hidden_loss": "0.5",
+        },
+    ),
+    "chosen rows": ("sst2", "transformer-tiny", {"recipe": "data-prune", "by": "el2n"}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def small_corpora(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, pairs, films = gazetteer.corpus, phrasebook.corpus, verdicts.corpus
+    monkeypatch.setattr(gazetteer, "corpus", lambda: lines(10, 2))
+    monkeypatch.setattr(phrasebook, "corpus", lambda: pairs(120, 8))
+    monkeypatch.setattr(verdicts, "corpus", lambda: films(150, 20))
+
+
+def plan(task: str, model: str, processes: int = 1, **given: str) -> running.Plan:
+    settings = {"vocabulary_size": "300", "max_length": "32", "dropout": "0", "max_steps": "6"}
+    settings |= {} if task == "multi30k" else {"batch_size": "8"}
+    settings |= given
+    recipe, budget = settings.pop("recipe", "baseline"), settings.pop("budget", None)
+    request = running.Request(
+        task, model, recipe, data="embedded", device="cpu", settings=settings, nproc=processes,
+        budget=budget,
+    )  # fmt: skip
+    return running.prepare(request)
+
+
+def learned(
+    planned: running.Plan, folder: Path, state: Path | None = None
+) -> tuple[torch.Tensor, dict[str, list[Any]], list[str]]:
+    """What a worker leaves: weights, predictions and events."""
+    data.write_task_folder(planned.resolved, planned.card, folder / "task")
+    job = worker.Job(
+        spec=planned.spec(running.Seed(5, "user")), objective=planned.objective, checkpoint=None,
+        plan_steps=None, keep=worker.Keep(folder, "r" * 16, 1e9), state=state, weights={},
+    )  # fmt: skip
+
+    def work() -> None:
+        with (folder / "events").open("ab") as file:
+            os.environ |= {"BENCH_EVENTS_FD": str(file.fileno()), "BENCH_EVENTS_ID": "",
+                           "BENCH_STOP": str(folder / "stop")}  # fmt: skip
+            os.environ["BENCH_EVENTS_ID"] = identity(file.fileno())
+            events = ranks.RankEvents() if planned.processes > 1 else Events(file.fileno())
+            worker.run(job, folder / "task", folder, events)
+
+    together(work, planned.processes)
+    told = [json.loads(line)["event"] for line in (folder / "events").open()]
+    told = [name for name in told if not name.endswith(("step", "progress"))]  # as time allows
+    with safe_open(folder / STATES[0], framework="pt") as file:
+        found = file.get_tensor("parameters")
+    table = pyarrow.parquet.read_table(folder / "predictions.parquet")
+    return found, table.to_pydict(), told
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_run_of_two_processes_is_that_of_one(
+    kind: str, tmp_path: Path, small_corpora: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        loop, "Dropout", lambda rate, *given: Dropout(0.0, *given)
+    )  # teachers', too
+    task, model, given = WHOLE[kind]
+    one, both = (
+        learned(plan(task, model, processes, **given), tmp_path / str(processes))
+        for processes in (1, 2)
+    )
+    assert (one[0] - both[0]).norm() < 0.01 * one[0].norm()
+    same = [a == b for a, b in zip(one[1]["prediction"], both[1]["prediction"], strict=True)]
+    if task == "wikitext2":
+        assert one[1]["prediction"] == pytest.approx(both[1]["prediction"], rel=0.01)
+    else:
+        assert sum(same) >= 0.9 * len(same)
+    assert Counter(both[2]) - Counter(one[2]) == Counter(["devices"]), "the others are silent"
+
+
+def test_a_training_of_two_processes_goes_on_where_it_was(
+    tmp_path: Path, small_corpora: None
+) -> None:
+    asked = ("sst2", "transformer-tiny", 2)
+    whole = learned(plan(*asked), tmp_path / "whole")
+    learned(plan(*asked, budget="4steps"), tmp_path / "first")
+    second = learned(plan(*asked), tmp_path / "second", tmp_path / "first" / STATES[0])
+    assert torch.equal(whole[0], second[0])
+    assert whole[1] == second[1]
