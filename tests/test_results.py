@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet
@@ -12,6 +13,7 @@ import pytest
 from bench import account, cards, metrics, record
 from bench.learn import data, sources
 from bench.power.trace import Trace
+from bench.rank import notation
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
@@ -35,6 +37,9 @@ def test_a_run_agrees_with_its_files(folder: Path) -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 
     events = {e["event"]: e for e in account.read_events(folder / "events.jsonl")}
+    if run.status == "interrupted" and "window_start" not in events:
+        assert run.energy_j == 0
+        return
     assert events["run_start"]["seed"] == run.spec.seed
     assert events["run_start"]["spec_sha256"] == run.spec.sha256()
     window = account.Window(events["window_start"]["t_ns"], events["window_stop"]["t_ns"])
@@ -49,7 +54,8 @@ def test_a_run_agrees_with_its_files(folder: Path) -> None:
         assert run.status in ("failed", "interrupted")
         return
     assert run.metric.value == pytest.approx(metrics.recompute(run.metric), rel=1e-12)
-    if run.metric.correct:
+    if run.metric.name == "accuracy":
+        assert run.metric.correct
         bits = record.unpack_bits(run.metric.correct, run.metric.n)
         assert run.metric.value == sum(bits) / run.metric.n
     assert pyarrow.parquet.read_metadata(folder / "predictions.parquet").num_rows == run.metric.n
@@ -72,6 +78,21 @@ def test_a_run_scores_what_it_says(folder: Path, shared_data: Path) -> None:
     assert again.value == pytest.approx(run.metric.value, rel=1e-9)
     assert again.also == pytest.approx(run.metric.also, rel=1e-9)
     assert again.correct == run.metric.correct
+
+
+def test_the_page_of_real_data_says_what_the_runs_say() -> None:
+    page = (REPOSITORY / "bench" / "docs" / "real-data.md").read_text(encoding="utf-8")
+    told = re.findall(r"\[([\d.,]+)\]\(\.\./\.\./(results/[^)]+)\)", page)
+    assert len(told) >= 9
+    for shown, place in told:
+        run = record.read(REPOSITORY / place)
+        assert run.metric is not None
+        assert notation.of(run.metric.name).number(run.metric.value) == shown, place
+    named = {Path(place).name for _, place in told}
+    for folder in FOLDERS:
+        run = record.read(folder)
+        if run.metric is not None and run.spec.task != "sst2":
+            assert folder.name in named, f"{folder} is not on the page"
 
 
 def test_one_code_and_distinct_seeds_make_an_entry() -> None:
