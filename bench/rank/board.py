@@ -387,8 +387,8 @@ def _distinguishing(entry: Entry) -> dict[str, Any]:
     parts = 1 + max(len(r.parts) for r in entry.records) if entry.runs else 1
     tuning = entry.tuning
     return {
-        **s.settings, "budget": s.budget, "device": s.device, "checkpoint": checkpoint,
-        "parts": parts, "tuned by": tuning and tuning.sweep,
+        **s.settings, "budget": s.budget, "device": s.device, "processes": s.processes,
+        "checkpoint": checkpoint, "parts": parts, "tuned by": tuning and tuning.sweep,
     }  # fmt: skip
 
 

@@ -125,6 +125,11 @@ def test_titles_say_what_tells_entries_apart() -> None:
     assert len(set(titles)) == 4
 
 
+def test_titles_say_how_many_processes_trained() -> None:
+    titles = {e.title for e in entries(build([make_run(), make_run(spec={"processes": 2})], CARDS))}
+    assert titles == {f"all-minilm-l6 · baseline · processes={n}" for n in (1, 2)}
+
+
 # --- what is not rankable ----------------------------------------------------------------------
 
 
