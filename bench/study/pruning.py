@@ -12,8 +12,8 @@ from statistics import median
 from bench.errors import unknown_name
 
 Curve = Sequence[tuple[float, float]]
-Rule = Callable[[Curve, Sequence[Curve]], bool]
-"""Whether the trial of the first curve should end, given the curves of all others."""
+Rule = Callable[[Curve, Sequence[Curve]], str | None]
+"""Why the trial of the first curve should end, given the curves of all others, if so."""
 
 FEWEST = 4
 """Others that must have come as far, before the median says anything."""
@@ -22,23 +22,27 @@ HALVING = 2
 _SAME = 1e-6  # shares this close are one
 
 
-def below_median(own: Curve, others: Sequence[Curve]) -> bool:
+def below_median(own: Curve, others: Sequence[Curve]) -> str | None:
     """The best value so far is below the median of the others' (Golovin et al. 2017, "Google
     Vizier", 3.2.2)."""
     share = own[-1][0]
     rivals = [_best(curve, share) for curve in others if curve and curve[-1][0] >= share - _SAME]
-    return len(rivals) >= FEWEST and _best(own, share) < median(rivals)
+    if len(rivals) < FEWEST or _best(own, share) >= median(rivals):
+        return None
+    return f"below the median of {len(rivals)} other trials"
 
 
-def not_in_best_half(own: Curve, others: Sequence[Curve]) -> bool:
+def not_in_best_half(own: Curve, others: Sequence[Curve]) -> str | None:
     """At a half, a quarter, ... of the training, only the better half of those that came there goes
     on (asynchronous successive halving, Li et al. 2020, with the training's share as resource)."""
     rung = _rung(own[-1][0])
     if len(own) > 1 and _rung(own[-2][0]) == rung:
-        return False
+        return None
     came = [value for curve in others for value in _firsts(curve, rung)]
     better = sum(value > own[-1][1] for value in came)
-    return better >= math.ceil((len(came) + 1) / HALVING)
+    if better < math.ceil((len(came) + 1) / HALVING):
+        return None
+    return f"not in the better half of {len(came) + 1} trials"
 
 
 RULES: dict[str, Rule] = {"median": below_median, "halving": not_in_best_half}

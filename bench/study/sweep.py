@@ -369,14 +369,12 @@ class Screen(Watch):
             for t in trials.trials(self._book)
             if t.job.id != attempt.job.id and t.state in ("complete", "pruned") and t.curve
         ]
-        if not self._rule(_worths(follows.metric, follows.curve), others):
+        reason = self._rule(_worths(follows.metric, follows.curve), others)
+        if reason is None:
             return None
         last = follows.curve[-1]
         scored = notation.named(follows.metric, last.value)
-        why = (
-            f"pruned at step {last.step} of {last.total_steps}: {scored} on tune, "
-            f"{_WHY[self._sweep.prune or '']} of {len(others)} other trials"
-        )
+        why = f"pruned at step {last.step} of {last.total_steps}: {scored} on tune, {reason}"
         trials.prune(self._book, attempt, why)
         return why
 
@@ -411,9 +409,6 @@ def _worths(metric: str | None, curve: Sequence[Evaluation]) -> pruning.Curve:
     """Higher is better; what is no number is worst."""
     sign = -1 if metric and metrics.falls(metric) else 1
     return [(e.share, sign * e.value if math.isfinite(e.value) else -math.inf) for e in curve]
-
-
-_WHY = {"median": "below the median", "halving": "not in the better half"}
 
 
 def _of_trial(trial: Trial, attempt: Attempt) -> str:

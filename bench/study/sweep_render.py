@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Rows = list[list[str]]
+_SETTINGS = "settings"
 
 
 def as_json(found: Result) -> str:
@@ -38,9 +39,10 @@ def table(found: Result) -> RenderableType:
         head.add_row(Text(label, style="bold"), Text(plain(text, 400)))
     parts: list[RenderableType] = [head]
     for titles, rows in _tables(found):
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for title in titles:
-            drawn.add_column(title, justify=_side(title), overflow="fold")
+            alone = title != _SETTINGS
+            drawn.add_column(title, justify=_side(title), overflow="fold", no_wrap=alone)
         for row in rows:
             drawn.add_row(*(Text(plain(text)) for text in row))
         parts.append(drawn)
@@ -48,7 +50,7 @@ def table(found: Result) -> RenderableType:
 
 
 def _side(title: str) -> Literal["left", "right"]:
-    return "right" if title else "left"
+    return "left" if title in ("", _SETTINGS) else "right"
 
 
 def markdown(found: Result) -> str:
@@ -158,16 +160,15 @@ def _tables(found: Result) -> list[tuple[list[str], Rows]]:
     if not found.trials or found.metric is None:
         return []
     shown = notation.of(found.metric)
-    settings = list(dict.fromkeys(name for t in found.trials for name in t.params))
-    titles = ["trial", *settings, shown.title, "", "kWh", "in all", "best so far"]
-    tables = [(titles, _trial_rows(found, settings))]
+    titles = ["trial", shown.title, "", "kWh", "in all", "best", _SETTINGS]
+    tables = [(titles, _trial_rows(found))]
     if found.expected:
         tables.append((["trials", "kWh", "times a training", f"expected best {shown.title}"],
                        _expected_rows(found)))  # fmt: skip
     return tables
 
 
-def _trial_rows(found: Result, settings: Sequence[str]) -> Rows:
+def _trial_rows(found: Result) -> Rows:
     """In the order in which they ended, then what has not."""
     assert found.metric is not None
     number = notation.of(found.metric).number
@@ -177,21 +178,12 @@ def _trial_rows(found: Result, settings: Sequence[str]) -> Rows:
     rows = []
     for t in sorted(ended, key=lambda t: order.index(t.name)):
         step = after[t.name]
-        rows.append(
-            [
-                *_named(t, settings), "" if t.score is None else number(t.score),
-                "" if t.state == "complete" else t.state, _kwh(_energy(t)), _kwh(step.energy_j),
-                "" if step.best is None else number(step.best),
-            ]
-        )  # fmt: skip
-    rows += [
-        [*_named(t, settings), "", t.state, "", "", ""] for t in found.trials if t.name not in after
-    ]
-    return rows
-
-
-def _named(t: Trial, settings: Sequence[str]) -> list[str]:
-    return [str(t.number), *(t.params.get(name, "") for name in settings)]
+        score, best = ("" if v is None else number(v) for v in (t.score, step.best))
+        state = "" if t.state == "complete" else t.state
+        spent = (_kwh(_energy(t)), _kwh(step.energy_j))
+        rows.append([str(t.number), score, state, *spent, best, shown(t.params)])
+    open_ = [t for t in found.trials if t.name not in after]
+    return rows + [[str(t.number), "", t.state, "", "", "", shown(t.params)] for t in open_]
 
 
 def _energy(t: Trial) -> float | None:
@@ -233,7 +225,10 @@ def drawn(found: Result) -> Drawn | None:
     spent = {step.trial: step.energy_j for step in found.steps}
     return Drawn(
         title=f"Tuning {found.asked.get('model')} on {found.asked['task']}: {found.name}",
-        said=[f"{label}: {plain(text, 400)}" for label, text in lines(found)[2:]],
+        said=[
+            *(f"{label}: {plain(text, 400)}" for label, text in lines(found)[2:]),
+            *(["Hollow: ended early."] if any(t.state == "pruned" for t in found.trials) else []),
+        ],
         metric=f"{shown.heading} on tune",
         times=shown.times,
         trials=[
