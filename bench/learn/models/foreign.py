@@ -52,6 +52,10 @@ class ForeignModel:
         found: dict[str, Any] = self._module.config.to_dict()
         return found
 
+    def compile(self) -> None:
+        """Compile the passes, for batches of any size, when each is made first."""
+        self._module.compile(dynamic=True)
+
     def begin_step(self, batch: Batch) -> None:
         """Autograd adds to gradients, so they start at zero."""
         self.parameters.grad.zero_()

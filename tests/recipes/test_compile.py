@@ -1,0 +1,111 @@
+"""torch.compile of a model that runs through transformers, and who is told that it can't be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench import recipes
+from bench.errors import UsageError
+from bench.events import Events
+from bench.learn.loop import Training, train
+from bench.learn.models import foreign
+from bench.learn.models.foreign import ForeignModel
+from tests.learn.plain import Labels, accuracy
+from tests.learn.test_loop import CPU, SHAPES, encoder, training
+from tests.learn.test_models import our_logits, texts
+
+GIVEN = {"epochs": "40", "batch_size": "8", "learning_rate": "0.02", "evaluations": "0"}
+
+
+def use(model: str, device: str = "cpu") -> recipes.Use:
+    return recipes.Use("classification", model, "encoder", True, device)
+
+
+class Kept(Events):
+    """Events in a list."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def send(self, event: str, **fields: Any) -> None:
+        self.told.append({"event": event, **json.loads(json.dumps(fields))})
+
+    def stop_asked(self) -> bool:
+        return False
+
+
+class Answer(NamedTuple):
+    logits: Tensor
+
+
+class Small(nn.Module):
+    """What ForeignModel takes from transformers, in small: what is compiled is paid for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(pad_token_id=0)
+        self.tokens, self.up, self.down = nn.Embedding(60, 16), nn.Linear(16, 32), nn.Linear(32, 2)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Answer:
+        inner = F.gelu(self.up(self.tokens(input_ids))) * attention_mask[:, :, None]
+        return Answer(self.down(inner.sum(1) / attention_mask.sum(1, keepdim=True)))
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler for torch.compile")
+def test_it_learns_compiled_in_a_phase_of_its_own_and_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "of an earlier run"))
+    monkeypatch.setenv("BENCH_OUT", str(tmp_path))
+    monkeypatch.setattr(foreign, "_module", lambda folder, classes: Small())
+    rows, events = texts(64), Kept()
+    plain, model = (ForeignModel(tmp_path, 2, 1, torch.float32, CPU) for _ in range(2))
+    recipe = recipes.build("compile", recipes.resolve("compile", "some/model", GIVEN))
+    run = Training(recipe, Labels(), model, rows, rows, 1, events)
+    phases = [e["phase"] for e in events.told if e["event"] == "phase_start"]
+    assert phases == ["compile", "prepare"]
+    assert any(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.so"))
+    assert not (tmp_path / "of an earlier run").exists()
+
+    made = recipe.facts(run)
+    assert made["compiled_graphs"] >= 2, "with gradients and without"
+    assert made["graph_breaks"] == 0
+    torch.testing.assert_close(our_logits(model, rows), our_logits(plain, rows))
+    train(run, run.batches())
+    assert accuracy(model, rows) > 0.8
+    assert recipe.facts(run) == made, "no batch was compiled for anew"
+
+
+def test_models_of_bench_are_refused() -> None:
+    for name in ("transformer-tiny", "all-minilm-l6", "gpt2-tiny", "elmo-tiny"):
+        with pytest.raises(UsageError, match="layers write gradients into one buffer"):
+            recipes.check("compile", use(name), {})
+    with pytest.raises(UsageError, match="layers write gradients into one buffer"):
+        training(encoder(SHAPES["as BERT"]), texts(8), "compile")  # a folder that bench can run
+
+
+def test_what_makes_the_code_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UsageError, match=r"no C\+\+ compiler \(apt install g\+\+"):
+        recipes.check("compile", use("some/model"), {})
+    monkeypatch.setattr("bench.recipes.compile.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="pip install triton"):
+        recipes.check("compile", use("some/model", "cuda"), {})
+
+
+def test_it_is_prepared_last_whatever_it_is_combined_with() -> None:
+    assert recipes.named("bf16+compile") == "compile+bf16"
