@@ -366,9 +366,10 @@ def plan_lines(plan: Plan) -> Lines:
         ("", f"fingerprints: {prints}"),
     ]
     said += [("", note) for note in data.notes]
+    settings = ", ".join(f"{k}={v}" for k, v in plan.settings.items() if v is not None)
     said += [
         ("model", f"{plan.model} ({plan.track})"),
-        ("recipe", plan.recipe + ": " + ", ".join(f"{k}={v}" for k, v in plan.settings.items())),
+        ("recipe", f"{plan.recipe}: {settings}"),
         ("device", f"{plan.device} on {plan.hardware}{_together(plan.processes)}"),
     ]
     said += _of_others(plan)

@@ -143,6 +143,7 @@ def test_a_plan_keeps_nothing_and_predicts(folder: Path) -> None:
     out = bench("run", *TINY, "--plan", "--runs", "3")
     assert "one run" in out
     assert "3 runs" in out
+    assert "None" not in out, "what is left to the model is not listed"
     assert "Wh" in out or " J" in out
     assert "CO2e" in out
     assert not list(record.folders([folder / "runs"]))
