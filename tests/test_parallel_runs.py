@@ -21,7 +21,7 @@ __all__ = ["folder"]  # a fixture
 
 TINY = [
     "run", "--task", "sst2", "--model", "transformer-tiny", "--data", "reviews", "--idle", "0",
-    "--set", "epochs=4", "--set", "batch_size=15", "--set", "dropout=0", "--seed", "7",
+    "--set", "epochs=2", "--set", "batch_size=15", "--set", "dropout=0", "--seed", "7",
 ]  # fmt: skip
 
 

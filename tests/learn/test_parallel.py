@@ -397,7 +397,8 @@ def learned(
     told = [json.loads(line)["event"] for line in (folder / "events").open()]
     told = [name for name in told if not name.endswith(("step", "progress"))]  # as time allows
     with safe_open(folder / STATES[0], framework="pt") as file:
-        found = file.get_tensor("parameters")
+        names = [n for n in file.keys() if n.endswith(("parameters", "projection.weights"))]  # noqa: SIM118
+        found = torch.cat([file.get_tensor(name) for name in names])
     table = pyarrow.parquet.read_table(folder / "predictions.parquet")
     return found, table.to_pydict(), told
 
@@ -414,10 +415,10 @@ def test_a_run_of_two_processes_is_that_of_one(
         learned(plan(task, model, processes, **given), tmp_path / str(processes))
         for processes in (1, 2)
     )
-    assert (one[0] - both[0]).norm() < 0.01 * one[0].norm()
+    assert (one[0] - both[0]).norm() < 1e-4 * one[0].norm()
     same = [a == b for a, b in zip(one[1]["prediction"], both[1]["prediction"], strict=True)]
     if task == "wikitext2":
-        assert one[1]["prediction"] == pytest.approx(both[1]["prediction"], rel=0.01)
+        assert one[1]["prediction"] == pytest.approx(both[1]["prediction"], rel=1e-3)
     else:
         assert sum(same) >= 0.9 * len(same)
     assert Counter(both[2]) - Counter(one[2]) == Counter(["devices"]), "the others are silent"
