@@ -88,6 +88,18 @@ Idle = Annotated[
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Fail where another run is metered on this machine.")
 ]
+Executor = Annotated[
+    str, typer.Option(metavar="local|slurm", help="Where runs are made: this machine, a cluster.")
+]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        metavar="NAME=VALUE,...",
+        help="Of the jobs: partition=, account=, qos=, constraint=, reservation=, nodelist=, "
+        "time=2h, gpus=1, slots=4.",
+    ),
+]
 Rate = Annotated[
     float, typer.Option("--rate", min=1, max=100, metavar="HZ", help="Readings a second.")
 ]

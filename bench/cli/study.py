@@ -13,6 +13,7 @@ import typer
 from bench.cli.options import (
     RUNS,
     Data,
+    Executor,
     Idle,
     Json,
     NoWait,
@@ -20,6 +21,7 @@ from bench.cli.options import (
     Probes,
     PueOption,
     RegionOption,
+    SlurmOptions,
     TaskFolders,
     alone,
     cards_of,
@@ -92,7 +94,8 @@ def study(
     extend: Annotated[
         bool, typer.Option("--extend", help="Add models, recipes or runs to the study --name.")
     ] = False,
-    executor: Annotated[str, typer.Option(help="Where runs are made: local.")] = "local",
+    executor: Executor = "local",
+    slurm: SlurmOptions = None,
     probe: Probes = None,
     idle: Idle = 3.0,
     out: Out = RUNS,
@@ -127,12 +130,17 @@ def study(
     pairs = set_ or []
     cells = _cells(base, models or [], recipes or [], pairs, out)
     wanted = making.asked(grid.resolved(base, Path), cells, runs, pairs)
-    where = named(executor)
+    where = named(executor, slurm or [])
     possible, refused = grid.plans(cells, where.here)
     scenario = possible[0][1].scenario
     for cell, why in refused.items():
         print(f"not run: {cell}: {why}", file=sys.stderr)
     if plan:
+        if not where.here:
+            raise UsageError(
+                f"--plan tries the steps on this machine, not where --executor {executor} runs",
+                "on a machine like those: the same command without --executor",
+            )
         with alone(no_wait):
             _forecast(possible, runs, out)
         return

@@ -11,6 +11,7 @@ import typer
 from bench.cli.options import (
     RUNS,
     Data,
+    Executor,
     Idle,
     Json,
     NoWait,
@@ -19,6 +20,7 @@ from bench.cli.options import (
     PueOption,
     RegionOption,
     Settings,
+    SlurmOptions,
     TaskFolders,
     alone,
     console,
@@ -105,7 +107,8 @@ def sweep(
     name: Annotated[
         str | None, typer.Option(help="Of the sweep; else made of what is asked.")
     ] = None,
-    executor: Annotated[str, typer.Option(help="Where runs are made: local.")] = "local",
+    executor: Executor = "local",
+    slurm: SlurmOptions = None,
     probe: Probes = None,
     idle: Idle = 3.0,
     out: Out = RUNS,
@@ -142,7 +145,7 @@ def sweep(
     pairs = set_ or []
     rule = pruner if prune else None
     asked = _sweep(base, model, recipe, pairs, space, sampler, rule, seed, trials, out)
-    where = named(executor)
+    where = named(executor, slurm or [])
     first = grid.Cell(asked.request.model or "", asked.request.recipe or "", asked.first())
     ((_, planned),), _ = grid.plans([first], where.here)
     if no_wait:

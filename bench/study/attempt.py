@@ -101,7 +101,7 @@ class _Words:
 
 def words(attempt: Attempt) -> dict[str, dict[str, Any]]:
     """What an attempt has said so far, by event: began (pid, host), run (folder), ended (status,
-    failure)."""
+    failure); and killed (why; status, if that says it better), which its executor has added."""
     said: dict[str, dict[str, Any]] = {}
     if attempt.words.exists():
         for line in attempt.words.read_bytes().split(b"\n"):

@@ -15,7 +15,7 @@ from bench.record import Status
 from bench.study.attempt import failure_of, progress, words
 from bench.study.executors import Executor
 from bench.study.job import Job
-from bench.study.ledger import Attempt, Ledger
+from bench.study.ledger import GOOD, Attempt, Ledger
 
 POLL_S = 0.5
 SAMPLER_S = 10.0  # a sampler ends by itself when its parent is gone
@@ -119,7 +119,7 @@ class _Drive:
         """Write down how it ended."""
         self.going.pop(attempt.name, None)
         status, failure, run = _outcome(attempt)
-        told = None if status in ("complete", "budget") else self._told.pop(attempt.name, None)
+        told = None if status in GOOD else self._told.pop(attempt.name, None)
         said = words(attempt)
         host = said.get("began", {}).get("host")
         ended = self._ledger.end(attempt, status, failure=failure, run=run, told=told, host=host)
@@ -128,8 +128,16 @@ class _Drive:
 
 
 def _outcome(attempt: Attempt) -> tuple[Status, str | None, str | None]:
-    """Status, failure and run of an attempt that lives no more: by its record, else by its words,
-    else by its log."""
+    """Status, failure and run of an attempt that lives no more, with what its executor knows."""
+    status, failure, run = _by_its_files(attempt)
+    killed = words(attempt).get("killed")
+    if killed is None or status in GOOD:
+        return status, failure, run
+    return killed["status"] or status, f"{killed['why']}; {failure}", run
+
+
+def _by_its_files(attempt: Attempt) -> tuple[Status, str | None, str | None]:
+    """By its record, else by its words, else by its log."""
     said = words(attempt)
     run: str | None = said.get("run", {}).get("folder")
     told = said.get("ended")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from collections.abc import Sequence
 from typing import Protocol
 
 from bench.errors import unknown_name
@@ -30,12 +31,13 @@ class Executor(Protocol):
         """Ask it to end, as Ctrl-C does; returns at once."""
 
 
-def named(name: str) -> Executor:
-    """The executor of this name; UsageError with near names where there is none."""
+def named(name: str, options: Sequence[str] = ()) -> Executor:
+    """The executor of this name, with its options as typed; UsageError with near names where there
+    is none."""
     known = [m.name for m in pkgutil.iter_modules(__path__)]
     if name not in known:
         raise unknown_name("executor", name, known, "bench study --help")
-    executor: Executor = importlib.import_module(f"{__name__}.{name}").Executor()
+    executor: Executor = importlib.import_module(f"{__name__}.{name}").Executor(options)
     return executor
 
 

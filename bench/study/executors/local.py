@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.errors import UsageError
 from bench.study.attempt import words
 from bench.study.executors import command
 from bench.study.ledger import Attempt
@@ -25,7 +27,11 @@ class Executor:
     slots = 1
     here = True
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        if options:
+            raise UsageError(
+                f"--slurm {options[0]} is for --executor slurm", "add it, or leave it out"
+            )
         self._own: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, attempt: Attempt) -> None:
@@ -40,6 +46,11 @@ class Executor:
         own = self._own.get(attempt.name)
         if own is not None and own.poll() is None:
             return True
+        if attempt.words.with_suffix(".slurm").exists() and "ended" not in words(attempt):
+            raise UsageError(
+                f"{attempt.job.name} was given to Slurm, and may yet run there",
+                "the same command with --executor slurm finds out",
+            )
         try:
             with attempt.words.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
