@@ -92,32 +92,28 @@ def test_a_study_of_two_cells_whose_driver_is_killed(cluster: None, bench: Comma
     assert end < begin
 
 
-def test_a_cancelled_job_is_in_the_ledger_and_made_again(cluster: None) -> None:
-    driver = start(*STUDY, "--idle", "1", "--runs", "1", *ON_SLURM)
-    until(lambda: begun("one"))
-    (job_id,) = jobs().values()
-    subprocess.run(["scancel", job_id], check=True)
-    _, err = driver.communicate(timeout=180)
-    assert driver.returncode == 0, err
-    tried = ledger.read(Path("runs/studies/one")).ended()
-    assert [a.status for a in tried] == ["interrupted", "complete"]
-    assert tried[0].failure == f"Slurm ended job {job_id}: CANCELLED; interrupted by SIGTERM"
-    assert "attempt 2 of 3" in err
-    assert len(records()) == 2
-
-
-def test_ctrl_c_ends_what_runs_and_what_waits(cluster: None) -> None:
+def test_a_cancelled_job_is_made_again_and_ctrl_c_ends_what_runs_and_waits(cluster: None) -> None:
     asked = (*STUDY, "--recipes", "baseline,bf16", "--idle", "30", "--runs", "1", *ON_SLURM)
     driver = start(*asked)
-    until(lambda: begun("one") and len(jobs()) == 2)
+    (folder,) = until(lambda: begun("one"))
+    cancelled, second = until(lambda: len(jobs()) == 2 and list(jobs().values()))
+    subprocess.run(["scancel", cancelled], check=True)
+    until(lambda: {*begun("one")} - {folder} and len(jobs()) == 3)
+    again = list(jobs().values())[-1]
     driver.send_signal(signal.SIGINT)
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 130, err
-    tried = ledger.read(Path("runs/studies/one")).ended()
-    assert [a.told for a in tried] == ["interrupted by Ctrl-C"] * 2
-    assert [a.run is None for a in tried] == [False, True]
-    assert records()[0]["failure"] == "interrupted by Ctrl-C"
-    assert until(lambda: {s for _, s, _ in queue(*jobs().values())} & slurm.ENDED)
+    assert "attempt 2 of 3" in err
+    (first, told_waiting), (told_running,) = ledger.read(Path("runs/studies/one")).attempts.values()
+    assert (first.status, first.told) == ("interrupted", None)
+    assert first.failure == f"Slurm ended job {cancelled}: CANCELLED; interrupted by SIGTERM"
+    assert {told_waiting.told, told_running.told} == {"interrupted by Ctrl-C"}
+    assert told_waiting.run is None
+    assert told_running.failure == "interrupted by Ctrl-C"
+    assert sorted(r["failure"] for r in records()) == [
+        "interrupted by Ctrl-C", "interrupted by SIGTERM",
+    ]  # fmt: skip
+    assert until(lambda: {s for _, s, _ in queue(second, again)} <= slurm.ENDED)
 
 
 def test_what_a_real_slurm_refuses_is_one_line(cluster: None, bench: Command) -> None:

@@ -425,6 +425,7 @@ def _write_down(attempt: Attempt, seen: Seen | None, job_id: str | None) -> None
         why = f"Slurm knows its job {job_id} no more"
     status: Status | None = "failed" if seen and seen.state in BY_ITSELF else None
     line = json.dumps({"event": "killed", "why": why, "status": status}).encode()
+    torn = not (b"\n" + attempt.words.read_bytes()).endswith(b"\n")
     with attempt.words.open("ab", buffering=0) as file:
-        file.write(b"\n" + line + b"\n")  # its own last line may be torn
+        file.write(b"\n" * torn + line + b"\n")
         os.fsync(file)
