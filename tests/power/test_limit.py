@@ -217,9 +217,9 @@ with limit.held({sys.argv[1]: 300.0}):
     print(warning.id, warning.message, warning.rankable, sep="; ")
     print(machine.facts()["gpus"][0]["power_limit_w"])
 """
-    said = python(code, board.uuid).stdout.splitlines()
-    assert said == [
-        "[] []",
-        "power-limited; power limited to 300 of 700 W: NVIDIA H100 80GB HBM3; True",
-        "300.0",
-    ]
+    before, warning, limit_w = python(code, board.uuid).stdout.splitlines()
+    assert before == "[] []"
+    name, text, rankable = warning.split("; ")
+    assert name == "power-limited"
+    assert text == "power limited to 300 of 700 W: NVIDIA H100 80GB HBM3"
+    assert (rankable, limit_w) == ("True", "300.0")

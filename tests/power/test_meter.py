@@ -309,7 +309,10 @@ def test_a_counter_that_fails_beside_power_is_told(make_gpus: MakeGpus, tmp_path
     meter.start()
     start_ns, stop_ns, trace = window(meter, 2.0)
     found = {w.id: w.message for w in trace.warnings(start_ns, stop_ns)}
-    assert "NVML 4: Insufficient Permissions" in found["missing"]
+    assert "NVML 4: Insufficient Permissions" in found["unreadable"]
+    assert "no energy counter in" in found["no-counter"], "power stands in from then on"
+    (energy,) = trace.energy(start_ns, stop_ns)
+    assert energy.energy_j == pytest.approx(400 * (stop_ns - start_ns) / 1e9, rel=0.05)
 
 
 # --- ends

@@ -338,7 +338,9 @@ def sick(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "zero": SimulatedGpu(faults=[("zero", 1.5, 2.0)]),
         "absurd": SimulatedGpu(faults=[("gain", 1.5, 2.0, 42949)]),
         "no power": SimulatedGpu(faults=[("power", *ever, 3)]),
-        "still": SimulatedGpu(faults=[("stuck", *ever, 191)], fields=True, start_j=0.0),
+        "still": SimulatedGpu(
+            faults=[("stuck", *ever, 191)], fields=True, start_j=0.0, tick_s=0.01
+        ),
         "frozen": SimulatedGpu(start_j=5.0, faults=[("frozen", *ever)]),
         "late counter": SimulatedGpu(
             start_j=5.0, faults=[("energy", -99, 1.5, 3), ("frozen", *ever)]
@@ -622,11 +624,11 @@ def test_a_window_that_opens_before_a_frozen_counter_is_found_has_an_energy(
     make_gpus: MakeGpus, tmp_path: Path
 ) -> None:
     """Until another counter takes its place, power stands in; that is in the uncertainty."""
-    gpus = make_gpus(SimulatedGpu(Constant(400), faults=[("stuck", -99, FOREVER, 191)]))
+    gpus = make_gpus(SimulatedGpu(Constant(400), start_j=5.0, faults=[("frozen", -99, 2.5)]))
     meter = Meter(tmp_path, probes=["nvml"])
     meter.start()
     start_ns = meter.edge()
-    time.sleep(3.5)
+    time.sleep(4.5)
     stop_ns = meter.edge()
     trace = meter.stop()
     (energy,) = trace.energy(start_ns, stop_ns)

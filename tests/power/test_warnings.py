@@ -61,6 +61,7 @@ TRIPPED = {  # id -> the test that brings it about and asserts it
     "node-omits": "test_slow_meters.test_a_node_meter_that_leaves_out_a_part_is_found",
     "power-brake": "test_nvml.test_what_happens_to_a_board_is_marked",
     "power-capped": "test_nvml.test_what_happens_to_a_board_is_marked",
+    "power-limited": "test_limit.test_a_run_says_that_the_power_is_limited",
     "power-limit-changed": "test_nvml.test_what_happens_to_a_board_is_marked",
     "probe-failed": "test_warnings.test_a_probe_that_raises_is_said",
     "processes-hidden": "test_nvml.test_a_busy_board_on_which_no_process_is_seen",

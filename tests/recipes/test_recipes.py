@@ -30,7 +30,9 @@ def test_what_is_not_given_comes_from_the_model() -> None:
     scratch = recipes.resolve("baseline", "transformer-small", {})
     tuned = recipes.resolve("baseline", "all-minilm-l6", {})
     assert scratch["learning_rate"] > 3 * tuned["learning_rate"]
-    assert None not in scratch.values()
+    assert {name for name, value in scratch.items() if value is None} == {
+        "layers", "width", "heads", "hidden"
+    }, "None: the size of the model's name"  # fmt: skip
 
 
 def test_what_is_given_wins_and_has_its_type() -> None:
