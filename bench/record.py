@@ -366,6 +366,11 @@ class Tuning(Closed):
     band_j: tuple[float, float] | None = None  # of an estimate
     duration_s: float
 
+    def adds_to(self, level: str, coverage: str) -> bool:
+        """Whether its energy may be added to one of this level and coverage: both are of the same
+        kinds of device, and both are measured or both estimated."""
+        return self.coverage == coverage and (self.level == "M0") == (level == "M0")
+
 
 class Record(Metered):
     """A run of a task. What it cost is what its own window took, and the `charged_runs`."""

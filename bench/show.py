@@ -98,7 +98,10 @@ def _tuning(record: Record) -> Lines:
     if t is None:
         return []
     said = [f"sweep {t.sweep}: {tried(t)}, {spent(t)}; not counted above"]
-    if t.energy_j is not None and record.energy_j:
+    if not t.adds_to(record.level, record.coverage):
+        said.append(f"it covers {t.coverage}, this training {record.coverage} ({record.level}): "
+                    "no sum is made")  # fmt: skip
+    elif t.energy_j is not None and record.energy_j:
         times = significant(t.energy_j / record.energy_j)
         said.append(f"{times} times this training; {show_energy(t.energy_j + record.energy_j)} "
                     "with it")  # fmt: skip

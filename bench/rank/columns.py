@@ -100,12 +100,12 @@ def _energy_spread_kwh(entry: Entry) -> float | None:
 
 
 def _with_tuning_kwh(entry: Entry) -> float | None:
-    """One training and all that chose its settings; None where no sweep did, and where one of the
-    two was measured and the other estimated."""
+    """One training and all that chose its settings; None where no sweep did, and where the two
+    energies are not alike."""
     t = entry.tuning
     if t is None or t.energy_j is None or not entry.energies_j:
         return None
-    if (t.level == "M0") != entry.place.estimated:
+    if not t.adds_to(entry.place.level, entry.place.coverage):
         return None
     return kwh_from_j(fmean(entry.energies_j) + t.energy_j)
 

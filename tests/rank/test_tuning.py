@@ -1,15 +1,18 @@
-"""What a board says of entries whose settings a sweep chose."""
+"""What a board and `bench show` say of runs whose settings a sweep chose."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.power import carbon
 from bench.rank.board import build
 from bench.rank.columns import named
 from bench.rank.entry import Entry, Run
 from bench.record import Record, Tuning
+from bench.show import record_lines
 from tests.rank.records import SST2, make_entry, make_record
 
 
@@ -49,6 +52,8 @@ def test_what_nobody_says_is_not_known() -> None:
     assert (value("tuned_energy", lost), value("trials", lost)) == (None, 20)
     (mixed,) = entries(*make_entry(tuning=tuned(level="M0")))
     assert value("tuned_energy", mixed) is None  # an estimate and a measurement
+    (wider,) = entries(*make_entry(tuning=tuned(coverage="gpu+cpu")))
+    assert value("tuned_energy", wider) is None  # of other devices
 
 
 def test_runs_that_other_sweeps_chose_are_other_entries() -> None:
@@ -68,6 +73,18 @@ def test_trials_are_no_entries() -> None:
     assert entries(*tried) == []
     (entry,) = entries(*tried, *make_entry(settings={"epochs": 2}))
     assert (entry.counted, entry.attempts) == (3, 3)  # the trial of the same settings is none
+
+
+def test_a_run_is_shown_with_its_tuning_where_the_energies_are_alike(tmp_path: Path) -> None:
+    def said(tuning: Tuning) -> str:
+        lines = record_lines(make_record(tuning=tuning), tmp_path, carbon.asked(None))
+        return "; ".join(text for _, text in lines)
+
+    assert "times this training" in said(tuned())
+    other = said(tuned(coverage="cpu"))
+    assert "it covers cpu, this training gpu (M1): no sum is made" in other
+    assert "times this training" not in other
+    assert "times this training" not in said(tuned(level="M0"))
 
 
 def test_a_record_is_written_and_read_with_it() -> None:
