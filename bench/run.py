@@ -230,14 +230,10 @@ def _limits_w(
 @contextmanager
 def _limited(plan: Plan) -> Iterator[None]:
     """With the power limits that the recipe asks for, or those that were before a crash."""
-    if plan.visible_gpus and limit.put_back_left():
-        gpus.look_again()
+    if plan.visible_gpus:
+        limit.put_back_left()
     with limit.held(plan.limits_w):
-        if plan.limits_w:
-            gpus.look_again()
         yield
-    if plan.limits_w:
-        gpus.look_again()
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from bench.power.processes import Tree
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_END_S = 5.0  # to kill what was started: only what hangs in the kernel takes longer
+_END_S = 5.0  # to end, and what it has to: only what hangs in the kernel takes longer
 _RUNNING = "running"
 
 _libc = ctypes.CDLL(None)
@@ -36,37 +37,46 @@ def kept(command: Sequence[str], times: int) -> Iterator[Callable[[], str | None
     """Run a command so many times at once, without input and output, and end it with all that it
     started. What this gives says how it could not start or how one has ended; None while all run.
     """
-    path = [str(Path(__file__).parents[2]), *map(str, sys.path)]
-    code = f"import sys; sys.path += {path}; from bench.power import keeper; keeper.main()"
-    keeper = subprocess.Popen(
-        [sys.executable, "-P", "-S", "-c", code, str(times), *command],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True,
-    )  # fmt: skip
-    assert keeper.stdin is not None
-    assert keeper.stdout is not None
-    said = keeper.stdout
+    with beside("keeper", str(times), *command) as said:
 
-    def heard() -> str | None:
-        text = said.readline().decode().rstrip("\n") or "was lost: what kept it has ended"
-        return None if text == _RUNNING else text
+        def heard() -> str | None:
+            text = said.readline().decode().rstrip("\n") or "was lost: what kept it has ended"
+            return None if text == _RUNNING else text
 
-    over = heard()
+        over = heard()
 
-    def why_over() -> str | None:
-        nonlocal over
-        if over is None and select.select([said], [], [], 0)[0]:
-            over = heard()
-        return over
+        def why_over() -> str | None:
+            nonlocal over
+            if over is None and select.select([said], [], [], 0)[0]:
+                over = heard()
+            return over
 
-    try:
         yield why_over
+
+
+@contextmanager
+def beside(module: str, *arguments: str, pass_fds: Sequence[int] = ()) -> Iterator[IO[bytes]]:
+    """Run `main` of a module of `bench.power` in a small process of its own: what it says. Its
+    input is open for as long as this lasts, and it has to end when that closes."""
+    path = [str(Path(__file__).parents[2]), *map(str, sys.path)]
+    code = f"import sys; sys.path += {path}; from bench.power import {module}; {module}.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-S", "-c", code, *arguments],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=pass_fds, bufsize=0,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout
     finally:
-        keeper.stdin.close()
+        process.stdin.close()
         try:
-            keeper.wait(_END_S)
+            process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            keeper.kill()
-        said.close()
+            process.kill()
+            process.wait()
+        process.stdout.close()
 
 
 # --- the process in between

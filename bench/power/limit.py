@@ -14,17 +14,17 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
-from bench.power import nvml
+from bench.power import gpus, nvml
+from bench.power.keeper import beside
 from bench.power.nvml import Library, NvmlError
 
-_START_S, _END_S = 15.0, 5.0  # for the process in between, which has to open the GPUs
+_START_S = 15.0  # for the process in between, which has to open the GPUs
 _READY = b"ready\n"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # what was set before a boot is no more
 
@@ -117,6 +117,7 @@ def _set_all(library: Library, limits_w: Mapping[str, float]) -> None:
             raise BenchError(
                 f"a power limit of {watts:g} W can't be set on {uuid}: {error}"
             ) from None
+    gpus.look_again()
 
 
 def _put_back(library: Library, before: Mapping[str, int]) -> None:
@@ -127,6 +128,7 @@ def _put_back(library: Library, before: Mapping[str, int]) -> None:
             _set(library, uuid, milliwatts)
         except NvmlError as error:
             failed.append(f"sudo nvidia-smi -i {uuid} -pl {milliwatts / 1e3:g}   ({error})")
+    gpus.look_again()
     if failed:
         raise BenchError("a GPU's power limit could not be put back", "; ".join(failed))
 
@@ -170,28 +172,11 @@ def _noted(before: Mapping[str, int]) -> Iterator[tuple[Path, int]]:
 @contextmanager
 def _guarded(note: Path, lock: int) -> Iterator[None]:
     """With a process that puts the limits back when this one is gone."""
-    path = [str(Path(__file__).parents[2]), *map(str, sys.path)]
-    code = f"import sys; sys.path += {path}; from bench.power import limit; limit.main()"
-    guard = subprocess.Popen(
-        [sys.executable, "-P", "-S", "-c", code, str(note)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[lock], bufsize=0,
-        start_new_session=True,
-    )  # fmt: skip
-    assert guard.stdin is not None
-    assert guard.stdout is not None
-    try:
-        answered = select.select([guard.stdout], [], [], _START_S)[0]
-        if not answered or guard.stdout.readline() != _READY:
+    with beside("limit", str(note), pass_fds=[lock]) as said:
+        answered = select.select([said], [], [], _START_S)[0]
+        if not answered or said.readline() != _READY:
             raise BenchError("no power limit is changed: what puts it back could not be started")
         yield
-    finally:
-        guard.stdin.close()
-        try:
-            guard.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            guard.kill()
-            guard.wait()
-        guard.stdout.close()
 
 
 def main() -> None:

@@ -208,18 +208,18 @@ def test_a_run_says_that_the_power_is_limited(
 ) -> None:
     code = """
 import sys
-from bench.power import gpus, limit, machine
+from bench.power import limit, machine
 uuids = [sys.argv[1]]
 print(machine.limited(uuids), machine.limited([]))
 with limit.held({sys.argv[1]: 300.0}):
-    gpus.look_again()
     (warning,) = machine.limited(uuids)
     print(warning.id, warning.message, warning.rankable, sep="; ")
     print(machine.facts()["gpus"][0]["power_limit_w"])
+print(machine.limited(uuids))
 """
-    before, warning, limit_w = python(code, board.uuid).stdout.splitlines()
+    before, warning, limit_w, after = python(code, board.uuid).stdout.splitlines()
     assert before == "[] []"
     name, text, rankable = warning.split("; ")
     assert name == "power-limited"
     assert text == "power limited to 300 of 700 W: NVIDIA H100 80GB HBM3"
-    assert (rankable, limit_w) == ("True", "300.0")
+    assert (rankable, limit_w, after) == ("True", "300.0", "[]")
