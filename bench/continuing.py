@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -102,8 +101,7 @@ def _state(record: Record, folder: Path) -> Path:
         )
     path, wanted = folder / kept.file, kept.sha256
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = records.file_sha256(path)
     except OSError as error:
         raise BenchError(f"{path} can't be read: {error.strerror}") from None
     if found != wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -61,8 +60,7 @@ def check_teacher(record: Record, folder: Path, task: str) -> None:
 def _sha256(path: Path) -> str | None:
     """Of a file's bytes; None where it can't be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return records.file_sha256(path)
     except OSError:
         return None
 
@@ -148,7 +146,7 @@ def _cost(
     return RunCost(
         role=role,
         run_id=record.run_id,
-        record_sha256=hashlib.sha256((folder / "record.json").read_bytes()).hexdigest(),
+        record_sha256=records.file_sha256(folder / "record.json"),
         task=record.spec.task,
         model=record.spec.model,
         hardware=record.spec.hardware,

@@ -463,6 +463,12 @@ def _sha256_of_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def file_sha256(path: Path) -> str:
+    """Of a file's bytes, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_file(path: Path, text: str) -> None:
     """Write whole or not at all: a reader never sees half a file."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
@@ -482,7 +488,7 @@ def write(record: Metered, folder: Path) -> None:
     left_out = {"manifest.json", *WHILE_RUNNING}
     write_file(folder / _FILES[type(record)], record.model_dump_json(indent=1) + "\n")
     digests = {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+        p.name: file_sha256(p)
         for p in sorted(folder.iterdir())
         if p.is_file()
         and p.name not in left_out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from bench.learn import state
 from bench.learn.loop import synchronise
 from bench.learn.models import saved
 from bench.lineage import STATES, WEIGHTS, sweep
+from bench.record import file_sha256
 
 if TYPE_CHECKING:
     from bench.learn.loop import Training
@@ -80,9 +80,7 @@ class Keeper:
         finally:
             sweep(self._folder)
             self._kept_s = time.monotonic()
-        with path.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
-        size, step = path.stat().st_size, training.step
+        digest, size, step = file_sha256(path), path.stat().st_size, training.step
         events.send("saved", name=name, file=file, sha256=digest, bytes=size, step=step)
         return True
 

@@ -27,6 +27,7 @@ from bench.learn.loop import Training, train
 from bench.learn.models import checkpoints, download
 from bench.learn.models.foreign import ForeignModel
 from bench.learn.objectives import Outputs
+from bench.record import file_sha256
 from tests.learn.plain import Labels, accuracy
 
 CPU = torch.device("cpu")
@@ -183,7 +184,7 @@ def test_a_local_folder_runs_on_the_open_track(tmp_path: Path) -> None:
     located = models.locate(str(tmp_path))
     assert located.track == "open"
     assert located.folder == tmp_path
-    assert located.sha256 == download.sha256(tmp_path / "model.safetensors")
+    assert located.sha256 == file_sha256(tmp_path / "model.safetensors")
 
 
 def test_from_scratch_needs_no_checkpoint() -> None:
@@ -259,7 +260,7 @@ def test_a_listed_checkpoint_comes_from_the_hub_once(hub: type[OneModel]) -> Non
     located = models.locate("electra-small")
     assert located.track == "open", "only a checkpoint whose hash is pinned is on the allow-list"
     assert located.folder is not None
-    assert located.sha256 == download.sha256(hub.folder / "model.safetensors")
+    assert located.sha256 == file_sha256(hub.folder / "model.safetensors")
     assert "no hash" in located.notes[0]
     hub.silent = True  # and now it is in the cache
     assert isinstance(load(located.folder), Encoder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import BenchError, MissingExtra, UsageError
 from bench.learn import hub
+from bench.record import file_sha256
 
 if TYPE_CHECKING:
     from bench.learn.models.listed import Pretrained
@@ -43,7 +43,7 @@ class Located:
 def listed_checkpoint(name: str, model: Pretrained) -> Located:
     """The pinned checkpoint, with its hash checked where the list has one."""
     folder = _installed(model.package) or _from_hub(model.repository, model.revision)
-    found = sha256(folder / "model.safetensors")
+    found = file_sha256(folder / "model.safetensors")
     if model.sha256 is None:
         note = f"the list has no hash for {name}, only a revision: it runs on the track open"
         return Located("open", folder, found, [note])
@@ -69,7 +69,7 @@ def foreign_checkpoint(name: str) -> Located:
     else:
         repository, _, revision = name.partition("@")
         folder = _from_hub(repository, revision or "main")
-    return Located("open", folder, sha256(folder / "model.safetensors"))
+    return Located("open", folder, file_sha256(folder / "model.safetensors"))
 
 
 def config_of(folder: str | Path) -> dict[str, Any]:
@@ -90,11 +90,6 @@ def kind_of(name: str | Path) -> ModelKind:
 def files(folder: Path) -> list[str]:
     """What makes a checkpoint. ELMo's words are read as they are: it has no tokenizer."""
     return FILES[:2] if kind_of(folder) == "elmo" else FILES
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _installed(package: tuple[str, str] | None) -> Path | None:
