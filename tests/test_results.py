@@ -18,6 +18,8 @@ from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 FOLDERS = list(record.folders([RESULTS]))
+DOCS = REPOSITORY / "bench" / "docs"
+PAGES = [p for p in DOCS.glob("*.md") if "../../results/" in p.read_text(encoding="utf-8")]
 
 
 def test_there_are_results() -> None:
@@ -80,19 +82,36 @@ def test_a_run_scores_what_it_says(folder: Path, shared_data: Path) -> None:
     assert again.correct == run.metric.correct
 
 
-def test_the_page_of_real_data_says_what_the_runs_say() -> None:
-    page = (REPOSITORY / "bench" / "docs" / "real-data.md").read_text(encoding="utf-8")
-    told = re.findall(r"\[([\d.,]+)\]\(\.\./\.\./(results/[^)]+)\)", page)
-    assert len(told) >= 9
-    for shown, place in told:
-        run = record.read(REPOSITORY / place)
+def numbers(text: str) -> list[tuple[str, Path]]:
+    """Of a page: what it says was reached, and the folder of the run that it names for that."""
+    told = re.findall(r"\[([\d.,]+)\]\(\.\./\.\./(results/[^)]+)\)", text)
+    return [(shown, REPOSITORY / place) for shown, place in told]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_says_what_the_runs_say(page: Path) -> None:
+    for shown, folder in numbers(page.read_text(encoding="utf-8")):
+        run = record.read(folder)
         assert run.metric is not None
-        assert notation.of(run.metric.name).number(run.metric.value) == shown, place
-    named = {Path(place).name for _, place in told}
+        assert notation.of(run.metric.name).number(run.metric.value) == shown, folder
+
+
+def test_the_page_of_real_data_has_every_run_and_what_it_took() -> None:
+    page = (DOCS / "real-data.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if numbers(line)]
+    assert len(rows) >= 9
+    for row in rows:
+        *_, wh, minutes, _ = (cell.strip() for cell in row.split("|"))
+        for _, folder in numbers(row):
+            run = record.read(folder)
+            assert run.energy_j is not None
+            assert f"{run.energy_j / 3600:.2g}" == wh, folder
+            assert f"{run.duration_s / 60:.0f}" == minutes, folder
+    named = {folder for _, folder in numbers(page)}
     for folder in FOLDERS:
         run = record.read(folder)
         if run.metric is not None and run.spec.task != "sst2":
-            assert folder.name in named, f"{folder} is not on the page"
+            assert folder in named, f"{folder} is not on the page"
 
 
 def test_one_code_and_distinct_seeds_make_an_entry() -> None:
