@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.errors import UsageError
 from bench.learn import products, surgery
-from bench.learn.encoder import Layers
+from bench.learn.encoder import Layers, layered
 from bench.learn.surgery import Kept
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Structure:
         self, training: Training, heads: float, neurons: float, layers: int, importance: str
     ) -> None:
         """Shares of heads and neurons that go in the end, and how many layers."""
-        self._training, self._model = training, surgery.operable(training.model)
+        self._training, self._model = training, layered(training.model, "prune")
         self._whole, self._before = self._model.shape, self._counts()
         self._heads, self._neurons, self._layers = heads, neurons, layers
         if layers >= self._whole.layers:

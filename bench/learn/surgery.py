@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.errors import UsageError
 from bench.learn.adamw import AdamW
 from bench.learn.encoder import Layers, Shape
 from bench.learn.parameters import Parameters
@@ -30,17 +29,6 @@ class Kept:
         width = shape.attended // shape.heads
         own = None if heads * width == shape.width else width
         return replace(shape, layers=len(self.layers), heads=heads, hidden=hidden, head_width=own)
-
-
-def operable(model: object) -> Layers:
-    """The model; UsageError where its layers are not bench's own."""
-    if not isinstance(model, Layers):
-        raise UsageError(
-            "of this model neither heads nor layers can be taken out: its arithmetic is "
-            "transformers' or its own",
-            "bert, gpt2, electra, distilbert, or a transformer-...",
-        )
-    return model
 
 
 def only_layers(shape: Shape, layers: Iterable[int]) -> Kept:

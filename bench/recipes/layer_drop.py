@@ -41,8 +41,9 @@ class Recipe(baseline.Recipe):
 
     def prepare(self, training: Training) -> None:
         from bench.learn import surgery
+        from bench.learn.encoder import layered
 
-        model = surgery.operable(training.model)
+        model = layered(training.model, "layer-drop")
         self._kept = self._chosen(model.shape.layers)
         self._passes = self._left_out = 0
         surgery.cut(model, surgery.only_layers(model.shape, self._kept))

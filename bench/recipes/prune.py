@@ -82,11 +82,11 @@ class Recipe(baseline.Recipe):
         return super().refusal(use, settings)
 
     def prepare(self, training: Training) -> None:
-        from bench.learn import surgery
+        from bench.learn.encoder import layered
 
         super().prepare(training)
         if self.method == "structured":
-            surgery.operable(training.model)  # or it is said before the first step
+            layered(training.model, "prune")  # or it is said before the first step
         self._made: Pruner | None = None
         self._removed = 0  # rounds
         self._sparse_products = 0

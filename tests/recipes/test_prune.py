@@ -370,5 +370,5 @@ def test_a_layer_must_stay() -> None:
 
 
 def test_a_model_without_layers_of_ours_is_refused() -> None:
-    with pytest.raises(UsageError, match="neither heads nor layers can be taken out"):
+    with pytest.raises(UsageError, match="layers of this model are not bench.s own"):
         training(object(), texts(), "prune", method="structured")  # type: ignore[arg-type]
