@@ -238,8 +238,10 @@ def test_without_a_score_nothing_is_chosen(bench: Command, sweep: Run) -> None:
     assert found["tuning"]["energy_j"] == pytest.approx(2 * FULL_J)
 
 
-def test_two_at_once(bench: Command, sweep: Run) -> None:
-    assert sweep(Trainer(slots=3), "--trials", 12, "--sampler", "tpe", "--final", 2).code == 0
+def test_three_at_once(bench: Command, sweep: Run) -> None:
+    trainer = Trainer(slots=3)
+    assert sweep(trainer, "--trials", 12, "--sampler", "tpe", "--final", 2).code == 0
+    assert trainer.most == 3
     found = shown(bench)
     assert found["tuning"]["attempts"] == 12
     assert found["best_so_far"][-1]["energy_j"] == pytest.approx(found["tuning"]["energy_j"])

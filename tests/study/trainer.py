@@ -41,6 +41,7 @@ class Trainer:
     ) -> None:
         self.slots = slots
         self.started: list[str] = []
+        self.most = 0  # that ran at once
         self._score, self._fails, self._dies_at = score, fails, dies_at
         self._metric, self._facts = metric, facts
         self._done: dict[str, int] = {}  # evaluations
@@ -51,6 +52,7 @@ class Trainer:
             raise RuntimeError("the driver is gone")
         self.started.append(attempt.job.name)
         self._done[attempt.name] = 0
+        self.most = max(self.most, len(self._done) - len(self._ended))
         said = [{"event": "began", "pid": 1, "host": "here"},
                 {"event": "run", "folder": f"sst2/{_run_id(attempt)}"}]  # fmt: skip
         attempt.words.write_text("".join(json.dumps(line) + "\n" for line in said))
