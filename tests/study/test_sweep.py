@@ -34,7 +34,7 @@ def sweep(bench: Command, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> Run
 
     def run(trainer: Trainer | None, *options: object, space: str = SPACE) -> Said:
         found = trainer or Trainer()
-        monkeypatch.setattr("bench.study.executors.named", lambda name: found)
+        monkeypatch.setattr("bench.study.executors.named", lambda name, options: found)
         return bench(*SWEEP, "--space", space, *options)
 
     return run
