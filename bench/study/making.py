@@ -14,11 +14,11 @@ from bench.errors import UsageError
 from bench.power.carbon import Scenario
 from bench.run import Request
 from bench.study import grid, ledger
+from bench.study.choice import FirstWanted
 from bench.study.drive import drive
 from bench.study.executors import Executor
 from bench.study.grid import Cell
-from bench.study.job import Job, dumped
-from bench.study.ledger import Ledger
+from bench.study.job import dumped
 from bench.study.screen import Screen
 from bench.study.spending import Cost, Limit
 
@@ -89,7 +89,7 @@ def make(
         for cell, why in refused.items():
             book.skip(cell, why)
         screen = Screen(book, jobs, scenario.g_per_metered_kwh)
-        chooser = _Chooser(book, jobs, screen, limit)
+        chooser = FirstWanted(book, jobs, screen.spending, limit)
         interrupted = drive(book, executor, chooser, screen)
         undone = [job for job in jobs if not book.done(job)]
         return Ending(
@@ -101,27 +101,3 @@ def make(
             so_far=screen.spending.so_far,
             left=screen.spending.left(undone),
         )
-
-
-class _Chooser:
-    """Which job is next: the first that is wanted, less those whose run failed by itself since this
-    command began. One that was killed is made again at once."""
-
-    def __init__(
-        self, book: Ledger, jobs: Sequence[Job], screen: Screen, limit: Limit | None
-    ) -> None:
-        self._book, self._jobs, self._screen, self._limit = book, jobs, screen, limit
-        self._before = {job.id: len(book.attempts.get(job.id, ())) for job in jobs}
-        self.over_budget = False
-
-    def __call__(self) -> Job | None:
-        job = next((j for j in self._jobs if self._book.wanted(j) and not self._failed(j)), None)
-        if job is None or self._limit is None:
-            return job
-        going = [attempt.job for attempt in self._book.open_attempts()]
-        self.over_budget = self._limit.reached(self._screen.spending, job, going)
-        return None if self.over_budget else job
-
-    def _failed(self, job: Job) -> bool:
-        since = self._book.attempts.get(job.id, [])[self._before[job.id] :]
-        return any(attempt.status == "failed" for attempt in since)

@@ -18,6 +18,7 @@ from bench.power.carbon import Scenario
 from bench.rank import notation
 from bench.run import Request
 from bench.study import grid, ledger, pruning, trials, tuning
+from bench.study.choice import FirstWanted
 from bench.study.drive import Watch, drive
 from bench.study.executors import Executor
 from bench.study.job import Job, dumped
@@ -254,7 +255,6 @@ class _Chosen:
         self._book, self._sweep, self._runs = book, sweep, runs
         self._screen, self._limit = screen, limit
         self._jobs: list[Job] = []
-        self._before: dict[str, int] = {}
         self.over_budget = False
 
     @property
@@ -270,9 +270,11 @@ class _Chosen:
         request = replace(self._sweep.settings(best.params), trial=None, tuning=facts)
         about = {"params": best.params}
         self._jobs = [Job(FINAL, n + 1, request, about) for n in range(self._runs)]
-        self._before = {job.id: len(self._book.attempts.get(job.id, ())) for job in self._jobs}
         self._book.plan(self._jobs)
-        return drive(self._book, executor, self._next, self._screen)
+        chooser = FirstWanted(self._book, self._jobs, self._screen.spending, self._limit)
+        interrupted = drive(self._book, executor, chooser, self._screen)
+        self.over_budget = chooser.over_budget
+        return interrupted
 
     def _tuning(self, best: Trial) -> dict[str, Any]:
         """As it was when these settings were chosen, if nothing was tried since."""
@@ -283,19 +285,6 @@ class _Chosen:
                 return dict(job.request.tuning)
         found = tuning.tuning(self._book, trials.trials(self._book), took, best)
         return found.model_dump(mode="json")
-
-    def _next(self) -> Job | None:
-        """The first that is wanted, less those that failed since this command began."""
-        job = next((j for j in self._jobs if self._book.wanted(j) and not self._failed(j)), None)
-        if job is None or self._limit is None:
-            return job
-        going = [attempt.job for attempt in self._book.open_attempts()]
-        self.over_budget = self._limit.reached(self._screen.spending, job, going)
-        return None if self.over_budget else job
-
-    def _failed(self, job: Job) -> bool:
-        since = self._book.attempts.get(job.id, [])[self._before[job.id] :]
-        return any(attempt.status == "failed" for attempt in since)
 
 
 # --- while it runs -------------------------------------------------------------------------------
