@@ -30,6 +30,22 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+Task = Annotated[
+    str | None, typer.Option(help="The task; `bench tasks` lists them.", show_default=False)
+]
+PretrainedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--pretrained/--scratch",
+        help="Of models that have both; else as suits the task.",
+        show_default=False,
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="auto (where nothing is said), cpu, cuda:0.")]
+Processes = Annotated[
+    int | None,
+    typer.Option("--nproc", min=1, metavar="N", help="Processes that train together, a GPU each."),
+]
 TaskFolders = Annotated[
     list[Path] | None,
     typer.Option(

@@ -14,16 +14,20 @@ from bench.cli.options import (
     RUNS,
     BudgetOption,
     Data,
+    Device,
     Idle,
     NoWait,
     Out,
+    PretrainedOption,
     Probes,
+    Processes,
     PueOption,
     Rate,
     RegionOption,
     Runs,
     SeedOption,
     Settings,
+    Task,
     TaskFolders,
     alone,
     check_seed,
@@ -42,30 +46,16 @@ SETTINGS = {"measure": {"allow_interspersed_args": False}}
 
 
 def run(
-    task: Annotated[
-        str | None, typer.Option(help="The task; `bench tasks` lists them.", show_default=False)
-    ] = None,
+    task: Task = None,
     model: Annotated[str | None, typer.Option(help="`bench models` lists them.")] = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option(
-            "--pretrained/--scratch",
-            help="Of a model that has both; else as suits the task.",
-            show_default=False,
-        ),
-    ] = None,
+    pretrained: PretrainedOption = None,
     recipe: Annotated[str | None, typer.Option(help="`bench recipes` lists them.")] = None,
     set_: Settings = None,
     runs: Runs = 1,
     seed: SeedOption = None,
     data: Data = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (where nothing is said), cpu, cuda:0.")
-    ] = None,
-    nproc: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Processes that train together, a GPU each."),
-    ] = None,
+    device: Device = None,
+    nproc: Processes = None,
     region: RegionOption = None,
     pue: PueOption = None,
     budget: BudgetOption = None,

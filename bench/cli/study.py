@@ -13,15 +13,19 @@ import typer
 from bench.cli.options import (
     RUNS,
     Data,
+    Device,
     Executor,
     Idle,
     Json,
     NoWait,
     Out,
+    PretrainedOption,
     Probes,
+    Processes,
     PueOption,
     RegionOption,
     SlurmOptions,
+    Task,
     TaskFolders,
     alone,
     cards_of,
@@ -52,9 +56,7 @@ Plot = Annotated[
 @app.callback()
 def study(
     context: typer.Context,
-    task: Annotated[
-        str | None, typer.Option(help="The task; `bench tasks` lists them.", show_default=False)
-    ] = None,
+    task: Task = None,
     models: Annotated[
         list[str] | None, typer.Option(metavar="A,B", help="Else the task's default.")
     ] = None,
@@ -70,18 +72,10 @@ def study(
             help="A setting of all cells, or of a recipe's or a model's: bf16.epochs=2.",
         ),
     ] = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option(
-            "--pretrained/--scratch",
-            help="Of models that have both; else as suits the task.",
-            show_default=False,
-        ),
-    ] = None,
+    pretrained: PretrainedOption = None,
     data: Data = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (where nothing is said), cpu, cuda:0.")
-    ] = None,
+    device: Device = None,
+    nproc: Processes = None,
     region: RegionOption = None,
     pue: PueOption = None,
     budget: Annotated[
@@ -124,8 +118,8 @@ def study(
     _check_plot(plot)
     recover(out)
     base = Request(
-        task=task, pretrained=pretrained, data=data, device=device, region=region, pue=pue,
-        task_folders=tasks or [], probes=probe or [], idle_s=idle,
+        task=task, pretrained=pretrained, data=data, device=device, nproc=nproc, region=region,
+        pue=pue, task_folders=tasks or [], probes=probe or [], idle_s=idle,
     )  # fmt: skip
     pairs = set_ or []
     cells = _cells(base, models or [], recipes or [], pairs, out)

@@ -11,16 +11,20 @@ import typer
 from bench.cli.options import (
     RUNS,
     Data,
+    Device,
     Executor,
     Idle,
     Json,
     NoWait,
     Out,
+    PretrainedOption,
     Probes,
+    Processes,
     PueOption,
     RegionOption,
     Settings,
     SlurmOptions,
+    Task,
     TaskFolders,
     alone,
     console,
@@ -50,9 +54,7 @@ Plot = Annotated[
 @app.callback()
 def sweep(
     context: typer.Context,
-    task: Annotated[
-        str | None, typer.Option(help="The task; `bench tasks` lists them.", show_default=False)
-    ] = None,
+    task: Task = None,
     model: Annotated[str | None, typer.Option(help="Else the task's default.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Else the baseline.")] = None,
     space: Annotated[
@@ -82,22 +84,10 @@ def sweep(
         int, typer.Option(min=0, metavar="RUNS", help="Then train the best settings so often.")
     ] = 0,
     set_: Settings = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option(
-            "--pretrained/--scratch",
-            help="Of a model that has both; else as suits the task.",
-            show_default=False,
-        ),
-    ] = None,
+    pretrained: PretrainedOption = None,
     data: Data = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (where nothing is said), cpu, cuda:0.")
-    ] = None,
-    nproc: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Processes that train together, a GPU each."),
-    ] = None,
+    device: Device = None,
+    nproc: Processes = None,
     region: RegionOption = None,
     pue: PueOption = None,
     budget: Annotated[
