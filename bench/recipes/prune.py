@@ -89,6 +89,7 @@ class Recipe(baseline.Recipe):
             layered(training.model, "prune")  # or it is said before the first step
         self._made: Pruner | None = None
         self._removed = 0  # rounds
+        self._predicted = False  # before the first of them, which may have to wait
         self._sparse_products = 0
 
     def _pruner(self, training: Training) -> Pruner:
@@ -119,12 +120,17 @@ class Recipe(baseline.Recipe):
         steps = self._steps(training)
         due = sum(step <= training.step for step in steps)
         if due > self._removed:
-            if not self._removed and self.predict_before and self._is_cheaper(training):
-                predict_before(training)
+            if not self._removed:
+                self._predict_once(training)
             left = 1 - due / len(steps)
             if self._pruner(training).remove(1 - left**3):
                 self._removed = due
         return super().after_step(training)
+
+    def _predict_once(self, training: Training) -> None:
+        if self.predict_before and not self._predicted and self._is_cheaper(training):
+            predict_before(training)
+            self._predicted = True
 
     def _is_cheaper(self, training: Training) -> bool:
         """Whether predictions take less afterwards."""
@@ -180,8 +186,9 @@ _TRIED = 128
 """Rows that a forecast predicts."""
 
 
-def predict_before(training: Training) -> None:
-    """Predict the scored split in a phase of its own, or for a forecast some of it."""
+def predict_before(training: Training, within: str = "train") -> None:
+    """Predict the scored split, or for a forecast some of it, in a phase of its own as a part of
+    the phase `within`."""
     import numpy as np
 
     from bench.learn.loop import synchronise
@@ -197,4 +204,4 @@ def predict_before(training: Training) -> None:
     events.send("phase_start", phase=BEFORE)
     training.objective.predict(training.model, scored, rows)
     synchronise(training.model.device)
-    events.send("phase_start", phase="train")
+    events.send("phase_start", phase=within)

@@ -72,9 +72,9 @@ class Recipe(baseline.Recipe):
         super().prepare(training)
         self._rounded_of: Parameters | None = None  # whose products are rounded
         self._found: dict[str, Any] = {}
-        if training.trial_steps is not None and self.predict_before:
-            predict_before(training)  # of which a forecast would not know
-            training.events.send("phase_start", phase="prepare")
+        is_forecast = training.trial_steps is not None  # which has no `finish`
+        if is_forecast and self.predict_before and not self._pruned_before():
+            predict_before(training, "prepare")
 
     def batch(self, training: Training, rows: Any) -> Any:
         if self.mode == "qat" and training.step >= self.rounded_from * training.total_steps:

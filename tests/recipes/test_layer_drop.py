@@ -139,5 +139,5 @@ def test_other_kinds_of_models_are_refused() -> None:
     with pytest.raises(UsageError, match="encoders and decoders, and elmo-tiny is elmo"):
         recipes.check("layer-drop", use, settings)
 
-    with pytest.raises(UsageError, match="layers of this model are not bench.s own"):
+    with pytest.raises(UsageError, match="layers of this model are not bench's own"):
         training(object(), texts(), "layer-drop")  # type: ignore[arg-type]

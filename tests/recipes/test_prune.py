@@ -109,6 +109,22 @@ def test_heads_and_neurons_are_gone_and_both_predictions_are_metered(
     assert again.parameters.master.numel() == load_file(tmp_path / STATES[0])["parameters"].numel()
 
 
+def test_a_removal_that_must_wait_is_predicted_before_once(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, asked = pruning.Structure.remove, []
+
+    def later(pruner: pruning.Structure, share: float) -> bool:
+        asked.append(share)
+        return len(asked) > 2 and remove(pruner, share)
+
+    monkeypatch.setattr(pruning.Structure, "remove", later)
+    given = {"method": "structured", "rounds": "1", "max_steps": "8"}
+    ran = run(small_job(tmp_path, "prune", **given), task, monkeypatch)
+    assert len(asked) == 3
+    assert phases(ran).count("predict-before") == 1
+
+
 def test_a_forecast_tries_all_that_a_run_does(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,5 +386,5 @@ def test_a_layer_must_stay() -> None:
 
 
 def test_a_model_without_layers_of_ours_is_refused() -> None:
-    with pytest.raises(UsageError, match="layers of this model are not bench.s own"):
+    with pytest.raises(UsageError, match="layers of this model are not bench's own"):
         training(object(), texts(), "prune", method="structured")  # type: ignore[arg-type]

@@ -157,6 +157,16 @@ def test_a_forecast_knows_of_the_second_prediction(
     assert ran.only("plan")["steps"] == 2
 
 
+def test_a_forecast_with_pruning_counts_one_second_prediction(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = small_job(tmp_path, "prune+quantise", plan_steps=8, method="structured")
+    ran = run(job, task, monkeypatch)
+    assert ran.only("plan_part")["phase"] == "predict-before"
+    phases = [e["phase"] for e in ran.events if e["event"] == "phase_start"]
+    assert phases == ["prepare", "train", "predict-before", "train", "predict"]
+
+
 def refused(name: str, use: recipes.Use, **given: str) -> str:
     with pytest.raises(UsageError) as caught:
         recipes.check(name, use, recipes.resolve(name, "transformer-tiny", given))
