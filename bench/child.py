@@ -162,7 +162,7 @@ class Gauge:
     def power_w(self) -> dict[str, float]:
         power_w = self.meter.live().power_w
         corrections = self._corrections.items()
-        return {d: by.joules(power_w[d], 1.0) for d, by in corrections if d in power_w}
+        return {d: by.watts(power_w[d]) for d, by in corrections if d in power_w}
 
     def open(self) -> None:
         """Time and energy count from now on."""

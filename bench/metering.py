@@ -168,9 +168,7 @@ class Metering:
         return replace(
             live,
             power_w={
-                d: corrections[d].joules(w, 1.0)
-                for d, w in live.power_w.items()
-                if d in corrections
+                d: corrections[d].watts(w) for d, w in live.power_w.items() if d in corrections
             },
             energy_j={
                 d: corrections[d].joules(j - before_j.get(d, 0.0), elapsed_s)

@@ -170,6 +170,9 @@ class Correction(NamedTuple):
         stated = domain.facts.get("calibration") or {}
         return cls(float(stated.get("gain", 1.0)), float(stated.get("offset_w", 0.0)))
 
+    def watts(self, power_w: float) -> float:
+        return self.gain * power_w + self.offset_w
+
     def joules(self, energy_j: float, duration_s: float) -> float:
         return self.gain * energy_j + self.offset_w * duration_s
 

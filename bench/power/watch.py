@@ -23,7 +23,6 @@ from bench.power.calibration import Correction, as_counted
 from bench.power.counting import counted
 from bench.power.meter import Live, Meter, Started
 from bench.power.naming import short_names
-from bench.power.probes import Domain
 from bench.units import show_duration, show_energy, significant
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ _WIDE = 72  # columns from which a domain fits into one line
 class Seen:
     """One domain, or the total, so far; as calibrated, where it is."""
 
-    gain: float = 1.0
-    offset_w: float = 0.0
+    correction: Correction = field(default_factory=Correction)
     now_w: float | None = None
     peak_w: float = 0.0
     is_sum: bool = False  # unknown while a part of it is
@@ -63,14 +61,14 @@ class Seen:
         if self.since_s is None:
             self.since_s = self.moved_s = now_s
             self._read_j = energy_j
-            self._energy_j = self.first_j = self.gain * energy_j
+            self._energy_j = self.first_j = self.correction.joules(energy_j, 0.0)
             self._second = now_s, self._energy_j
         if energy_j > self._read_j:
             self._read_j, self.moved_s = energy_j, now_s
-            self._energy_j = self.gain * energy_j + self.offset_w * (now_s - self.since_s)
+            self._energy_j = self.correction.joules(energy_j, now_s - self.since_s)
         silent = now_s - self.moved_s > _SILENT_S
         known = power_w is not None and not silent
-        self.now_w = self.gain * (power_w or 0.0) + self.offset_w if known else None
+        self.now_w = self.correction.watts(power_w or 0.0) if known else None
         self.peak_w = max(self.peak_w, self.now_w or 0.0)
         self._count_second(now_s)
 
@@ -111,7 +109,7 @@ class Watch:
         shown = [d for d in domains if self.estimated or d.level != "M0"]
         self.domains = {d.name: d for d in shown}
         self.short = short_names(shown)
-        self.seen = {d.name: _seen(d) for d in shown}
+        self.seen = {d.name: Seen(Correction.of(d)) for d in shown}
         self.total = Seen(is_sum=True)
 
     @property
@@ -150,10 +148,6 @@ class Watch:
         if left_out:
             said.append((f"not in the total: {', '.join(left_out)}", "dim"))
         return said + [(f"no meter  {r.text}", "dim") for r in self.started.refusals]
-
-
-def _seen(domain: Domain) -> Seen:
-    return Seen(*Correction.of(domain))
 
 
 # --- watching
