@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.plot.picture import COLOURS, dressed, write
+from bench.plot.picture import COLOURS, dressed, heading, write
 
 WIDTH, HEIGHT = 620, 380
 _WRAP = 106  # characters of a line above
@@ -44,12 +43,8 @@ def _chart(dots: Sequence[Dot], title: str, said: Sequence[str], zoom: bool) -> 
     layers += _labels(dots, axes)
     if zoom:
         layers[0] = layers[0].add_params(alt.selection_interval(bind="scales"))
-    rows = [row for text in said for row in textwrap.wrap(text, _WRAP)]
-    heading = alt.TitleParams(
-        title, subtitle=rows, anchor="start", frame="group", fontSize=14, fontWeight="bold",
-        color="#111", subtitleFontSize=11, subtitleColor="#444", subtitlePadding=5, offset=10,
-    )  # fmt: skip
-    return dressed(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=heading))
+    above = heading(title, said, _WRAP)
+    return dressed(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=above))
 
 
 class _Axes:

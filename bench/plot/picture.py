@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def _chart(figure: Figure, zoom: bool) -> Any:
     layers += _labels(figure.lines, axes) + _flags(figure, axes)
     if zoom:
         layers[0] = layers[0].add_params(alt.selection_interval(bind="scales", encodings=["x"]))
-    main = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=_title(figure))
+    title = heading(figure.title, [*figure.measured, *figure.doubts], _WRAP)
+    main = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
     said = [row for text in figure.caption for row in textwrap.wrap(text, _WRAP)]
     chart = alt.vconcat(main, _caption(said), spacing=8) if said else alt.vconcat(main)
     return dressed(chart)
@@ -159,14 +160,13 @@ def dressed(chart: Any) -> Any:
     )  # fmt: skip
 
 
-def _title(figure: Figure) -> Any:
+def heading(title: str, said: Iterable[str], letters: int) -> Any:
+    """A title above, with what is said below it in lines of at most so many letters."""
     import altair as alt
 
-    said = [*figure.measured, *figure.doubts]
-    rows = [row for text in said for row in textwrap.wrap(text, _WRAP)]
     return alt.TitleParams(
-        figure.title, subtitle=rows, anchor="start", frame="group", fontSize=14,
-        fontWeight="bold", color="#111",
+        title, subtitle=[row for text in said for row in textwrap.wrap(text, letters)],
+        anchor="start", frame="group", fontSize=14, fontWeight="bold", color="#111",
         subtitleFontSize=11, subtitleColor="#444", subtitlePadding=5, offset=10,
     )  # fmt: skip
 

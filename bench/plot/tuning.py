@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.plot.picture import COLOURS, dressed, write
+from bench.plot.picture import COLOURS, dressed, heading, write
 
 WIDTH, HEIGHT = 620, 340
 _WRAP = 106  # characters of a line above
@@ -48,12 +47,8 @@ def _chart(drawn: Drawn, zoom: bool) -> Any:
     layers = [_points(drawn), *_lines(drawn), *_training(drawn)]
     if zoom:
         layers[0] = layers[0].add_params(alt.selection_interval(bind="scales"))
-    rows = [row for text in drawn.said for row in textwrap.wrap(text, _WRAP)]
-    heading = alt.TitleParams(
-        drawn.title, subtitle=rows, anchor="start", frame="group", fontSize=14, fontWeight="bold",
-        color="#111", subtitleFontSize=11, subtitleColor="#444", subtitlePadding=5, offset=10,
-    )  # fmt: skip
-    return dressed(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=heading))
+    above = heading(drawn.title, drawn.said, _WRAP)
+    return dressed(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=above))
 
 
 def _x(drawn: Drawn) -> Any:
