@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.power.processes import Tree
 
 VARIABLE = "BENCH_LOCK"
 """Names the file, where /run/lock and /tmp are not the same to all users; empty: no turns."""
@@ -157,14 +158,10 @@ def _announced() -> int | None:
 
 def _ancestors() -> Iterator[int]:
     """The processes that this one descends from, and itself."""
-    pid = os.getpid()
-    while pid > 0:
+    tree, pid = Tree(), os.getpid()
+    while pid:
         yield pid
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return
-        pid = int(fields.rpartition(")")[2].split()[1])
+        pid = tree.parent(pid) or 0
 
 
 def _name(pid: int | None) -> str:

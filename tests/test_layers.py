@@ -37,7 +37,7 @@ TABLE: dict[str, set[str]] = {
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
-    "turn": {"errors"},
+    "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
     | {"live", "plot", "turn"},
