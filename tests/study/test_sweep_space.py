@@ -93,12 +93,12 @@ def past(proposes: samplers.Sampler, count: int) -> list[Tried]:
     return tried
 
 
-@pytest.mark.parametrize("name", ["random", "tpe"])
+@pytest.mark.parametrize("name", ["random", "tpe", "gp"])
 def test_a_proposal_depends_on_seed_number_and_past_alone(name: str) -> None:
     space = read(SPACE)
-    tried = past(samplers.named(name, space, 1), 14)
+    tried = past(samplers.named(name, space, 1), 12)  # the first ten by chance
     again = samplers.named(name, space, 1)
-    for number in (0, 5, 13):
+    for number in (0, 5, 11):
         assert again(number, tried[:number]) == tried[number].params
     assert past(samplers.named(name, space, 2), 3) != tried[:3]
 
