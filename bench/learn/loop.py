@@ -71,7 +71,7 @@ class Training:
     def __post_init__(self) -> None:
         self.recipe.prepare(self)  # what follows depends on what it left
         recipe, model = self.recipe, self.model
-        self.total_steps = max(1, min(self._limits()))
+        self.total_steps = self.planned_steps()
         self.optimizer = AdamW(model.parameters, model.table, recipe.weight_decay, recipe.beta2)
         self.dropout = Dropout(recipe.dropout, self.seed, model.dtype, model.device)
         self.random = np.random.default_rng(self.seed)
@@ -92,6 +92,10 @@ class Training:
     def tokens_per_epoch(self) -> int:
         """Of all rows that an epoch has."""
         return self._first_epoch[1]
+
+    def planned_steps(self) -> int:
+        """What the recipe's limits leave, from the first step on."""
+        return max(1, min(self._limits()))
 
     def _limits(self) -> Iterator[int]:
         """The steps after which a limit of the recipe is reached."""

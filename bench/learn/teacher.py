@@ -141,12 +141,9 @@ def visited(pupil: Training) -> np.ndarray:
     """The rows that a pupil will learn from, by what its recipe says before the first step."""
     recipe = pupil.recipe
     epoch = list(recipe.batches(pupil.train, 0, np.random.default_rng(pupil.seed)))
-    steps = round(recipe.epochs * len(epoch))
-    if recipe.max_steps:
-        steps = min(steps, recipe.max_steps)
-    if recipe.share_read(pupil) < 1:  # other rows may take the place of a batch's
-        steps = len(epoch)
-    return np.unique(np.concatenate(epoch[: max(1, steps)]))
+    others = recipe.share_read(pupil) < 1  # which may take the place of a batch's rows
+    steps = len(epoch) if others else pupil.planned_steps()
+    return np.unique(np.concatenate(epoch[:steps]))
 
 
 def ask(pupil: Training, teacher: Assembly, wanted: np.ndarray, states: bool) -> Answers | None:

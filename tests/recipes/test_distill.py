@@ -115,6 +115,9 @@ def test_a_teacher_is_asked_once_about_each_row_that_will_be_seen(
     assert len(asked) == before
     assert "untaught_examples" not in training.recipe.facts(training), "each row that it saw"
     asked.clear()
+    training = prepared(taught_job(tmp_path, max_tokens=500, **given), task).training
+    assert sum(map(len, asked)) == training.total_steps * 16 < 320
+    asked.clear()
     prepared(taught_job(tmp_path, **given), task)
     assert sorted(np.concatenate(asked)) == list(range(320))
 
