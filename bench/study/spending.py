@@ -101,12 +101,15 @@ class Limit:
     def reached(self, spending: Spending, job: Job, going: Iterable[Job] = ()) -> bool:
         """Whether the next run would go beyond it, after those that are `going`; what is not known
         can't be kept in it."""
-        ahead = spending.so_far + total(spending.expected(j) or Cost() for j in (*going, job))
+        ahead = total(spending.expected(j) or Cost() for j in (*going, job))
+        return self.used_up_by(spending.so_far + ahead)
+
+    def used_up_by(self, cost: Cost) -> bool:
         b = self.budget
         if b.duration_s is not None:
-            return ahead.duration_s >= b.duration_s
-        if ahead.unknown:
+            return cost.duration_s >= b.duration_s
+        if cost.unknown:
             return True
         if b.energy_j is not None:
-            return ahead.energy_j >= b.energy_j
-        return self.scenario.emissions_g(ahead.energy_j) >= (b.emissions_g or 0.0)
+            return cost.energy_j >= b.energy_j
+        return self.scenario.emissions_g(cost.energy_j) >= (b.emissions_g or 0.0)

@@ -331,20 +331,11 @@ class Screen(Watch):
         self._line(progress)
         if attempt.job.cell == FINAL:
             return None
-        if self._limit and self._spent(self._limit, progress):
+        now = self.spending.so_far + Cost(progress.elapsed_s, progress.energy_j)
+        if self._limit and self._limit.used_up_by(now):
             self.budget_spent = True
             return BUDGET
         return self._hopeless(attempt)
-
-    def _spent(self, limit: Limit, progress: Progress) -> bool:
-        """Whether the trial has used the budget up."""
-        now = self.spending.so_far + Cost(progress.elapsed_s, progress.energy_j)
-        b = limit.budget
-        if b.duration_s is not None:
-            return now.duration_s >= b.duration_s
-        if b.energy_j is not None:
-            return now.energy_j >= b.energy_j
-        return limit.scenario.emissions_g(now.energy_j) >= (b.emissions_g or 0.0)
 
     def _hopeless(self, attempt: Attempt) -> str | None:
         """Why it is ended early, if so: looked at whenever tune was scored."""

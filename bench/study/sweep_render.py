@@ -92,8 +92,8 @@ def lines(found: Result) -> list[tuple[str, str]]:
 
 def _counted(found: Result) -> str:
     states = [t.state for t in found.trials]
-    kinds = {"complete": "complete", "pruned": "pruned", "failed": "failed", "open": "open"}
-    said = [f"{states.count(state)} {word}" for state, word in kinds.items() if state in states]
+    kinds = [kind for kind in ("complete", "pruned", "failed", "open") if kind in states]
+    said = [f"{states.count(kind)} {kind}" for kind in kinds]
     return f"{len(states)}: {', '.join(said)}" if said else "none yet"
 
 
