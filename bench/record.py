@@ -232,9 +232,14 @@ class Metered(Closed):
         """The kinds covered, such as 'gpu+cpu+dram'."""
         return _coverage({d.kind for d in self.charged if d.energy_j is not None})
 
+    def energy_of(self, phase: Phase) -> float | None:
+        """None where a meter that counts was not read in this phase."""
+        unread = {d.domain for d in self.charged} - set(phase.energy_j)
+        return None if unread else sum(phase.energy_j.values())
+
     def phase_energy_j(self, name: str) -> float | None:
-        found = [p for p in self.phases if p.name == name]
-        return sum(sum(p.energy_j.values()) for p in found) if found else None
+        """Of all phases of this name; None when one is not known, or when there are none."""
+        return _sum([self.energy_of(p) for p in self.phases if p.name == name])
 
 
 def _sum(parts: list[float | None]) -> float | None:

@@ -377,7 +377,7 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
     duration_s = energy_j = 0.0
     for name, begin, end in account.phase_spans(events, window):
         factor = scale.get(name, 1.0)
-        joules = sum(j for d, j in trace.phase_energy_j(begin, end).items() if charges(d))
+        joules = sum(j for d, j in trace.phase_energy_j(begin, end, charges).items() if charges(d))
         duration_s += factor * (end - begin) / 1e9
         energy_j += factor * joules
     expected = account.expected(start)

@@ -261,7 +261,7 @@ def _prediction(record: Record) -> Lines:
     """What predicting takes since the model was pruned or quantised, where that was measured
     before it as well: of two such, before the first."""
     before = next((p for p in record.phases if p.name == BEFORE), None)
-    before_j = sum(before.energy_j.values()) if before else 0.0
+    before_j = record.energy_of(before) if before else None
     after_j = record.phase_energy_j("predict")
     if not before_j or after_j is None:
         return []

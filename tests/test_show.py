@@ -58,6 +58,21 @@ def test_what_a_changed_model_takes_to_predict_is_said(
     facts = {"parameters": 1, "parameters_ratio": 0.52}
     record = make_record(phases=phases, level=level, model_facts=facts)
     assert says in line(record, "prediction")
+
+
+def test_a_phase_in_which_a_meter_was_not_read_has_no_energy() -> None:
+    domains = [make_domain(1_000.0), make_domain(500.0, kind="cpu")]
+    gpu = domains[0].domain
+    phases = [
+        Phase(name="predict-before", start_s=0.0, duration_s=1.0, energy_j={gpu: 800.0}),
+        Phase(name="predict", start_s=1.0, duration_s=1.0,
+              energy_j={gpu: 200.0, domains[1].domain: 250.0}),
+    ]  # fmt: skip
+    record = make_record(domains=domains, phases=phases)
+    assert record.phase_energy_j("predict-before") is None
+    assert record.phase_energy_j("predict") == 450.0
+    said = show.record_lines(record, Path("nowhere"), carbon.asked(None))
+    assert "prediction" not in dict(said)
     assert "prediction" not in dict(
         show.record_lines(make_record(), Path("nowhere"), carbon.asked(None))
     )
