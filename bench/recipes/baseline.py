@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -160,3 +161,12 @@ class Recipe:
     def resume(self, training: Training, state: dict[str, Tensor]) -> None:
         """After `prepare`, where a training goes on: take back what `state` gave. The step is
         known; weights and moments are filled in afterwards."""
+
+
+def plain(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """What another model of the run learns by: the plain recipe in the precision of this one, with
+    its settings but for these changes."""
+    kind = next(kind for kind in type(recipe).__mro__ if "precision" in vars(kind))
+    own = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(kind)}
+    made: Recipe = kind(**{**own, **changes})
+    return made

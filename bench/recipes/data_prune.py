@@ -8,12 +8,10 @@ better by any score (Ayed and Hayou 2023).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import recipes
 from bench.errors import UsageError
 from bench.recipes import Use, baseline, setting
 from bench.record import Scalar
@@ -31,7 +29,6 @@ OF_TEXTS = ("length", "duplicate")
 UNRANKED = ("random", "duplicate")
 CLASSES = ("classification", "completion")
 PROXY_EPOCHS = {"loss": 0.2, "el2n": 0.2, "forgetting": 3.0}
-PLAIN = {"float32": "baseline", "bfloat16": "bf16", "float16": "fp16"}
 KEPT = "data-prune.kept"
 
 
@@ -140,11 +137,10 @@ class Recipe(baseline.Recipe):
 
     def _proxy(self) -> Any:
         """What the proxy learns by: these settings, in a plain training of this precision."""
-        base = recipes.build(PLAIN[self.precision], {})
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(base)}
         passes = self.proxy_epochs or PROXY_EPOCHS[self.by]
-        own |= {"epochs": passes, "max_steps": 0, "max_tokens": 0, "evaluations": 0}
-        return recipes.build(PLAIN[self.precision], own)
+        return baseline.plain(
+            self, {"epochs": passes, "max_steps": 0, "max_tokens": 0, "evaluations": 0}
+        )
 
     def _firsts(self, training: Training) -> np.ndarray:
         from bench.learn import selection

@@ -8,7 +8,6 @@ asked once for each row that the student will see.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -165,11 +164,10 @@ class Recipe(baseline.Recipe):
 
     def _plain(self, model: str, family: Family, pretrained: bool, given: dict[str, str]) -> Any:
         """The recipe of a teacher: the plain one, in the precision of this one."""
-        kind: Any = next(kind for kind in type(self).__mro__ if "precision" in vars(kind))
         given = given | {"evaluations": "0"}
-        plain = recipes.resolve(recipes.DEFAULT, model, given, family, pretrained)
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(kind)}
-        return kind(**own | plain)
+        return baseline.plain(
+            self, recipes.resolve(recipes.DEFAULT, model, given, family, pretrained)
+        )
 
     def _take(self, training: Training, answers: Answers) -> None:
         from bench.learn.teacher import Projection
