@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench.events import Events
-from bench.learn.loop import Training, synchronise, train
+from bench.learn.loop import Training, representative, synchronise, train
 
 
 class Inner(Events):
@@ -45,8 +45,6 @@ def counted(outer: Training, phase: str, share: float, within: str) -> Iterator[
 
 def try_steps(outer: Training, inner: Training, phase: str, within: str) -> None:
     """In the trial of a forecast: a few steps of the inner training, which stand for all."""
-    from bench.learn.worker import representative
-
     assert outer.trial_steps is not None
     chosen, share = representative(inner, min(outer.trial_steps, inner.total_steps))
     inner.total_steps = 1

@@ -213,6 +213,19 @@ def score_tune(training: Training) -> tuple[str, float] | None:
     return metric, value
 
 
+def representative(training: Training, steps: int) -> tuple[list[np.ndarray], float]:
+    """So many batches, of all sizes in random order, and their share of the whole training by
+    tokens."""
+    epoch = list(training.recipe.batches(training.train, 0, training.random))
+    steps = max(1, min(steps, len(epoch)))
+    lengths = training.train.lengths
+    sizes = np.array([lengths[rows].sum() for rows in epoch])
+    middles = (np.arange(steps) + 0.5) * len(epoch) / steps
+    chosen = training.random.permutation(np.argsort(sizes)[middles.astype(int)])
+    whole = sizes.sum() * training.total_steps / len(epoch)
+    return [epoch[i] for i in chosen], min(1.0, float(sizes[chosen].sum() / whole))
+
+
 def synchronise(device: torch.device) -> None:
     """Wait for the device, so that what follows is stamped when the work is done."""
     if device.type == "cuda":

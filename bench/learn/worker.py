@@ -307,7 +307,7 @@ def _steps_of_budget(text: str | None, training: Training) -> float:
 
 def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
     """Time a few throw-away steps and predictions that stand for the whole run."""
-    from bench.learn.loop import synchronise, train
+    from bench.learn.loop import representative, synchronise, train
 
     training = prepared.training
     training.total_steps = min(training.total_steps, int(min(training.budget_ends, 2**62)))
@@ -337,21 +337,6 @@ def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
         predict_seconds=predict_s,
     )
     events.send("run_stop", reason="done")
-
-
-def representative(training: Training, steps: int) -> tuple[list[np.ndarray], float]:
-    """So many batches, of all sizes in random order, and their share of the whole training by
-    tokens."""
-    import numpy as np
-
-    epoch = list(training.recipe.batches(training.train, 0, training.random))
-    steps = max(1, min(steps, len(epoch)))
-    lengths = training.train.lengths
-    sizes = np.array([lengths[rows].sum() for rows in epoch])
-    middles = (np.arange(steps) + 0.5) * len(epoch) / steps
-    chosen = training.random.permutation(np.argsort(sizes)[middles.astype(int)])
-    whole = sizes.sum() * training.total_steps / len(epoch)
-    return [epoch[i] for i in chosen], min(1.0, float(sizes[chosen].sum() / whole))
 
 
 _SAMPLED_TOKENS = 16_384

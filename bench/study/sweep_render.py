@@ -126,7 +126,8 @@ def _final(found: Result) -> Iterator[str]:
         said.append(f"{notation.named(metric, final.value)} on the scored split")
     if final.energy_j is not None:
         said.append(f"{show_energy(final.energy_j)} each")
-        if final.tuning.energy_j is not None:
+        alike = final.tuning.adds_to(final.runs[0].level, final.runs[0].coverage)
+        if alike and final.tuning.energy_j is not None:
             said.append(f"{show_energy(final.energy_j + final.tuning.energy_j)} with tuning")
     yield ", ".join(said)
 

@@ -12,9 +12,8 @@ import pytest
 from bench import recipes
 from bench.errors import UsageError
 from bench.learn.batches import Batch
-from bench.learn.loop import Training, train
+from bench.learn.loop import Training, representative, train
 from bench.learn.windows import Following, Masked, Stream, Windows
-from bench.learn.worker import representative
 from bench.recipes import Use
 from tests.learn.test_loop import CPU, SHAPES, encoder, one_thread, texts, training
 from tests.learn.test_worker import correct, job, run
