@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import errors
 from bench.events import identity
 from bench.interrupts import ENDING, handled
 from bench.record import Status
@@ -118,16 +119,13 @@ class Limit:
         b = self._budget
         if b is None:
             return None
-        if b.duration_s is not None:
-            return (
-                f"the budget of {b.text} is spent" if progress.elapsed_s >= b.duration_s else None
-            )
-        if progress.silent:
+        if progress.silent and b.duration_s is None:
             silent = ", ".join(progress.silent)
             return f"the budget of {b.text} can't be watched: no reading of {silent}"
-        grams = g_co2e(progress.energy_j, self._intensity)
-        spent = (b.energy_j is not None and progress.energy_j >= b.energy_j) or (
-            b.emissions_g is not None and grams >= b.emissions_g
+        spent = b.is_spent(
+            duration_s=progress.elapsed_s,
+            energy_j=progress.energy_j,
+            emissions_g=g_co2e(progress.energy_j, self._intensity),
         )
         return f"the budget of {b.text} is spent" if spent else None
 
@@ -493,7 +491,9 @@ class _Reader:
             case "progress":
                 p.text = event["text"]
             case "failure":
-                self.failure = with_hint(f"{event['kind']}: {event['message']}", event.get("hint"))
+                own = hasattr(errors, event["kind"])  # and its message says all
+                said = event["message"] if own else f"{event['kind']}: {event['message']}"
+                self.failure = with_hint(said, event.get("hint"))
             case "run_stop":
                 self.stop_reason = event.get("reason")
 

@@ -27,6 +27,7 @@ from pydantic import (
 from bench.errors import BenchError, UsageError, first_fault
 
 SCHEMA = 1
+LOG = "log.txt"  # in a run's folder: what its worker said
 
 Level = Literal["M0", "M1", "M2", "M3"]
 Kind = Literal["gpu", "cpu", "dram", "node"]

@@ -91,7 +91,8 @@ def _once(plan: Plan, work: Path, root: Path, on_progress: Callable[[Progress], 
     if record.status == "interrupted" or outcome.end_asked:
         raise KeyboardInterrupt
     if record.status != "complete":
-        raise BenchError(f"the reference job failed: {record.failure}", running.last_words(folder))
+        said = running.last_words(folder / records.LOG)
+        raise BenchError(f"the reference job failed: {record.failure}", said)
     if record.energy_j is None:
         missing = "; ".join(f"{d.domain}: {d.reason}" for d in record.charged if d.reason)
         raise BenchError(

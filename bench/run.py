@@ -152,7 +152,7 @@ def prepare(request: Request) -> Plan:
     objective = objectives.name_of(card.family, kind, model, card.kind)
     recipe = recipes.named(request.recipe or recipes.DEFAULT)
     settings = recipes.resolve(recipe, model, request.settings, card.family, pretrained)
-    models.check_size(model, pretrained, card.family, settings)
+    layers = models.layers(model, pretrained, card.family, settings)
     budget = parse_budget(request.budget, counted=True) if request.budget else None
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
@@ -161,7 +161,9 @@ def prepare(request: Request) -> Plan:
     device, environment, visible, notes = _device(request.device or "auto", processes)
     kept = request.save_every_s is not None
     _check_processes(processes, kept and (kind, card.family) == ("elmo", "language-modelling"))
-    use = recipes.Use(card.family, model, kind, pretrained, device.partition(":")[0], processes)
+    use = recipes.Use(
+        card.family, model, kind, pretrained, device.partition(":")[0], processes, layers
+    )
     recipes.check(recipe, use, settings)
     limits_w = _limits_w(recipe, settings, visible)
     resolved = sources.resolve(card, request.data)
@@ -325,9 +327,8 @@ def _keep(plan: Plan, folder: Path, start: Start) -> dict[str, Any] | None:
     return {"folder": str(folder.absolute()), "run_id": start.run_id, "every_s": every_s}
 
 
-def last_words(folder: Path) -> str | None:
-    """The last line of what the worker of a run said, if it was started."""
-    log = folder / "log.txt"
+def last_words(log: Path) -> str | None:
+    """The last line of what a process said, if it was started."""
     said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return said[-1] if said else None
 
@@ -361,7 +362,9 @@ def forecast(
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     if outcome.status != "complete":
-        raise BenchError(f"the trial steps failed: {outcome.failure}", last_words(folder))
+        raise BenchError(
+            f"the trial steps failed: {outcome.failure}", last_words(folder / records.LOG)
+        )
     return _extrapolate(folder, start, trace)
 
 
@@ -444,7 +447,7 @@ def _worker(
         [*_launcher(plan.processes), sys.executable, "-P", "-m", "bench.learn.worker", str(path)],
         _environment(plan, work, out),
         stop_file=out / "stop",
-        log=folder / "log.txt",
+        log=folder / records.LOG,
     )
 
 

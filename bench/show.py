@@ -15,6 +15,7 @@ from bench.rank.entry import is_share, usable_energy_j, usable_metric
 from bench.rank.render import plain
 from bench.recipes.prune import BEFORE
 from bench.record import (
+    LOG,
     DomainEnergy,
     Measurement,
     Metered,
@@ -62,7 +63,7 @@ def record_lines(
     said = [("run", _headline(record)), ("data", _data(record))]
     if record.failure:
         said.append((record.status, record.failure))
-    if (log := folder / "log.txt").is_file() and log.stat().st_size and record.status == "failed":
+    if (log := folder / LOG).is_file() and log.stat().st_size and record.status == "failed":
         said.append(("log", str(log)))
     said += _metric(record.metric) if record.metric else [("result", "none: no predictions")]
     said += _energy(record)

@@ -84,6 +84,15 @@ class Budget:
     def metered(self) -> bool:
         return self.steps is None and self.tokens is None
 
+    def is_spent(self, *, duration_s: float, energy_j: float, emissions_g: float) -> bool:
+        """Whether a metered one is used up by these."""
+        spent = (
+            (self.duration_s, duration_s),
+            (self.energy_j, energy_j),
+            (self.emissions_g, emissions_g),
+        )
+        return any(limit is not None and value >= limit for limit, value in spent)
+
 
 _BUDGET_UNITS = {
     "j": ("energy_j", 1.0), "kj": ("energy_j", 1e3),

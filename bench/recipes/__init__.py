@@ -34,6 +34,7 @@ class Use:
     pretrained: bool
     device: str  # cpu, cuda
     processes: int = 1  # that train together
+    layers: int | None = None  # of the model; None: only its weights tell
 
 
 def setting(

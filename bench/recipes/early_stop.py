@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.cards import Family
 from bench.errors import UsageError
 from bench.recipes import baseline, setting
 
@@ -40,12 +39,9 @@ class Recipe(baseline.Recipe):
         0.0, "what a gain on tune must exceed, in the unit of what is scored there", low=0
     )
     evaluations: int = setting(20, "times that tune is scored, if it doesn't end before", low=1)
-
-    @classmethod
-    def preset(
-        cls, model: str, family: Family | None = None, pretrained: bool = True
-    ) -> dict[str, Any]:
-        return super().preset(model, family, pretrained) | {"schedule": "inverse-sqrt"}
+    schedule: str = setting(
+        "inverse-sqrt", "how the rate falls: linear or inverse-sqrt", choices=baseline.SCHEDULES
+    )
 
     def prepare(self, training: Training) -> None:
         super().prepare(training)

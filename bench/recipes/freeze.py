@@ -60,13 +60,16 @@ class Recipe(baseline.Recipe):
     def refusal(cls, use: Use, settings: Mapping[str, Scalar]) -> str | None:
         if use.kind not in ("encoder", "decoder"):
             return f"it freezes layers of encoders and decoders, and {use.model} is {use.kind}"
+        frozen: Any = settings["frozen_layers"]
+        if use.layers is not None and frozen > use.layers:
+            return _too_many(frozen, use.layers)
         return super().refusal(use, settings)
 
     def prepare(self, training: Training) -> None:
         model = _model(training)
         layers = model.shape.layers
         if self.frozen_layers > layers:
-            raise UsageError(f"frozen_layers={self.frozen_layers}: the model has {layers} layers")
+            raise UsageError(_too_many(self.frozen_layers, layers))
         self._lowest = self.frozen_layers + 1
         if self.frozen_layers < 0:
             self._lowest = 0 if self.unfreeze_share else layers // 2 + 1
@@ -170,3 +173,7 @@ def _free_memory(device: Any) -> int | None:
         return None
     sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     return 1024 * int(sizes[0]) if sizes else None
+
+
+def _too_many(frozen: int, layers: int) -> str:
+    return f"frozen_layers={frozen}: the model has {layers} layers"

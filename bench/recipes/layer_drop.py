@@ -37,6 +37,12 @@ class Recipe(baseline.Recipe):
     def refusal(cls, use: Use, settings: Mapping[str, Scalar]) -> str | None:
         if use.kind not in ("encoder", "decoder"):
             return f"it takes layers out of encoders and decoders, and {use.model} is {use.kind}"
+        if use.layers is not None:
+            kept: Any = settings["kept_layers"]
+            rate: Any = settings["drop_rate"]
+            wanted = _wanted(kept, use.layers)
+            if not _drops(wanted, use.layers, rate):
+                return _nothing_dropped(wanted, use.layers)
         return super().refusal(use, settings)
 
     def prepare(self, training: Training) -> None:
@@ -52,10 +58,10 @@ class Recipe(baseline.Recipe):
 
     def _chosen(self, has: int) -> list[int]:
         """Numbers of the layers that stay."""
-        wanted = self.kept_layers or (has + 1) // 2
-        if wanted > has or (wanted == has and not self.drop_rate):
+        wanted = _wanted(self.kept_layers, has)
+        if not _drops(wanted, has, self.drop_rate):
             raise UsageError(
-                f"kept_layers={wanted}: the model has {has}, and none would be dropped",
+                _nothing_dropped(wanted, has),
                 "a smaller --set kept_layers=..., or --set drop_rate=...",
             )
         if self.keep == "first":
@@ -97,3 +103,15 @@ class Recipe(baseline.Recipe):
         if self.drop_rate:
             found["left_out_share"] = round(self._left_out / max(1, self._passes), 4)
         return super().facts(training) | found
+
+
+def _wanted(kept_layers: int, has: int) -> int:
+    return kept_layers or (has + 1) // 2
+
+
+def _drops(wanted: int, has: int, drop_rate: float) -> bool:
+    return wanted < has or (wanted == has and drop_rate > 0)
+
+
+def _nothing_dropped(wanted: int, has: int) -> str:
+    return f"kept_layers={wanted}: the model has {has}, and none would be dropped"

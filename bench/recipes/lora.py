@@ -44,6 +44,9 @@ class Recipe(baseline.Recipe):
         "sparse-embedding": "embeddings that don't learn have no update that could be cheaper",
     }
 
+    learning_rate: float = setting(
+        None, f"the highest rate; unless set, {RATE} times the model's own", above=0
+    )
     rank: int = setting(8, "width between the two matrices of an adapter", low=1)
     alpha: int = setting(16, "an adapter counts alpha / rank times", low=1)
     targets: str = setting(

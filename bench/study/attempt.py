@@ -126,9 +126,8 @@ def progress(attempt: Attempt) -> Progress | None:
 
 def failure_of(attempt: Attempt, fallback: str) -> str:
     """The last line of its log: why it died without a word."""
-    log = attempt.log
-    said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return f"{fallback}: {said[-1][:300]}" if said else fallback
+    said = running.last_words(attempt.log)
+    return f"{fallback}: {said[:300]}" if said else fallback
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from bench.child import Progress
 from bench.errors import BenchError
 from bench.rank import notation
 from bench.rank.render import plain
+from bench.record import LOG
 from bench.study.drive import Watch
 from bench.study.job import Job
 from bench.study.ledger import MOST_ATTEMPTS, Attempt, Ledger
@@ -79,7 +80,7 @@ class Screen(Watch):
 
 def _last_words(attempt: Attempt) -> str:
     """The end of the log that says most, and where it lies."""
-    logs = [attempt.log] if attempt.folder is None else [attempt.folder / "log.txt", attempt.log]
+    logs = [attempt.log] if attempt.folder is None else [attempt.folder / LOG, attempt.log]
     found = next((log for log in logs if log.is_file() and log.stat().st_size), attempt.log)
     said = found.read_text(errors="replace").strip().splitlines() if found.is_file() else []
     return f"{plain(said[-1])}  ({found})" if said else f"its log: {found}"

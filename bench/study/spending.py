@@ -105,11 +105,10 @@ class Limit:
         return self.used_up_by(spending.so_far + ahead)
 
     def used_up_by(self, cost: Cost) -> bool:
-        b = self.budget
-        if b.duration_s is not None:
-            return cost.duration_s >= b.duration_s
-        if cost.unknown:
+        if cost.unknown and self.budget.duration_s is None:
             return True
-        if b.energy_j is not None:
-            return cost.energy_j >= b.energy_j
-        return self.scenario.emissions_g(cost.energy_j) >= (b.emissions_g or 0.0)
+        return self.budget.is_spent(
+            duration_s=cost.duration_s,
+            energy_j=cost.energy_j,
+            emissions_g=self.scenario.emissions_g(cost.energy_j),
+        )

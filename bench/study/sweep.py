@@ -61,7 +61,7 @@ class Sweep:
         try:
             pretrained = models.start(model, self.family, r.pretrained)
             settings = recipes.resolve(recipe, model, given, self.family, pretrained)
-            models.check_size(model, pretrained, self.family, settings)
+            models.layers(model, pretrained, self.family, settings)
         except UsageError as error:
             return error.message
         return None

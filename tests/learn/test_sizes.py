@@ -22,7 +22,7 @@ WORDS = Tokenizer(WordLevel({f"w{i}": i for i in range(50)}, "w0"))
 def build(name: str, family: Family = "classification", per: Any = "text", **given: Any) -> Any:
     texts = {setting: str(value) for setting, value in given.items()}
     settings = recipes.resolve("baseline", name, texts, family, pretrained=False)
-    models.check_size(name, False, family, settings)
+    models.layers(name, False, family, settings)
     recipe = recipes.build("baseline", settings)
     outputs = Outputs(per, 2)
     wanted = Wanted(None, WORDS, recipe, outputs, False, 1, torch.device("cpu"))
@@ -83,4 +83,4 @@ def test_a_size_that_cant_be(name: str, given: dict[str, int], said: str, hint: 
 def test_pretrained_weights_have_one_size() -> None:
     settings = recipes.resolve("baseline", "bert-base", {"width": "64"}, "classification")
     with pytest.raises(UsageError, match="width=64: the size of this model can't be set"):
-        models.check_size("bert-base", True, "classification", settings)
+        models.layers("bert-base", True, "classification", settings)

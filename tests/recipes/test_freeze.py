@@ -21,6 +21,7 @@ from bench.learn.loop import Training
 from bench.learn.loop import train as go_through
 from bench.learn.parameters import Weight
 from bench.recipes import freeze
+from bench.run import Request, prepare
 from tests.learn import test_state
 from tests.learn.plain import PlainEncoder
 from tests.learn.test_loop import CPU, SHAPES, encoder, texts, training
@@ -242,6 +243,8 @@ def test_a_language_model_keeps_its_table(train_and_keep: Callable[..., Trained]
 def test_what_it_can_not_freeze_is_said() -> None:
     with pytest.raises(UsageError, match="frozen_layers=5: the model has 4 layers"):
         freezing(frozen_layers=5)
+    with pytest.raises(UsageError, match="frozen_layers=3: the model has 2 layers"):
+        prepare(Request("sst2", "transformer-small", "freeze", settings={"frozen_layers": "3"}))
     settings = recipes.resolve("freeze", "elmo-tiny", {})
     use = recipes.Use("classification", "elmo-tiny", "elmo", False, "cpu")
     with pytest.raises(UsageError, match="freeze can't be used here: it freezes layers of encod"):

@@ -17,6 +17,7 @@ from bench.learn.encoder import Layers
 from bench.learn.evaluate import probabilities
 from bench.learn.loop import Training
 from bench.learn.loop import train as go_through
+from bench.run import Request, prepare
 from tests.learn import test_state
 from tests.learn.test_loop import CPU, SHAPES, encoder, texts, training
 from tests.learn.test_state import Trained, small
@@ -131,6 +132,13 @@ def test_a_language_model_loses_layers_as_well(train_and_keep: Callable[..., Tra
 def test_what_drops_nothing_is_refused(given: dict[str, int], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         dropping(**given)
+
+
+def test_a_model_that_is_known_to_be_too_small_is_refused_before_the_run(tmp_path: Path) -> None:
+    request = Request("sst2", model="transformer-tiny", recipe="layer-drop")
+    with pytest.raises(UsageError, match="kept_layers=1: the model has 1, and none would be"):
+        prepare(request)
+    prepare(replace(request, settings={"layers": "3"}))
 
 
 def test_other_kinds_of_models_are_refused() -> None:

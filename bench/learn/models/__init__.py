@@ -108,9 +108,10 @@ def settings(name: str, family: Family | None = None, pretrained: bool = True) -
     return found
 
 
-def check_size(name: str, pretrained: bool, family: Family, settings: Mapping[str, Any]) -> None:
-    """UsageError for a size that the model can't have."""
-    sized(entry(name, pretrained, family), settings)
+def layers(name: str, pretrained: bool, family: Family, settings: Mapping[str, Any]) -> int | None:
+    """How many the model has at the sizes in `settings`; None where only its weights tell.
+    UsageError for a size that it can't have."""
+    return getattr(sized(entry(name, pretrained, family), settings), "layers", None)
 
 
 def locate(name: str, pretrained: bool = True) -> Located:
