@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import random
+import signal
 import socket
 import time
 import traceback
@@ -57,22 +59,37 @@ def together(work: Callable[[], Any], size: int) -> list[Any]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     fork = multiprocessing.get_context("fork")
-    pipes = [fork.Pipe(duplex=False) for _ in range(size)]
-    children = [
-        fork.Process(target=_one, args=(work, rank, size, port, send))
-        for rank, (_, send) in enumerate(pipes)
-    ]
-    for child in children:
-        child.start()
-    for _, send in pipes:
-        send.close()
-    said = [pickle.loads(receive.recv()) for receive, _ in pipes]
-    for child in children:
-        child.join(20)
-        assert child.exitcode == 0
+    children: dict[Any, Any] = {}  # by what each is heard through
+    try:
+        for rank in range(size):
+            receive, send = fork.Pipe(duplex=False)
+            children[receive] = fork.Process(target=_one, args=(work, rank, size, port, send))
+            children[receive].start()
+            send.close()  # before the next one is forked: it would keep open what a dead one said
+        said = _heard(children)
+    finally:
+        for child in children.values():
+            child.kill()
     for failed in (s for s in said if isinstance(s, BaseException)):
         raise failed
     return said
+
+
+def _heard(children: dict[Any, Any]) -> list[Any]:
+    """What each has said, in their order; the first that dies without a word ends the test."""
+    said: dict[Any, Any] = {}
+    while left := [receive for receive in children if receive not in said]:
+        for receive in multiprocessing.connection.wait(left):
+            try:
+                said[receive] = pickle.loads(receive.recv())
+            except EOFError:
+                children[receive].join(20)
+                code = children[receive].exitcode
+                raise AssertionError(f"a process ended without a word: {code}") from None
+    for child in children.values():
+        child.join(20)
+        assert child.exitcode == 0
+    return [said[receive] for receive in children]
 
 
 def _one(work: Callable[[], Any], rank: int, size: int, port: str, send: Any) -> None:
@@ -241,6 +258,18 @@ def test_running_text_is_scored_in_parts() -> None:
 
 
 # --- what must not be ----------------------------------------------------------------------------
+
+
+def test_a_process_that_dies_is_missed_at_once() -> None:
+    def work() -> None:
+        if os.environ["RANK"] == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+    begun = time.monotonic()
+    with pytest.raises(AssertionError, match="without a word: -9"):
+        together(work, 2)
+    assert time.monotonic() - begun < 30
 
 
 def test_weights_that_only_one_process_changes_end_the_training() -> None:
