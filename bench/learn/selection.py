@@ -93,6 +93,7 @@ def _as_it_was(model: Model) -> Iterator[None]:
         tensor.copy_(was)
     if table:
         table.progress = progress
+    model.parameters.cast()  # what is frozen from now on is not cast again
 
 
 TRIED = 16

@@ -115,6 +115,18 @@ def test_scores_are_those_of_a_short_training_that_leaves_no_trace(by: str) -> N
     np.testing.assert_allclose(found[0], wanted, rtol=1e-3, atol=1e-5)
 
 
+def test_what_is_frozen_afterwards_is_computed_with_as_it_was_before_the_proxy() -> None:
+    """In half precision, of which a frozen weight has a copy that is not made anew in each step."""
+    options = {"by": "loss", "proxy_epochs": "2", "batch_size": "8", "learning_rate": "0.01"}
+    settings = recipes.resolve("data-prune+freeze+bf16", "transformer-tiny", options)
+    model = encoder(SHAPES["pre-norm, mean"], torch.bfloat16)
+    recipe = recipes.build("data-prune+freeze+bf16", settings)
+    made = Training(recipe, Classes(), model, texts(), texts(8, seed=9), 1, Events())
+    model.begin_step(made.train.batch(np.arange(8), CPU))
+    exact = model.parameters.named()["layers.0.up.weight"]
+    assert torch.equal(model.parameters["layers.0.up.weight"].value, exact.bfloat16())
+
+
 def test_forgetting_counts_from_right_to_wrong_and_what_was_never_right_is_hardest() -> None:
     made = pruned(by="random")
     counted = Forgetting(made)
