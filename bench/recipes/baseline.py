@@ -98,6 +98,14 @@ class Recipe:
         is its own; None: nothing is changed. Asked in the parent, without a training."""
         return None
 
+    def plain(self, changes: Mapping[str, Any]) -> Recipe:
+        """What another model of the run learns by, and a proxy: the plain recipe in the precision
+        of this one, with its settings but for these changes."""
+        kind = next(kind for kind in type(self).__mro__ if "precision" in vars(kind))
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(kind)}
+        made: Recipe = kind(**{**own, **changes})
+        return made
+
     def prepare(self, training: Training) -> None:
         """Before the first step, and before there is an optimizer: change the model, train a
         teacher, choose rows."""
@@ -161,12 +169,3 @@ class Recipe:
     def resume(self, training: Training, state: dict[str, Tensor]) -> None:
         """After `prepare`, where a training goes on: take back what `state` gave. The step is
         known; weights and moments are filled in afterwards."""
-
-
-def plain(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """What another model of the run learns by: the plain recipe in the precision of this one, with
-    its settings but for these changes."""
-    kind = next(kind for kind in type(recipe).__mro__ if "precision" in vars(kind))
-    own = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(kind)}
-    made: Recipe = kind(**{**own, **changes})
-    return made

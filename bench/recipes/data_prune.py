@@ -138,9 +138,7 @@ class Recipe(baseline.Recipe):
     def _proxy(self) -> Any:
         """What the proxy learns by: these settings, in a plain training of this precision."""
         passes = self.proxy_epochs or PROXY_EPOCHS[self.by]
-        return baseline.plain(
-            self, {"epochs": passes, "max_steps": 0, "max_tokens": 0, "evaluations": 0}
-        )
+        return self.plain({"epochs": passes, "max_steps": 0, "max_tokens": 0, "evaluations": 0})
 
     def _firsts(self, training: Training) -> np.ndarray:
         from bench.learn import selection

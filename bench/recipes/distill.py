@@ -165,9 +165,7 @@ class Recipe(baseline.Recipe):
     def _plain(self, model: str, family: Family, pretrained: bool, given: dict[str, str]) -> Any:
         """The recipe of a teacher: the plain one, in the precision of this one."""
         given = given | {"evaluations": "0"}
-        return baseline.plain(
-            self, recipes.resolve(recipes.DEFAULT, model, given, family, pretrained)
-        )
+        return self.plain(recipes.resolve(recipes.DEFAULT, model, given, family, pretrained))
 
     def _take(self, training: Training, answers: Answers) -> None:
         from bench.learn.teacher import Projection

@@ -76,6 +76,10 @@ class Recipe(baseline.Recipe):
             raise MissingExtra("the recipe lora", "lora")
         return super().refusal(use, settings)
 
+    def plain(self, changes: Mapping[str, Any]) -> baseline.Recipe:
+        """All weights learn there, which want the lower rate."""
+        return super().plain({"learning_rate": self.learning_rate / RATE, **changes})
+
     def prepare(self, training: Training) -> None:
         from bench.learn.encoder import layered
 

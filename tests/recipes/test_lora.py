@@ -242,6 +242,14 @@ def test_it_learns_and_keeps_an_ordinary_checkpoint(
     BertForSequenceClassification.from_pretrained(tmp_path / "kept" / "weights")
 
 
+def test_a_proxy_of_all_weights_learns_at_a_rate_for_these() -> None:
+    settings = recipes.resolve("data-prune+lora", "all-minilm-l6", {"by": "el2n"})
+    built = recipes.build("data-prune+lora", settings)
+    plain = recipes.resolve("baseline", "all-minilm-l6", {})
+    assert built.learning_rate == pytest.approx(10 * plain["learning_rate"])
+    assert built._proxy().learning_rate == pytest.approx(plain["learning_rate"])
+
+
 USE = recipes.Use("classification", "all-minilm-l6", "encoder", True, "cpu")
 
 
