@@ -132,8 +132,8 @@ def _train(training: Training, batches: Iterator[np.ndarray]) -> str:
     recipe, events, total = training.recipe, training.events, training.total_steps
     evaluate_after = _evaluation_steps(total, recipe.evaluations)
     reported = 0.0
-    if training.step in evaluate_after:  # it was kept before that
-        evaluate(training)
+    if training.step in evaluate_after and evaluate(training):  # it was kept before that
+        return "done"
     for rows in batches:
         rate = recipe.rate(training.step, total)
         loss = step(training, rows, rate)

@@ -104,6 +104,21 @@ def test_what_it_remembers_goes_on() -> None:
     assert torch.equal(weights(second.model), made.objective.weights[1])
 
 
+def test_a_score_that_was_still_due_when_it_was_kept_ends_it() -> None:
+    given = {"evaluations": 11, "patience": 3, "max_steps": 12}
+    first = training(encoder(SHAPES["as BERT"]), texts(), "early-stop", **given)
+    first.objective = Scripted([0.5, 0.8, 0.6, 0.8])
+    first.budget_ends = 5
+    train(first, first.batches())
+    second = training(encoder(SHAPES["as BERT"]), texts(), "early-stop", **given)
+    second.step = first.step
+    second.recipe.resume(second, first.recipe.state(first))
+    second.objective = Scripted([0.7])
+    assert train(second, second.batches()) == "done"
+    assert second.step == 5
+    assert second.recipe.facts(second)["steps_saved"] == 7
+
+
 def test_the_rate_is_planned_for_no_end_unless_that_is_asked_for() -> None:
     plain = recipes.resolve("early-stop", "transformer-tiny", {})
     assert plain["schedule"] == "inverse-sqrt"
