@@ -11,6 +11,7 @@ from bench import lineage
 from bench.cards import Card
 from bench.power.carbon import NO_PUE, Scenario
 from bench.rank import notation, score
+from bench.rank.columns import idle_power_w
 from bench.rank.entry import is_share, usable_energy_j, usable_metric
 from bench.rank.render import plain
 from bench.recipes.prune import BEFORE
@@ -173,11 +174,10 @@ def measurement_lines(measured: Measurement, folder: Path, scenario: Scenario) -
 
 def _idle(measured: Metered) -> Lines:
     """Power before and after, which is in the energy and not taken off."""
-    charged = {d.domain for d in measured.charged}
     said = [
-        f"{significant(sum(w for d, w in idle.power_w.items() if d in charged))} W {when}"
+        f"{significant(power_w)} W {when}"
         for when, idle in (("before", measured.idle_before), ("after", measured.idle_after))
-        if idle and idle.power_w
+        if (power_w := idle_power_w(measured, idle)) is not None
     ]
     return [("idle", ", ".join(said))] if said else []
 
@@ -247,8 +247,11 @@ def _energy(record: Metered) -> Lines:
             return [("energy", f"unknown: {', '.join(lost)}")]
         return [("energy", "unknown: a meter that counts could not be read")]
     parts = {p.name: record.phase_energy_j(p.name) for p in record.phases}
-    parts["other"] = parts.pop("other", None)  # last: it lies between the others
-    split = ", ".join(f"{name} {show_energy(j)}" for name, j in parts.items() if j is not None)
+    if "other" in parts:
+        parts["other"] = parts.pop("other")  # last: it lies between the others
+    split = ", ".join(
+        f"{name} {'unknown' if j is None else show_energy(j)}" for name, j in parts.items()
+    )
     said = [f"{_with_doubt(record)}, {_LEVELS[record.level]}"]
     others = record.charged_runs if isinstance(record, Record) else []
     if others:
@@ -423,15 +426,16 @@ def forecast_lines(forecast: Forecast, plan: Plan, runs: int) -> Lines:
 
 def _budget_share(forecast: Forecast, plan: Plan) -> str:
     """Where the budget would end a run."""
-    budget = plan.budget
+    budget, energy_j = plan.budget, forecast.energy_j
     assert budget is not None
-    energy_j = forecast.energy_j or float("inf")
-    grams = plan.scenario.emissions_g(energy_j)
-    share = min(
-        (budget.duration_s or float("inf")) / forecast.duration_s,
-        (budget.energy_j or float("inf")) / energy_j if budget.energy_j else float("inf"),
-        (budget.emissions_g or float("inf")) / grams if budget.emissions_g else float("inf"),
-    )
+    if budget.duration_s:
+        share = budget.duration_s / forecast.duration_s
+    elif not energy_j:
+        return f"whether {budget.text} is enough can't be told: the energy is unknown"
+    elif budget.energy_j:
+        share = budget.energy_j / energy_j
+    else:
+        share = (budget.emissions_g or 0.0) / plan.scenario.emissions_g(energy_j)
     if share >= 1:
         return f"{budget.text} is enough for one run"
     return f"{budget.text} ends a run after about {100 * share:.0f} % of its cost"
@@ -564,7 +568,9 @@ def _read(r: Reads) -> str:
 
 def _machine(facts: dict[str, Any]) -> str:
     where = [f"{key}: {facts[key]}" for key in ("virtual", "container") if facts.get(key)]
-    said = [facts.get("cpu"), f"{facts.get('processors')} processors", facts.get("system")]
+    n = facts.get("processors")
+    processors = f"{n} {'processor' if n == 1 else 'processors'}"
+    said = [facts.get("cpu"), processors, facts.get("system")]
     return ", ".join(str(text) for text in [*said, *where] if text)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bench import cards, show
 from bench import record as records
 from bench.power import carbon
-from bench.record import Metric, Phase, Record
+from bench.record import Idle, Metric, Phase, Record
+from bench.run import Forecast
+from bench.units import parse_budget
 from tests.command import Command
 from tests.rank.records import make_domain, make_metric, make_record
 
@@ -73,9 +77,39 @@ def test_a_phase_in_which_a_meter_was_not_read_has_no_energy() -> None:
     assert record.phase_energy_j("predict") == 450.0
     said = show.record_lines(record, Path("nowhere"), carbon.asked(None))
     assert "prediction" not in dict(said)
+    assert ("", "predict-before unknown, predict 0.125 Wh") in said
     assert "prediction" not in dict(
         show.record_lines(make_record(), Path("nowhere"), carbon.asked(None))
     )
+
+
+def test_idle_power_of_a_part_of_the_machine_is_not_shown() -> None:
+    domains = [make_domain(1_000.0), make_domain(500.0, kind="cpu")]
+    both = {domains[0].domain: 70.0, domains[1].domain: 30.0, "gpu:another": 9.0}
+    record = make_record(
+        domains=domains,
+        idle_before=Idle(duration_s=3.0, power_w=both),
+        idle_after=Idle(duration_s=3.0, power_w={domains[0].domain: 71.0}),
+    )
+    assert show._idle(record) == [("idle", "100 W before")]
+    assert show._idle(make_record(idle_before=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "energy_j", "says"),
+    [
+        ("1h", None, "1h is enough for one run"),
+        ("5min", None, "5min ends a run after about 50 % of its cost"),
+        ("1Wh", None, "whether 1Wh is enough can't be told: the energy is unknown"),
+        ("1gCO2e", None, "whether 1gCO2e is enough can't be told: the energy is unknown"),
+        ("1Wh", 7200.0, "1Wh ends a run after about 50 % of its cost"),
+        ("1kgCO2e", 7200.0, "1kgCO2e is enough for one run"),
+    ],
+)
+def test_where_a_budget_would_end_a_run(budget: str, energy_j: float | None, says: str) -> None:
+    forecast = Forecast(20, 100, duration_s=600.0, energy_j=energy_j, level="M1")
+    planned: Any = SimpleNamespace(budget=parse_budget(budget), scenario=carbon.asked("DE"))
+    assert dict(show.forecast_lines(forecast, planned, 1))["budget"] == says
 
 
 def result(metric: Metric) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from bench.errors import unknown_name
 from bench.rank import notation, score
 from bench.rank.entry import Cell, Entry, Section, is_share
-from bench.record import Record
+from bench.record import Idle, Metered, Record
 from bench.units import kwh_from_j, show_duration, significant
 
 Value = str | int | float | None
@@ -169,11 +169,9 @@ def _prediction_j(record: Record) -> float | None:
     return 1000 * energy_j / n if energy_j and n else None
 
 
-def _idle_power_w(record: Record) -> float | None:
-    """Watts of the charged domains before the window; None when one of them is missing."""
-    if record.idle_before is None:
-        return None
-    watts = [record.idle_before.power_w.get(d.domain) for d in record.charged]
+def idle_power_w(record: Metered, idle: Idle | None) -> float | None:
+    """Watts of the charged domains before or after the window; None when one is missing."""
+    watts = [idle.power_w.get(d.domain) if idle else None for d in record.charged]
     known = [w for w in watts if w is not None]
     return sum(known) if known and len(known) == len(watts) else None
 
@@ -234,7 +232,8 @@ COLUMNS: tuple[Column, ...] = (
            _duration, priority=6, short="time"),
     Column("prediction_energy", "energy of 1,000 predictions", "J", "lower",
            lambda e, g: e.mean(_prediction_j), _number, priority=10, short="J/1k pred."),
-    Column("idle_power", "idle power", "W", None, lambda e, g: e.mean(_idle_power_w),
+    Column("idle_power", "idle power", "W", None,
+           lambda e, g: e.mean(lambda r: idle_power_w(r, r.idle_before)),
            _number, priority=11, short="idle W"),
     Column("reference", "energy over the reference job's", None, None,
            lambda e, g: e.mean(_over_reference), _number, priority=9, short="x ref."),
