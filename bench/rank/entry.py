@@ -114,9 +114,11 @@ class Entry:
 
     @cached_property
     def uncertainty_j(self) -> float | None:
-        """Expanded uncertainty (k = 2) of the mean energy. The meter's gain is common to the
-        runs, so it does not shrink with their number."""
-        return self.mean(energy_uncertainty_j)
+        """Expanded uncertainty (k = 2) of the mean energy; None when that of a run is not known.
+        The meter's gain is common to the runs, so it does not shrink with their number."""
+        each = [energy_uncertainty_j(r) for r in self.records if usable_energy_j(r)]
+        known = [u for u in each if u is not None]
+        return fmean(known) if known and len(known) == len(each) else None
 
     def mean(self, of: Callable[[Record], float | None]) -> float | None:
         """Mean over the runs that have the value; None when none has."""

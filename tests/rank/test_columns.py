@@ -92,6 +92,9 @@ def test_independent_meters_add_in_squares() -> None:
 def test_an_unknown_uncertainty_is_not_zero() -> None:
     domains = [make_domain(20e3), make_domain(2e3, kind="cpu", uncertainty_j=None)]
     assert spread("energy", entry_of(make_run(domains=domains))) is None
+    of_one = [make_run(domains=d, energy_j=22e3) for d in (domains, domains)]
+    known = [domains[0], make_domain(2e3, kind="cpu")]
+    assert spread("energy", entry_of(make_run(domains=known), *of_one)) is None
 
 
 def test_one_run_says_nothing_about_scatter() -> None:
