@@ -41,7 +41,7 @@ class Side:
     uncertainty_j: float | None
     level: str
     coverage: str
-    duration_s: float
+    duration_s: float | None  # None: that of a charged run is not known
     phases: dict[str, dict[str, float | None]]  # name -> duration_s, energy_j
 
 
@@ -128,7 +128,7 @@ def _side(record: Record) -> Side:
         uncertainty_j=energy_uncertainty_j(record),
         level=record.level,
         coverage=record.coverage,
-        duration_s=record.total_duration_s or record.duration_s,
+        duration_s=record.total_duration_s,
         phases=phases,
     )
 
@@ -224,7 +224,8 @@ def _energy(first: Record, other: Record, known: Iterable[Record]) -> Energy | s
         return Energy(b / a, None, "none", "a meter's uncertainty is not known")
     both = math.hypot(shares[0], shares[1])
     interval = (b / a / (1 + both), b / a * (1 + both))
-    return Energy(b / a, interval, "meters", "two meters: both uncertainties count (k = 2)")
+    what = "two meters" if first.level != "M0" else "estimates of two machines, not measured"
+    return Energy(b / a, interval, "meters", f"{what}: both uncertainties count (k = 2)")
 
 
 def _same_meter(first: Record, other: Record) -> bool:
@@ -312,7 +313,7 @@ def _runs(sides: list[Side], names: list[str]) -> RenderableType:
         ["", *(f"{s.model} · {s.recipe} · seed {s.seed}" for s in sides)],
         ["metric", *(_metric(s) for s in sides)],
         ["energy", *(_joules(s) for s in sides)],
-        ["time", *(show_duration(s.duration_s) for s in sides)],
+        ["time", *(_time(s) for s in sides)],
     ]
     for phase in dict.fromkeys(p for s in sides for p in s.phases):
         rows.append([f"  {phase}", *(_phase(s.phases.get(phase)) for s in sides)])
@@ -335,12 +336,16 @@ def _joules(side: Side) -> str:
     return f"{about}{show_energy(side.energy_j)}{sure} ({side.level}, {side.coverage})"
 
 
+def _time(side: Side) -> str:
+    return "not known" if side.duration_s is None else show_duration(side.duration_s)
+
+
 def _phase(facts: dict[str, float | None] | None) -> str:
     if facts is None:
         return "–"
     energy_j = facts["energy_j"]
-    joules = f", {show_energy(energy_j)}" if energy_j else ""
-    return f"{show_duration(facts['duration_s'] or 0.0)}{joules}"
+    joules = "energy not known" if energy_j is None else show_energy(energy_j)
+    return f"{show_duration(facts['duration_s'] or 0.0)}, {joules}"
 
 
 def _settings(settings: dict[str, list[Any]], names: list[str]) -> RenderableType:

@@ -17,7 +17,7 @@ from scipy import stats
 from bench.errors import UsageError
 from bench.rank import compare
 from bench.rank.compare import Energy, Score
-from bench.record import Record
+from bench.record import Phase, Record, RunCost
 from tests.rank.records import CPU, make_data, make_domain, make_entry, make_metric, make_record
 
 LEFT = [i % 10 != 0 for i in range(872)]  # 784 right
@@ -98,6 +98,28 @@ def test_on_two_meters_both_uncertainties_count() -> None:
     assert isinstance(found, Energy)
     assert (found.basis, found.ratio) == ("meters", 1.5)
     assert found.interval == pytest.approx((1.5 / (1 + 0.02**0.5), 1.5 * (1 + 0.02**0.5)))
+
+
+def test_estimates_of_two_machines_are_not_called_meters() -> None:
+    one, other = (make_record(level="M0", hardware=f"CPU AMD EPYC, {n} cores") for n in (1, 2))
+    found = energy(one, other)
+    assert isinstance(found, Energy)
+    assert found.basis == "meters"
+    assert found.note.startswith("estimates of two machines, not measured:")
+
+
+def test_what_is_not_known_of_a_run_is_said() -> None:
+    record = make_record()
+    lost = RunCost(
+        role="part", run_id="0" * 16, record_sha256=None, task=None, model=None, hardware=None,
+        level=None, coverage=None, energy_j=None, uncertainty_j=None, duration_s=None,
+    )  # fmt: skip
+    phases = [Phase(name="train", start_s=0, duration_s=80, energy_j={})]
+    found = compare.compare([record, make_record(charged_runs=[lost], phases=phases)])
+    assert found.runs[1].duration_s is None
+    said = [" ".join(line.split()) for line in printed(found, 100).splitlines()]
+    assert "time 1 min 35 s not known" in said
+    assert "train 1 min 20 s, 4.72 Wh 1 min 20 s, energy not known" in said
 
 
 def test_on_one_meter_the_gain_cancels_and_repeats_tell_the_scatter() -> None:
