@@ -351,6 +351,7 @@ _FROM_ENERGY = {
     "emissions",
     "prediction_energy",
     "idle_power",
+    "reference",
 }
 
 
