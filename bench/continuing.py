@@ -29,7 +29,7 @@ def prepare(folder: Path, asked: Request) -> tuple[Plan, Seed]:
             task=spec.task,
             model=spec.model,
             recipe=asked.recipe or spec.recipe,
-            pretrained=spec.track != "scratch",
+            pretrained=spec.checkpoint_sha256 is not None,
             settings={**settings, **asked.settings},
             device=asked.device or spec.device,
             nproc=asked.nproc or spec.processes,

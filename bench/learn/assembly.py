@@ -79,7 +79,7 @@ def beside(made: Assembly, parts: Parts) -> Assembly:
 
 
 def _entry(parts: Parts) -> models.Entry:
-    return models.entry(parts.model, parts.pretrained, parts.task.family)
+    return models.entry(parts.model, parts.checkpoint is not None, parts.task.family)
 
 
 def _tokenizer(parts: Parts, objective: Objective) -> Any:

@@ -95,6 +95,22 @@ def test_weights_of_another_kind_of_track_decide_the_track(
     assert [c.run_id for c in pupil.upstream] == [teacher.run_id]
 
 
+@pytest.mark.parametrize("has_weights", [False, True])
+def test_a_pupil_from_scratch_stays_one_beside_trained_weights(
+    bench: Any, teacher: Record, has_weights: bool
+) -> None:
+    """Whose track is that of its teacher; also when it goes on."""
+    small = [s for size in ("layers=1", "width=32", "heads=2") for s in ("--set", size)]
+    asked = [*FEW, *(["--model", "bert-base", "--scratch", *small] if has_weights else [])]
+    parent = f"parent={place(teacher) / 'weights'}"
+    budget = ["--budget", "1steps", "--save"]
+    run(bench, *asked, "--recipe", "./pupil.py", "--set", parent, *budget)
+    first = found()[-1]
+    assert (first.spec.track, first.spec.checkpoint_sha256) == ("open", None)
+    run(bench, "--continue", first.run_id, "--data", "reviews", "--idle", 0)
+    assert found()[-1].continues == first.run_id
+
+
 def test_a_recipe_file_is_part_of_an_entry_by_what_it_does(bench: Any, folder: Path) -> None:
     """The same file from two places is one entry; changed, it is another."""
     (folder / "elsewhere").mkdir()
