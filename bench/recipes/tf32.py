@@ -20,13 +20,13 @@ _SINCE = (8, 0)  # compute capability of Ampere
 
 @dataclass
 class Recipe(baseline.Recipe):
-    """A setting of the process: it holds for other models that are trained in the run, too."""
+    """A setting of the process, made before all else: it holds for a teacher and a proxy, too."""
 
     summary: ClassVar[str] = "float32 products by tensor cores, with 10 of 23 bits (TF32)"
     paper: ClassVar[str] = (
         "https://developer.nvidia.com/blog/accelerating-ai-training-with-tf32-tensor-cores/"
     )
-    place: ClassVar[int] = 81
+    place: ClassVar[int] = 7
     refuses: ClassVar[Mapping[str, str]] = {"bf16": _ONE, "fp16": _ONE}
 
     @classmethod

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
 from bench import recipes
 from bench.errors import UsageError
 from bench.learn import worker
+from bench.recipes import data_prune
 from tests.learn.test_loop import SHAPES, encoder, texts, training
 
 USE = recipes.Use("classification", "transformer-tiny", "encoder", False, "cpu")
@@ -66,5 +68,15 @@ def test_products_have_one_precision(half: str) -> None:
         recipes.named(f"tf32+{half}")
 
 
-def test_it_combines_with_another() -> None:
-    assert recipes.named("tf32+sparse-embedding") == "sparse-embedding+tf32"
+def test_what_is_trained_before_has_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_gpu_of((9, 0), monkeypatch)
+    torch.set_float32_matmul_precision("highest")
+    found = []
+
+    def chosen(self: object, training: object) -> np.ndarray:
+        found.append(torch.get_float32_matmul_precision())
+        return np.arange(8)
+
+    monkeypatch.setattr(data_prune.Recipe, "_chosen", chosen)
+    training(encoder(SHAPES["as BERT"]), texts(), "data-prune+tf32")
+    assert found == ["high"]
