@@ -245,6 +245,8 @@ def _idle(
     progress: Progress,
     on_progress: Callable[[Progress], None],
 ) -> None:
+    if not idle_s:
+        return
     name = "idle_after" if progress.phase == "tail" else "idle_before"
     journal.write(f"{name}_start")
     deadline = time.monotonic() + idle_s

@@ -416,6 +416,12 @@ def test_a_device_that_is_not_charged_makes_a_run_unrankable(tmp_path: Path) -> 
     assert any("GPU-1" in w.message and not w.rankable for w in run.warnings)
 
 
+def test_without_an_idle_baseline_there_is_no_idle_power(tmp_path: Path) -> None:
+    _, run = metered(tmp_path / "r", "", idle_s=0.0)
+    assert run.energy_j
+    assert (run.idle_before, run.idle_after) == (None, None)
+
+
 def test_an_energy_budget_does_not_count_the_idle_baseline(tmp_path: Path) -> None:
     seen = []
     script, idle_s = "time.sleep(0.5)", 3.0
