@@ -148,7 +148,7 @@ class _Live:
     def take(self, name: str, point: _Point) -> None:
         if point[1] is not None or point[2] is not None:
             self.read_ns[name] = point[0]
-        self._last.setdefault(name, point)
+            self._last.setdefault(name, point)
         self._newest[name] = point
 
     def publish(self) -> None:

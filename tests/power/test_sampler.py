@@ -122,6 +122,22 @@ def test_each_domain_has_its_own_newest_reading(record: tuple[Recorder, Path]) -
     assert [page[1][name] for name in (first, second, third)] == [2 * 10**9, 10**9, None]
 
 
+def test_a_first_reading_that_failed_was_not_of_0_watts(record: tuple[Recorder, Path]) -> None:
+    recorder, _ = record
+    power, counter = (b.name for b in BOARDS[:2])
+    for second, power_w in enumerate((None, 400.0, 400.0)):
+        energy_j = None if power_w is None else 5.0 + 300.0 * second
+        error = "not yet" if power_w is None else None
+        t_ns = second * 10**9
+        recorder.seen.append(
+            Look("cards", BOARDS, [Reading(power, t_ns, power_w, error=error),
+                                   Reading(counter, t_ns, power_w, energy_j, error=error)])
+        )  # fmt: skip
+        recorder.record()
+        recorder._live.publish()
+    assert recorder._live._energy_j == {power: 400.0, counter: 300.0}
+
+
 def test_a_log_cut_anywhere_is_read_up_to_there(record: tuple[Recorder, Path]) -> None:
     recorder, path = record
     recorder.seen += [look(k) for k in range(20)]
