@@ -125,7 +125,8 @@ def _put_back(library: Library, before: Mapping[str, int]) -> None:
     failed = []
     for uuid, milliwatts in before.items():
         try:
-            _set(library, uuid, milliwatts)
+            if _now_mw(library, uuid) != milliwatts:
+                _set(library, uuid, milliwatts)
         except NvmlError as error:
             failed.append(f"sudo nvidia-smi -i {uuid} -pl {milliwatts / 1e3:g}   ({error})")
     gpus.look_again()

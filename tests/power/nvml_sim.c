@@ -63,6 +63,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -599,7 +600,9 @@ int nvmlDeviceSetPowerManagementLimit(Device *d, unsigned mw) {
     BOARD(d);
     if (!d->settable[0]) return FORBIDDEN;
     if (mw < milli(d->limit[2]) || mw > milli(d->limit[3])) return INVALID;
-    FILE *file = fopen(d->settable, "a");
+    struct stat about;
+    int shut = !stat(d->settable, &about) && !(about.st_mode & S_IWUSR); /* also to root */
+    FILE *file = shut ? NULL : fopen(d->settable, "a");
     if (!file) return FORBIDDEN;
     fprintf(file, "%u\n", mw);
     fclose(file);

@@ -187,7 +187,24 @@ def test_a_limit_that_is_refused_leaves_the_others_as_they_were(board: Board) ->
     ran = python(code, board.uuid)
     assert "BenchError: a power limit of 9000 W can't be set on GPU-" in ran.stderr
     assert "held" not in ran.stdout
-    assert board.set_w() == [700.0]
+    assert board.set_w() == []
+
+
+def test_who_has_put_it_back_by_hand_is_asked_no_more(
+    tmp_path: Path, make_gpus: MakeGpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state(tmp_path, monkeypatch)
+    gpu = SimulatedGpu(limits_w=(700.0, 200.0, 700.0))  # settable by nobody
+    make_gpus(gpu)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    note = tmp_path / "state" / "wattbench" / f"power-limit-{boot}-7.json"
+    note.parent.mkdir(parents=True)
+    look = "from bench.power import limit; print(limit.put_back_left())"
+    note.write_text(f'{{"{gpu.uuid}": 600000}}')
+    assert "BenchError: a GPU's power limit could not be put back" in python(look).stderr
+    note.write_text(f'{{"{gpu.uuid}": 700000}}')
+    assert python(look).stdout == f"['{gpu.uuid}']\n"
+    assert notes(tmp_path) == []
 
 
 def test_a_limit_that_can_not_be_put_back_is_said_with_the_command(
@@ -195,9 +212,8 @@ def test_a_limit_that_can_not_be_put_back_is_said_with_the_command(
 ) -> None:
     state(tmp_path, monkeypatch)
     board = Board(tmp_path, make_gpus)
-    lost = "    import os; os.chmod(sys.argv[2], 0o444); os.rename(sys.argv[2], sys.argv[2] + 'x');"
-    lost += " os.mkdir(sys.argv[2])\n"
-    code = HOLDER.replace("    time.sleep(60)\n", lost)
+    shut = "    import os; os.chmod(sys.argv[2], 0o444)\n"
+    code = HOLDER.replace("    time.sleep(60)\n", shut)
     ran = python(code, board.uuid, str(board.log))
     assert "BenchError: a GPU's power limit could not be put back" in ran.stderr
     assert len(notes(tmp_path)) == 1, "the next run tries again"
