@@ -40,13 +40,16 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 def cost(attempt: Attempt) -> Cost:
-    """Of an attempt that has ended: what its own window took, whatever became of it."""
+    """Of an attempt that has ended: what its own window took, whatever became of it. One that ended
+    before its run had begun took nothing that was metered."""
+    if attempt.run is None:
+        return Cost()
     try:
         record = attempt.record()
     except (BenchError, OSError):
         record = None
     if record is None:
-        return Cost()
+        return Cost(unknown=1)
     known = record.window_energy_j
     return Cost(record.duration_s, known or 0.0, record.level == "M0", int(known is None))
 
@@ -80,8 +83,11 @@ class Spending:
 
 
 def _mean(costs: list[Cost]) -> Cost:
+    """Of single runs, or of means."""
     whole, n = total(costs), len(costs)
-    return Cost(whole.duration_s / n, whole.energy_j / n, whole.estimated, 0)
+    known = n - whole.unknown
+    energy_j = whole.energy_j / known if known else 0.0
+    return Cost(whole.duration_s / n, energy_j, whole.estimated, 0 if known else 1)
 
 
 @dataclass(frozen=True)

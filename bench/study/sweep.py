@@ -25,7 +25,7 @@ from bench.study.job import Job, dumped
 from bench.study.ledger import Attempt, Ledger
 from bench.study.samplers import Sampler, Tried
 from bench.study.space import Space, ends
-from bench.study.spending import Cost, Limit, Spending
+from bench.study.spending import Cost, Limit, Spending, total
 from bench.study.trials import FINAL, Evaluation, Following, Trial
 from bench.units import show_energy, significant
 
@@ -307,6 +307,7 @@ class Screen(Watch):
         self._line = live.Line(g_per_kwh, self._stream)
         self._following: dict[str, Following] = {}
         self._waits: str | None = None
+        self._going: dict[str, Cost] = {}  # what attempts have taken so far, by name
         self.budget_spent = False  # a trial was ended by it
         self.spending = Spending(book)
 
@@ -331,7 +332,8 @@ class Screen(Watch):
         self._line(progress)
         if attempt.job.cell == FINAL:
             return None
-        now = self.spending.so_far + Cost(progress.elapsed_s, progress.energy_j)
+        self._going[attempt.name] = Cost(progress.elapsed_s, progress.energy_j)
+        now = self.spending.so_far + total(self._going.values())
         if self._limit and self._limit.used_up_by(now):
             self.budget_spent = True
             return BUDGET
@@ -359,6 +361,7 @@ class Screen(Watch):
         return why
 
     def ended(self, attempt: Attempt) -> None:
+        self._going.pop(attempt.name, None)
         taken = self.spending.ended(attempt)
         trials.write_down(self._book)
         found = tuning.result(self._book)

@@ -16,7 +16,7 @@ from bench.study.drive import drive
 from bench.study.job import Job, dumped, loaded
 from bench.study.ledger import MOST_ATTEMPTS, Attempt
 from bench.study.making import Ending
-from bench.study.spending import Limit
+from bench.study.spending import Limit, Spending
 from bench.units import parse_budget
 from tests.study.stand_ins import Executor, Script
 
@@ -209,6 +209,19 @@ def test_energy_that_is_not_known_can_not_be_kept_in_a_budget(folder: Path) -> N
     ending, executor = make(folder, lambda a: good(a) | {"energy_j": None}, budget="1kWh")
     assert len(executor.started) == 1
     assert ending.over_budget
+
+
+def test_a_run_whose_record_is_lost_took_nobody_knows_what(folder: Path) -> None:
+    """Nor is it a run of no energy in the mean of its cell."""
+    make(folder, good)
+    first = ledger.read(folder).ended()[0]
+    assert first.folder is not None
+    (first.folder / "record.json").unlink()
+    spending = Spending(ledger.read(folder))
+    assert (spending.so_far.unknown, spending.so_far.energy_j) == (1, 3 * 36_000.0)
+    expected = spending.expected(first.job)
+    assert expected is not None
+    assert expected.energy_j == 36_000.0
 
 
 def test_a_budget_of_steps_is_of_one_run() -> None:

@@ -209,6 +209,12 @@ def test_a_trial_that_exceeds_the_budget_is_ended(bench: Command, sweep: Run) ->
     assert (trial["state"], trial["energy_j"]) == ("open", 0.75 * FULL_J)
 
 
+def test_trials_that_run_at_once_use_up_one_budget(bench: Command, sweep: Run) -> None:
+    sweep(Trainer(slots=3), "--trials", 3, "--no-prune", "--budget", "2Wh")
+    assert {t["state"] for t in shown(bench)["trials"]} == {"open"}
+    assert 2 * FULL_J <= shown(bench)["tuning"]["energy_j"] <= 2.5 * FULL_J
+
+
 def test_settings_that_cant_be_are_not_tried(bench: Command, sweep: Run) -> None:
     trainer = Trainer(score=lambda params: 0.5)
     said = sweep(trainer, "--sampler", "grid", space="width=32|48,heads=2|5")
