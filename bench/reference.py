@@ -132,11 +132,12 @@ def _reference(warm_up: Record, counted: Sequence[Record]) -> Reference:
 
 
 def _charged_idle(record: Record) -> Idle | None:
-    if record.idle_before is None:
+    """Of the domains that count; None where one of them was not read."""
+    idle, charged = record.idle_before, {d.domain for d in record.charged}
+    if idle is None or charged - set(idle.power_w):
         return None
-    charged = {d.domain for d in record.charged}
-    power_w = {d: w for d, w in record.idle_before.power_w.items() if d in charged}
-    return Idle(duration_s=record.idle_before.duration_s, power_w=power_w)
+    power_w = {domain: idle.power_w[domain] for domain in sorted(charged)}
+    return Idle(duration_s=idle.duration_s, power_w=power_w)
 
 
 # --- what the job is

@@ -83,9 +83,9 @@ def measurement() -> Measurement:
         )  # fmt: skip
 
     def phase(name: str, start_s: float, duration_s: float, joules: float) -> Phase:
-        return Phase(
-            name=name, start_s=start_s, duration_s=duration_s, energy_j={"gpu:GPU-0": joules}
-        )
+        shares = {"gpu:GPU-0": 0.5, "gpu:GPU-1": 0.4, "cpu:package-0": 0.1}
+        energy_j = {domain: share * joules for domain, share in shares.items()}
+        return Phase(name=name, start_s=start_s, duration_s=duration_s, energy_j=energy_j)
 
     return Measurement(
         bench_version="0", run_id="abcdef0123456789", nonce="n", started_at="2026-01-02T03:04:05",
@@ -99,7 +99,10 @@ def measurement() -> Measurement:
             phase("prepare", 0.0, 4.0, 1000.0), phase("train", 4.0, 14.0, 13_300.0),
             phase("evaluate", 18.0, 0.8, 200.0), phase("other", 18.8, 1.2, 100.0),
         ],
-        idle_before=Idle(duration_s=2.0, power_w={"gpu:GPU-0": 90.0, "cpu:package-0": 80.0}),
+        idle_before=Idle(
+            duration_s=2.0,
+            power_w={"gpu:GPU-0": 90.0, "gpu:GPU-1": 60.0, "cpu:package-0": 80.0},
+        ),
         warnings=[Warn(id="gap", message="gpu:GPU-1: no reading for 4 s", rankable=False)],
     )  # fmt: skip
 
@@ -222,7 +225,17 @@ def test_it_says_how_sure_the_energy_is_and_how_it_was_measured(tmp_path: Path) 
     assert drawn.doubts == ["Doubtful: GPU 1: no reading for 4 s"]
     assert "train 3.69 Wh (91 %)" in drawn.caption[0]
     assert "other 0.0278 Wh (< 1 %)" in drawn.caption[0]
-    assert "170 W before (2.00 s); not subtracted" in drawn.caption[1]
+    assert "230 W before (2.00 s); not subtracted" in drawn.caption[1]
+
+
+def test_what_was_read_in_part_is_not_drawn_as_if_it_were_all() -> None:
+    whole = measurement()
+    train = whole.phases[1].model_copy(update={"energy_j": {"gpu:GPU-0": 6_650.0}})
+    idle = Idle(duration_s=2.0, power_w={"gpu:GPU-0": 90.0})
+    phases = [whole.phases[0], train]
+    partly = whole.model_copy(update={"phases": phases, "idle_before": idle})
+    assert figure._energies(partly) == ["Energy by phase: prepare 0.278 Wh (7 %), train unknown."]
+    assert [span.energy_j for span in figure._phases(partly)] == [1000.0, None]
 
 
 def test_an_estimate_says_so(tmp_path: Path) -> None:

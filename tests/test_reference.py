@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.record import Idle, Warn
 from bench.reference import Reference, Repetition
 from tests.command import write_reviews
+from tests.rank.records import make_domain, make_record
 
 
 def made(**changes) -> Reference:
@@ -44,6 +45,20 @@ def test_mean_scatter_and_uncertainty() -> None:
     assert kept.uncertainty_j == pytest.approx(math.hypot(100, 20 / math.sqrt(3)))
     assert kept.power_w == 200
     assert kept.idle_w == 100
+
+
+def test_idle_power_is_of_all_that_counts_or_of_nothing() -> None:
+    gpu, cpu = make_domain(1e3), make_domain(1e2, kind="cpu")
+    power_w = {gpu.domain: 60.0, cpu.domain: 40.0, "gpu:another": 9.0}
+
+    def idle_w(**power_w: float) -> float | None:
+        idle = Idle(duration_s=5.0, power_w=power_w)
+        records = [make_record(domains=[gpu, cpu], idle_before=idle) for _ in range(3)]
+        return reference._reference(records[0], records).idle_w
+
+    assert idle_w(**power_w) == 100.0
+    del power_w[cpu.domain]
+    assert idle_w(**power_w) is None
 
 
 def test_repeating_does_not_make_a_meter_right() -> None:

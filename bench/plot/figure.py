@@ -85,12 +85,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Span:
-    """A phase; `energy_j` is of the charged domains."""
+    """A phase; `energy_j` is of the charged domains, None where one was not read in it."""
 
     name: str
     start_s: float
     stop_s: float
-    energy_j: float
+    energy_j: float | None
 
     @property
     def middle_s(self) -> float:
@@ -263,7 +263,7 @@ def slope(t_s: Floats, energy_j: Floats, step_s: float) -> tuple[Floats, Floats]
 
 def _phases(record: Metered) -> list[Span]:
     return [
-        Span(p.name, p.start_s, p.start_s + p.duration_s, sum(p.energy_j.values()))
+        Span(p.name, p.start_s, p.start_s + p.duration_s, record.energy_of(p))
         for p in record.phases
     ]
 
@@ -339,22 +339,23 @@ def _doubts(record: Metered, names: Mapping[str, str]) -> list[str]:
 
 def _energies(record: Metered) -> list[str]:
     """Energy by phase, and idle power, which is never taken off."""
-    parts: dict[str, float] = {}
-    for p in record.phases:
-        parts[p.name] = parts.get(p.name, 0.0) + sum(p.energy_j.values())
-    parts["other"] = parts.pop("other", 0.0)  # last: it lies between the others
+    parts = {p.name: record.phase_energy_j(p.name) for p in record.phases}
+    if "other" in parts:
+        parts["other"] = parts.pop("other")  # last: it lies between the others
     total_j = record.window_energy_j
     said = []
     if total_j and len(record.phases) > 1:
         split = [
-            f"{name} {show_energy(j, total_j)} ({_percent(j / total_j)})"
+            f"{name} unknown"
+            if j is None
+            else f"{name} {show_energy(j, total_j)} ({_percent(j / total_j)})"
             for name, j in parts.items()
         ]
         said.append(f"Energy by phase: {', '.join(split)}.")
     idle = [
-        f"{significant(_counted_w(record, idle))} W {when} ({show_duration(idle.duration_s)})"
+        f"{significant(power_w)} W {when} ({show_duration(idle.duration_s)})"
         for when, idle in (("before", record.idle_before), ("after", record.idle_after))
-        if idle and idle.power_w
+        if idle and (power_w := _counted_w(record, idle)) is not None
     ]
     if idle:
         said.append(f"Idle power: {', '.join(idle)}; not subtracted.")
@@ -365,9 +366,12 @@ def _percent(share: float) -> str:
     return "< 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
-def _counted_w(record: Metered, idle: Idle) -> float:
+def _counted_w(record: Metered, idle: Idle) -> float | None:
+    """None where a domain that counts was not read."""
     counted = {d.domain for d in record.charged}
-    return sum(w for domain, w in idle.power_w.items() if domain in counted)
+    if not counted or counted - set(idle.power_w):
+        return None
+    return sum(idle.power_w[domain] for domain in counted)
 
 
 def _gaps(lines: Sequence[Line]) -> list[str]:

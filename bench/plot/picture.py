@@ -178,7 +178,8 @@ def _phases(figure: Figure, axes: _Axes) -> list[Any]:
     rows = [
         {
             "a": axes.of(p.start_s), "b": axes.of(p.stop_s), "middle": axes.of(p.middle_s),
-            "phase": p.name, "energy": f"{p.energy_j:.4g} J",
+            "phase": p.name,
+            "energy": "unknown" if p.energy_j is None else f"{p.energy_j:.4g} J",
             "shade": _SHADES.get(p.name, _SHADES[""]),
             **_name(p.name, axes.pixels(p.start_s, p.stop_s)),
         }
