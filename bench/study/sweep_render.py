@@ -87,6 +87,8 @@ def lines(found: Result) -> list[tuple[str, str]]:
             ("price", f"tuning cost {about}{significant(found.times)} times {of} "
                       f"({show_energy(found.training_j or 0.0)})")
         )  # fmt: skip
+    elif found.training_j is None and found.tuning.energy_j and found.best:
+        said.append(("price", "no multiple of a training that was metered otherwise than trials"))
     return said
 
 
@@ -126,8 +128,7 @@ def _final(found: Result) -> Iterator[str]:
         said.append(f"{notation.named(metric, final.value)} on the scored split")
     if final.energy_j is not None:
         said.append(f"{show_energy(final.energy_j)} each")
-        alike = final.tuning.adds_to(final.runs[0].level, final.runs[0].coverage)
-        if alike and final.tuning.energy_j is not None:
+        if final.tuning.energy_j is not None and final.metered_as(final.tuning):
             said.append(f"{show_energy(final.energy_j + final.tuning.energy_j)} with tuning")
     yield ", ".join(said)
 

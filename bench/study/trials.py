@@ -198,8 +198,8 @@ def _of(attempt: Attempt) -> dict[str, Any]:
         energy_j=alone.energy_j,
         uncertainty_j=alone.uncertainty_j,
         band_j=lineage.band_j(alone),
-        level=alone.level,
-        coverage=alone.coverage,
+        level=record.level,  # of what it is charged for, too, as those of the final runs
+        coverage=record.coverage,
         duration_s=alone.duration_s,
         charged_j={c.run_id: c.energy_j for c in record.charged_runs},
     )

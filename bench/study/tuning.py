@@ -51,6 +51,10 @@ class Final:
         known = [e for r in self.runs if (e := usable_energy_j(r)) is not None]
         return fmean(known) if known else None
 
+    def metered_as(self, tuning: Tuning) -> bool:
+        """Whether its energy and that of tuning are of one kind."""
+        return all(tuning.adds_to(r.level, r.coverage) for r in self.runs)
+
     @property
     def value(self) -> float | None:
         """On the scored split: the mean."""
@@ -75,11 +79,14 @@ class Result:
 
     @property
     def training_j(self) -> float | None:
-        """One training with the best settings: of the final runs, until then the best trial's."""
+        """One training with the best settings: of the final runs, until then the best trial's;
+        None where it was metered otherwise than the trials were."""
         if self.final and self.final.energy_j is not None:
-            return self.final.energy_j
-        found = self.best.decisive.energy_j if self.best and self.best.decisive else None
-        return found or None
+            return self.final.energy_j if self.final.metered_as(self.tuning) else None
+        found = self.best.decisive if self.best else None
+        if found is None or not self.tuning.adds_to(found.level or "M0", found.coverage or ""):
+            return None
+        return found.energy_j or None
 
     @property
     def times(self) -> float | None:
@@ -148,7 +155,7 @@ def tuning(
         coverage=_common([t.coverage or "" for t in metered]),
         energy_j=_sum([*(t.energy_j for t in took), teachers_j]),
         uncertainty_j=_sum([t.uncertainty_j for t in took]) if not charged else None,
-        band_j=_band(took),
+        band_j=_band(took) if not charged else None,
         duration_s=sum(t.duration_s for t in took),
     )
 
@@ -168,8 +175,8 @@ def _common(each: Sequence[str]) -> str:
 
 
 def _band(took: Sequence[Taken]) -> tuple[float, float] | None:
-    """Between what and what an energy may lie, where some of it is estimated."""
-    if not any(t.band_j for t in took):
+    """Between what and what an energy may lie, where some of it is estimated and all is known."""
+    if not any(t.band_j for t in took) or any(t.energy_j is None for t in took):
         return None
     bands = [t.band_j or (t.energy_j or 0.0, t.energy_j or 0.0) for t in took]
     return sum(low for low, _ in bands), sum(high for _, high in bands)

@@ -275,6 +275,43 @@ def test_an_energy_that_is_unknown_is_not_zero(bench: Command, sweep: Run) -> No
     assert (found["tuning"]["energy_j"], found["times_training"]) == (None, None)
 
 
+def test_a_training_that_was_metered_otherwise_is_no_measure_of_tuning(
+    bench: Command, sweep: Run
+) -> None:
+    assert sweep(None, "--trials", 2).code == 0
+    said = sweep(Trainer(level="M0"), "--trials", 2, "--final", 1)
+    assert said.code == 0
+    found = shown(bench)
+    assert (found["times_training"], found["training_energy_j"]) == (None, None)
+    assert "price   no multiple of a training that was metered otherwise than trials" in said.out
+    assert "with tuning" not in said.out
+
+
+def test_what_a_teacher_may_be_off_by_is_in_no_band_of_the_trials(
+    bench: Command, sweep: Run
+) -> None:
+    """Nor are trials covered better than the teacher that they are charged for."""
+    from bench.record import RunCost
+    from tests.rank.records import make_domain
+
+    teacher = RunCost(
+        role="teacher", run_id="t" * 16, record_sha256=None, task="sst2", model="m", hardware="h",
+        level="M0", coverage="gpu", energy_j=1e6, uncertainty_j=None, band_j=(1e5, 2e6),
+        duration_s=1.0,
+    )  # fmt: skip
+    both = [make_domain(FULL_J, "M0", kind) for kind in ("gpu", "cpu")]
+    assert sweep(Trainer(domains=both), "--trials", 2, "--no-prune").code == 0
+    found = shown(bench)["tuning"]
+    assert (found["coverage"], len(found["band_j"])) == ("gpu+cpu", 2)
+    name = ("--name", "taught")
+    made = Trainer(domains=both, charged_runs=[teacher])
+    assert sweep(made, "--trials", 2, "--no-prune", *name).code == 0
+    book = ledger.read(Path("runs/sweeps/taught"))
+    cost = tuning.tuning(book, trials.trials(book), trials.taken(book))
+    assert cost.energy_j == pytest.approx(1e6 + 4 * FULL_J)
+    assert (cost.coverage, cost.band_j) == ("gpu", None)
+
+
 def test_markdown_and_plot(bench: Command, sweep: Run) -> None:
     assert sweep(None, "--trials", 6, "--plot", "sweep.svg").code == 0
     picture = Path("sweep.svg").read_text()
