@@ -250,13 +250,14 @@ def _energy(record: Metered) -> Lines:
     if "other" in parts:
         parts["other"] = parts.pop("other")  # last: it lies between the others
     split = ", ".join(
-        f"{name} {'unknown' if j is None else show_energy(j)}" for name, j in parts.items()
+        f"{name} {'unknown' if j is None else show_energy(j, record.energy_j)}"
+        for name, j in parts.items()
     )
     said = [f"{_with_doubt(record)}, {_LEVELS[record.level]}"]
     others = record.charged_runs if isinstance(record, Record) else []
     if others:
-        own = show_energy(record.window_energy_j or 0.0)
-        rest = show_energy(sum(c.energy_j or 0.0 for c in others))
+        own = show_energy(record.window_energy_j or 0.0, record.energy_j)
+        rest = show_energy(sum(c.energy_j or 0.0 for c in others), record.energy_j)
         said.append(f"this run {own}, what it is charged for besides {rest}")
     return labelled("energy", [*said, split] if len(record.phases) > 1 else said)
 
@@ -290,7 +291,7 @@ def _with_doubt(record: Metered) -> str:
         return f"about {show_energy_band(energy_j, low, high)}"
     if record.uncertainty_j is None:
         return f"{show_energy(energy_j)} ± unknown"
-    return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j)}"
+    return f"{show_energy(energy_j)} ± {show_energy(record.uncertainty_j, energy_j)}"
 
 
 def _carbon(record: Metered, scenario: Scenario) -> Lines:
@@ -340,21 +341,22 @@ def _measured(record: Metered) -> Lines:
     measured = [d for d in record.charged if d.method in ("counter", "integral")]
     estimated = [d for d in record.domains if d.method == "modelled"]
     missing = [d for d in record.charged if d.method == "missing"]
-    said = labelled("measured", [_domain(d) for d in measured] or ["nothing"])
+    whole_j = record.window_energy_j
+    said = labelled("measured", [_domain(d, whole_j) for d in measured] or ["nothing"])
     if estimated:
         counted = "" if estimated[0].charged else ", not counted"
-        names = ", ".join(f"{d.kind} {show_energy(d.energy_j or 0.0)}" for d in estimated)
+        names = ", ".join(f"{d.kind} {show_energy(d.energy_j or 0.0, whole_j)}" for d in estimated)
         formulas = f"formulas and inputs: bench show {record.run_id[:8]} --json"
         said.append(("estimated", f"{names}{counted} ({formulas})"))
     said += labelled("missing", [f"{d.domain}: {d.reason}" for d in missing])
     return said + labelled("no meter", record.not_covered)
 
 
-def _domain(d: DomainEnergy) -> str:
+def _domain(d: DomainEnergy, whole_j: float | None) -> str:
     name = f"{d.device} {d.domain}" if d.kind == "gpu" else d.domain
-    sure = "" if d.uncertainty_j is None else f" ± {show_energy(d.uncertainty_j)}"
+    sure = "" if d.uncertainty_j is None else f" ± {show_energy(d.uncertainty_j, whole_j)}"
     checked = "" if d.disagreement is None else f", integral {100 * d.disagreement:.1f} % off"
-    return f"{name} {show_energy(d.energy_j or 0.0)}{sure} by {d.method}{checked}"
+    return f"{name} {show_energy(d.energy_j or 0.0, whole_j)}{sure} by {d.method}{checked}"
 
 
 # --- before a run --------------------------------------------------------------------------------

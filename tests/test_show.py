@@ -36,6 +36,16 @@ def test_an_uncertainty_that_is_not_known_is_not_zero(unsure_j: float | None, sa
     assert f"5.56 Wh {says}, measured by software counters" in line(record, "energy")
 
 
+def test_parts_are_in_the_unit_of_their_sum() -> None:
+    said = show.record_lines(make_record(energy_j=400.0), Path("nowhere"), carbon.asked(None))
+    assert "0.111 Wh ± 0.0111 Wh, measured by software counters" in dict(said)["energy"]
+    assert ("", "prepare 0.0111 Wh, train 0.0944 Wh, predict 0.00556 Wh") in said
+    assert (
+        "NVIDIA H100 80GB HBM3 gpu:GPU-1 0.111 Wh ± 0.0111 Wh by counter"
+        in (dict(said)["measured"])
+    )
+
+
 @pytest.mark.parametrize(
     ("before_j", "level", "says"),
     [

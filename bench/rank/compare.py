@@ -316,7 +316,7 @@ def _runs(sides: list[Side], names: list[str]) -> RenderableType:
         ["time", *(_time(s) for s in sides)],
     ]
     for phase in dict.fromkeys(p for s in sides for p in s.phases):
-        rows.append([f"  {phase}", *(_phase(s.phases.get(phase)) for s in sides)])
+        rows.append([f"  {phase}", *(_phase(s.phases.get(phase), s.energy_j) for s in sides)])
     return _grid(rows, ["", *names])
 
 
@@ -340,11 +340,11 @@ def _time(side: Side) -> str:
     return "not known" if side.duration_s is None else show_duration(side.duration_s)
 
 
-def _phase(facts: dict[str, float | None] | None) -> str:
+def _phase(facts: dict[str, float | None] | None, whole_j: float | None) -> str:
     if facts is None:
         return "–"
     energy_j = facts["energy_j"]
-    joules = "energy not known" if energy_j is None else show_energy(energy_j)
+    joules = "energy not known" if energy_j is None else show_energy(energy_j, whole_j)
     return f"{show_duration(facts['duration_s'] or 0.0)}, {joules}"
 
 
