@@ -15,12 +15,13 @@ from bench.rank import board, columns, score
 from bench.rank.entry import Cell as BoardCell
 from bench.rank.entry import Entry, Place, Run, usable_energy_j
 from bench.recipes import DEFAULT
+from bench.recipes.prune import BEFORE
 from bench.record import Record
 from bench.study.ledger import Attempt, Ledger
 
 JSON_SCHEMA = "bench.study/1"
-WORK = {"train", "evaluate", "predict", "save", "other"}
-"""Phases of the training itself; what comes before it, and teachers, is preparation."""
+WORK = {"train", "evaluate", BEFORE, "quantise", "predict", "save", "other"}
+"""Phases from the training's begin on; what comes before it, and teachers, is preparation."""
 
 
 @dataclass(frozen=True)
@@ -202,13 +203,15 @@ def savings(entry: Entry, others: Iterable[Entry]) -> Savings | None:
 
 
 def preparation(record: Record) -> float | None:
-    """What is spent before the training itself, teachers included, as a share of the whole."""
+    """What is spent before the training itself, teachers included, as a share of the whole; None
+    where a part of it is not known."""
     energy_j = usable_energy_j(record)
-    if energy_j is None:
+    spent = [record.energy_of(p) for p in record.phases if p.name not in WORK]
+    spent += [c.energy_j for c in record.charged_runs if c.role == "teacher"]
+    known = [e for e in spent if e is not None]
+    if energy_j is None or len(known) < len(spent):
         return None
-    own = sum(sum(p.energy_j.values()) for p in record.phases if p.name not in WORK)
-    teachers = sum(c.energy_j or 0.0 for c in record.charged_runs if c.role == "teacher")
-    return (own + teachers) / energy_j
+    return sum(known) / energy_j
 
 
 def as_dict(result: Result) -> dict[str, Any]:

@@ -127,13 +127,22 @@ def test_what_comes_before_training_is_preparation_teachers_too(bench: Command) 
     phases = [
         Phase(name=name, start_s=0, duration_s=1, energy_j={"gpu:GPU-1": joules})
         for name, joules in (("prepare", 2_000.0), ("select", 1_000.0), ("train", 15_000.0),
-                             ("other", 2_000.0))
+                             ("predict-before", 1_000.0), ("other", 1_000.0))
     ]  # fmt: skip
     changes = {"energy_j": 20_000.0, "phases": phases, "charged_runs": [teacher]}
     make(lambda a: facts(a) | (changes if a.job.cell.endswith("bf16") else {}))
     found = rows(bench)
     assert found["baseline"]["preparation"] == pytest.approx(0.1)
     assert found["bf16"]["preparation"] == pytest.approx(63_000 / 80_000)
+
+
+def test_preparation_that_a_meter_has_not_seen_is_not_nothing(bench: Command) -> None:
+    phases = [
+        Phase(name=name, start_s=0, duration_s=1, energy_j=energy_j)
+        for name, energy_j in (("prepare", {}), ("train", {"gpu:GPU-1": 15_000.0}))
+    ]
+    make(lambda a: facts(a) | {"energy_j": 20_000.0, "phases": phases})
+    assert rows(bench)["bf16"]["preparation"] is None
 
 
 def test_the_skill_and_the_energy_have_intervals_between_runs(bench: Command) -> None:
