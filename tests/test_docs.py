@@ -36,13 +36,22 @@ def test_the_tree_names_every_part() -> None:
     assert sorted(named) == sorted(parts)
 
 
-def test_the_readmes_commands_exist() -> None:
-    group = typer.main.get_command(app)
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    lines = [line for line in re.findall(r"`(?:scripts/)?bench ([^`]+)`", text) if "/" not in line]
-    assert len(lines) > 5
-    for line in lines:
-        command, rest = group, shlex.split(line.rstrip(","))
+COMMAND = re.compile(
+    r"`(?:scripts/)?bench ([^`\n]+)`|^(?:\$ )?(?:scripts/)?bench (.+)$", re.MULTILINE
+)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every command with options in a page, in the text or in a block."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [(inline or block).partition("  ")[0] for inline, block in COMMAND.findall(text)]
+    return [shlex.split(line, comments=True) for line in lines if " --" in line]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_exist(page: Path) -> None:
+    for words in commands(page):
+        command, rest = typer.main.get_command(app), [*words]
         while hasattr(command, "commands") and not (
             command.invoke_without_command and rest[0].startswith("-")
         ):
@@ -50,4 +59,9 @@ def test_the_readmes_commands_exist() -> None:
         rest = rest[: rest.index("--")] if "--" in rest else rest
         options = {o for p in command.params for o in p.opts}
         asked = {word for word in rest if word.startswith("--")}
-        assert asked <= options, line
+        assert asked <= options, " ".join(words)
+
+
+def test_the_readme_shows_commands() -> None:
+    shown = {words[0] for words in commands(REPOSITORY / "README.md")}
+    assert shown >= {"run", "study", "sweep", "measure", "leaderboard", "tasks", "power"}
