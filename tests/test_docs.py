@@ -43,7 +43,7 @@ COMMAND = re.compile(
 
 def commands(page: Path) -> list[list[str]]:
     """The words of every command with options in a page, in the text or in a block."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    text = re.sub(r"\s*\\\n\s*", " ", page.read_text(encoding="utf-8"))
     lines = [(inline or block).partition("  ")[0] for inline, block in COMMAND.findall(text)]
     return [shlex.split(line, comments=True) for line in lines if " --" in line]
 
