@@ -228,6 +228,16 @@ def test_settings_that_cant_be_are_not_tried(bench: Command, sweep: Run) -> None
     assert "not tried: proposal" in said.out
 
 
+def test_settings_that_a_recipe_refuses_are_not_tried(bench: Command, sweep: Run) -> None:
+    trainer = Trainer(score=lambda params: 0.5)
+    said = sweep(
+        trainer, "--recipe", "prune", "--sampler", "grid", space="begins=0.1|0.6,ends=0.3|0.8"
+    )
+    assert said.code == 0
+    assert len(trainer.started) == 3
+    assert "begins=0.6 ends=0.3: prune can't be used here: begins must be at most" in said.out
+
+
 def test_what_fails_every_time_is_stopped(bench: Command, sweep: Run) -> None:
     said = sweep(Trainer(fails=lambda params: True), "--trials", 20, "--final", 1)
     assert said.code == 1
