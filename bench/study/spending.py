@@ -29,10 +29,13 @@ class Cost:
 
     def __str__(self) -> str:
         about = "≈" if self.estimated else ""
-        energy = f"{about}{show_energy(self.energy_j)}"
+        energy = (
+            [f"{about}{show_energy(self.energy_j)}"] if self.energy_j or not self.unknown else []
+        )
         if self.unknown:
-            energy += f" and {self.unknown} of unknown energy"
-        return f"{show_duration(self.duration_s)}, {energy}"
+            runs = "run" if self.unknown == 1 else "runs"
+            energy.append(f"{self.unknown} {runs} of unknown energy")
+        return f"{show_duration(self.duration_s)}, {' and '.join(energy)}"
 
 
 def total(costs: Iterable[Cost]) -> Cost:

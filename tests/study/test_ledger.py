@@ -16,7 +16,7 @@ from bench.study.drive import drive
 from bench.study.job import Job, dumped, loaded
 from bench.study.ledger import MOST_ATTEMPTS, Attempt
 from bench.study.making import Ending
-from bench.study.spending import Limit, Spending
+from bench.study.spending import Cost, Limit, Spending
 from bench.units import parse_budget
 from tests.study.stand_ins import Executor, Script
 
@@ -209,6 +209,15 @@ def test_energy_that_is_not_known_can_not_be_kept_in_a_budget(folder: Path) -> N
     ending, executor = make(folder, lambda a: good(a) | {"energy_j": None}, budget="1kWh")
     assert len(executor.started) == 1
     assert ending.over_budget
+
+
+def test_no_energy_is_shown_of_what_has_none_that_is_known() -> None:
+    unknown = Cost(60.0, unknown=1)
+    assert str(unknown) == "1 min 00 s, 1 run of unknown energy"
+    assert str(unknown + unknown + Cost(60.0, 3600.0)) == (
+        "3 min 00 s, 1.00 Wh and 2 runs of unknown energy"
+    )
+    assert str(Cost()) == "0 s, 0 J"
 
 
 def test_a_run_whose_record_is_lost_took_nobody_knows_what(folder: Path) -> None:
