@@ -19,14 +19,15 @@ from bench.study.drive import drive
 from bench.study.executors import Executor
 from bench.study.grid import Cell
 from bench.study.job import dumped
+from bench.study.ledger import Ledger
 from bench.study.screen import Screen
 from bench.study.spending import Cost, Limit
 
 FOLDER = "studies"
 """Below the folder of runs."""
 
-EXTENDED = ("models", "recipes", "runs")
-"""What a study may be asked more of."""
+EXTENDED = ("models", "recipes", "runs", "set")
+"""What a study may be asked more of; settings, of what is added."""
 
 
 def asked(
@@ -83,6 +84,8 @@ def make(
 ) -> Ending:
     """Make the runs of the cells that are not made yet, and say on the screen how it goes. With
     `extend`, more models, recipes and runs than the study was asked."""
+    if extend and (folder / ledger.JOURNAL).exists():
+        _check_settings(ledger.read(folder), wanted["set"], cells)
     jobs = grid.jobs(cells, wanted["runs"])
     with ledger.opened(folder, wanted, EXTENDED if extend else ()) as book:
         book.plan(jobs)
@@ -101,3 +104,20 @@ def make(
             so_far=screen.spending.so_far,
             left=screen.spending.left(undone),
         )
+
+
+def _check_settings(book: Ledger, pairs: Sequence[str], cells: Sequence[Cell]) -> None:
+    """UsageError where cells that are added would lack what was set for all, and where those that
+    are there would get other settings."""
+    of_all = [p for p in book.asked.get("set", ()) if "." not in p.partition("=")[0]]
+    for pair in of_all:
+        if pair not in pairs:
+            raise UsageError(f"{book.name} was asked --set {pair}", "add it to what is asked now")
+    before = {job.cell: dumped(job.request) for job in book.jobs.values()}
+    for cell in cells:
+        now = dumped(cell.request)
+        if before.get(cell.name, now) != now:
+            raise UsageError(
+                f"{cell.name} is in {book.name} with other settings",
+                "--set RECIPE.FIELD=VALUE is of one recipe; another study wants another --name",
+            )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench import cards
 from bench.errors import BenchError, UsageError
 from bench.power import carbon
 from bench.run import Request
@@ -159,6 +160,26 @@ def test_a_study_is_extended_by_more_runs_and_cells(folder: Path) -> None:
             folder, more | {"device": "cpu"}, CELLS[:1], {}, executor, carbon.asked(None),
             extend=True,
         )  # fmt: skip
+
+
+def test_what_is_added_may_have_settings_of_its_own(folder: Path) -> None:
+    def extended(recipe: str, *pairs: str) -> list[str]:
+        card = cards.load("sst2")
+        cells = grid.cells(BASE, card, ["transformer-tiny"], [recipe], pairs)
+        executor = Executor(good)
+        wanted = making.asked(BASE, cells, 1, pairs)
+        making.make(folder, wanted, cells, {}, executor, carbon.asked(None), extend=True)
+        return executor.started
+
+    extended("baseline", "epochs=2")
+    with pytest.raises(UsageError, match="one was asked --set epochs=2"):
+        extended("prune", "prune.sparsity=0.8")
+    started = extended("prune", "epochs=2", "prune.sparsity=0.8")
+    assert started == ["transformer-tiny · prune, run 1"]
+    assert ledger.read(folder).asked["set"] == ["epochs=2", "prune.sparsity=0.8"]
+    with pytest.raises(UsageError, match="transformer-tiny · baseline is in one with other"):
+        extended("baseline", "epochs=2", "baseline.dropout=0")
+    assert extended("baseline", "epochs=2") == []
 
 
 def test_two_commands_do_not_drive_one_ledger(folder: Path) -> None:
