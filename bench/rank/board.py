@@ -27,6 +27,7 @@ from bench.rank.entry import (
     Place,
     Run,
     Section,
+    hardware_class,
     usable_energy_j,
     usable_metric,
 )
@@ -206,7 +207,7 @@ def _place(record: Record, cards: Mapping[str, Card], metric: str) -> Place:
     s = record.spec
     return Place(
         s.task, s.task_version, data_board(record, cards.get(s.task)), s.edition, s.track,
-        s.hardware, record.level, record.coverage,
+        hardware_class(record), record.level, record.coverage,
         record.metric.name if record.metric else metric,
     )  # fmt: skip
 

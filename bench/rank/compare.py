@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.errors import UsageError
 from bench.rank import notation, score
 from bench.rank.board import why_not
-from bench.rank.entry import energy_uncertainty_j, usable_energy_j, usable_metric
+from bench.rank.entry import (
+    energy_uncertainty_j,
+    hardware_class,
+    usable_energy_j,
+    usable_metric,
+)
 from bench.rank.render import plain
 from bench.record import Record, unpack_bits
 from bench.units import show_duration, show_energy, significant
@@ -232,7 +237,7 @@ def _same_meter(first: Record, other: Record) -> bool:
     """Whether both runs were read by one meter, so that its gain cancels in a ratio. A GPU names
     itself by UUID; processors don't, so equal machines are taken for one."""
     domains = [{(d.domain, d.device) for d in r.charged} for r in (first, other)]
-    return domains[0] == domains[1] and first.spec.hardware == other.spec.hardware
+    return domains[0] == domains[1] and hardware_class(first) == hardware_class(other)
 
 
 def _relative(record: Record) -> float | None:

@@ -10,7 +10,7 @@ from statistics import median
 from bench.cards import Card
 from bench.rank import notation
 from bench.rank.board import data_board
-from bench.rank.entry import Run, usable_energy_j, usable_metric
+from bench.rank.entry import Run, hardware_class, usable_energy_j, usable_metric
 from bench.units import kwh_from_j, show_duration, significant
 
 
@@ -73,7 +73,7 @@ def _key(run: Run, card: Card) -> tuple[object, ...]:
     r = run.record
     metric = usable_metric(r)
     return (
-        r.spec.hardware, r.level, r.coverage, _data(run, card), r.spec.model, r.spec.recipe,
+        hardware_class(r), r.level, r.coverage, _data(run, card), r.spec.model, r.spec.recipe,
         metric and metric.name,
     )  # fmt: skip
 
@@ -90,7 +90,7 @@ def _cost(group: list[Run], card: Card) -> Cost:
     first = records[0]
     return Cost(
         estimated=first.level == "M0",
-        hardware=first.spec.hardware,
+        hardware=hardware_class(first),
         level=first.level,
         coverage=first.coverage,
         data=_data(group[0], card),

@@ -191,6 +191,11 @@ class Cell:
         return f"ESTIMATES, not measured · {head}" if p.estimated else head
 
 
+def hardware_class(record: Record) -> str:
+    """As it is written now; the first records say '1 cores' of what is one."""
+    return re.sub(r"\b1 cores\b", "1 core", record.spec.hardware)
+
+
 def usable_metric(record: Record) -> Metric | None:
     """The run's metric, if numbers can be computed from it."""
     m = record.metric

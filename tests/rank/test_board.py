@@ -14,7 +14,7 @@ import pytest
 from bench import record as records
 from bench.cards import Card, Pinned
 from bench.errors import UsageError
-from bench.rank import board
+from bench.rank import board, costs
 from bench.rank.board import Filters, build
 from bench.rank.entry import Cell, Entry, Run
 from bench.record import Warn
@@ -249,6 +249,14 @@ def test_what_separates_cells(facts: dict[str, Any]) -> None:
     cells = build([*make_entry(3), *make_entry(3, **facts)], CARDS)
     assert len(cells) == 2
     assert [len(list(c.entries)) for c in cells] == [1, 1]
+
+
+def test_one_core_is_one_however_a_record_spells_it() -> None:
+    runs = [make_run(hardware=f"CPU AMD EPYC, {n}") for n in ("1 core", "1 cores", "11 cores")]
+    places = [cell.place.hardware for cell in build(runs, CARDS)]
+    assert places == ["CPU AMD EPYC, 1 core", "CPU AMD EPYC, 11 cores"]
+    (cost, _) = costs.of(SST2, runs)
+    assert (cost.hardware, cost.runs) == ("CPU AMD EPYC, 1 core", 2)
 
 
 def test_an_estimate_never_stands_in_a_measured_table_and_comes_last() -> None:
