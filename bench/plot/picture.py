@@ -49,7 +49,7 @@ def check(path: Path) -> None:
         import altair  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError:
-        raise MissingExtra("plots", "plot") from None
+        raise MissingExtra("a picture of a plot", "plot") from None
 
 
 def save(figure: Figure, path: Path) -> None:
