@@ -21,6 +21,7 @@ from bench.rank.entry import Cell
 from bench.record import Warn
 from tests.rank.records import CPU, SST2, make_data, make_entry, make_metric, make_run
 from tests.rank.test_columns import Scenario
+from tests.test_reference import made
 
 WIDTHS = (40, 60, 80, 100, 120, 160, 200)
 
@@ -47,6 +48,19 @@ def cells() -> list[Cell]:
 
 
 # --- the table ---------------------------------------------------------------------------------
+
+
+def test_all_that_follows_from_an_estimate_is_marked_as_one() -> None:
+    def shown(energy_j: float) -> dict[str, str]:
+        facts = {"energy_j": energy_j, "level": "M0", "hardware": CPU, "reference": made()}
+        (cell,) = build([make_run(**facts)], {"sst2": SST2})
+        (entry,) = cell.entries
+        return {c.key: render.as_text(c, entry, cell, Scenario())[0] for c in COLUMNS if c.priority}
+
+    one, other = shown(20_000.0), shown(30_000.0)
+    follow = {key for key in one if one[key] != other[key]}
+    assert follow >= {"energy", "score", "emissions", "prediction_energy", "reference"}
+    assert all(one[key].startswith("≈") for key in follow)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
