@@ -140,9 +140,12 @@ def _side(record: Record) -> Side:
 
 def _duration_ratio(first: Record, other: Record) -> float | None:
     """None where a run did not reach its end: how long it took says nothing then."""
-    ended = all(r.status in ("complete", "budget") for r in (first, other))
     a, b = first.total_duration_s, other.total_duration_s
-    return b / a if ended and a and b else None
+    return b / a if _ended(first, other) and a and b else None
+
+
+def _ended(*records: Record) -> bool:
+    return all(r.status in ("complete", "budget") for r in records)
 
 
 # --- settings ----------------------------------------------------------------------------------
@@ -218,6 +221,8 @@ def _energy(first: Record, other: Record, known: Iterable[Record]) -> Energy | s
     a, b = usable_energy_j(first), usable_energy_j(other)
     if a is None or b is None:
         return "the energy of a run is not known"
+    if not _ended(first, other):
+        return "a run did not reach its end"
     if (first.level == "M0") != (other.level == "M0"):
         return "one is measured, the other estimated: they don't compare"
     if first.coverage != other.coverage:
@@ -359,7 +364,7 @@ def _settings(settings: dict[str, list[Any]], names: list[str]) -> RenderableTyp
 
 
 def _pair(pair: Pair, name: str, metric: str) -> RenderableType:
-    times = "not compared: a run did not reach its end"
+    times = "not compared: a run did not reach its end, or its time is not known"
     if pair.duration_ratio is not None:
         times = f"{significant(pair.duration_ratio)} times A's"
     return _grid(

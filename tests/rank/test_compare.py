@@ -83,6 +83,7 @@ def test_accuracy_is_refused_with_the_reason(other: dict[str, Any], reason: str)
     [
         ({"level": "M0"}, "one is measured, the other estimated"),
         ({"energy_j": None}, "not known"),
+        ({"status": "interrupted"}, "did not reach its end"),
         ({"domains": [make_domain(1e4), make_domain(1e3, kind="cpu")]}, "gpu and gpu+cpu"),
     ],
 )
