@@ -7,6 +7,7 @@ the other. Nothing here imports torch.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import itertools
@@ -206,6 +207,7 @@ def _class(name: str) -> Any:
     parts = [_module_class(part) for part in name.split("+")]
     if len(parts) == 1:
         return parts[0]
+    _check_apart(name)
     facts = {
         "__doc__": f"{name}: both.",
         "__module__": __name__,
@@ -216,6 +218,41 @@ def _class(name: str) -> Any:
     own = [(f.name, f.type, _copy(f)) for part in reversed(parts) for f in _own_fields(part)]
     fields = {field[0]: field for field in own}  # of equal names the outermost part's
     return dataclasses.make_dataclass(name, fields.values(), bases=tuple(parts), namespace=facts)
+
+
+def _check_apart(name: str) -> None:
+    """UsageError where one part of a combination would read what another one means by the same
+    name: they are one object."""
+    for part, other in itertools.combinations(name.split("+"), 2):
+        own, others = _added(part), _added(other)
+        clash = [n for n in own.keys() & others.keys() if own[n] != others[n]]
+        if clash := sorted([*clash, *_attributes(part) & _attributes(other)]):
+            raise UsageError(
+                f"{part} and {other} don't combine: each has its own {clash[0]}",
+                "another name, where the file is yours",
+            )
+
+
+def _added(part: str) -> dict[str, tuple[Any, Any]]:
+    """The settings that the baseline has not: what makes two of one name one setting."""
+    general = dir(_module_class(DEFAULT))
+    fields = _own_fields(_module_class(part))
+    return {f.name: (f.type, f.default) for f in fields if f.name not in general}
+
+
+def _attributes(part: str) -> set[str]:
+    """What a recipe has beside hooks and settings: methods, and what it writes to `self`."""
+    recipe = _module_class(part)
+    tree = ast.parse(Path(file(part)).read_text(encoding="utf-8"))
+    written = {
+        node.attr
+        for body in tree.body
+        if isinstance(body, ast.ClassDef) and body.name == "Recipe"
+        for node in ast.walk(body)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    own = {n for n in vars(recipe).keys() | written if not n.startswith("__")}
+    return own - set(dir(_module_class(DEFAULT))) - {f.name for f in dataclasses.fields(recipe)}
 
 
 def _own_fields(part: Any) -> Iterator[dataclasses.Field[Any]]:

@@ -35,6 +35,10 @@ class Recipe(baseline.Recipe):
     summary: ClassVar[str] = "passes of a transformers model compiled by torch.compile"
     paper: ClassVar[str] = "https://doi.org/10.1145/3620665.3640366"
     place: ClassVar[int] = 8
+    refuses: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("freeze", "layer-drop", "lora", "quantise", "sparse-embedding"),
+        "it compiles models of transformers, and the other is for those that bench computes itself",
+    )
 
     @classmethod
     def refusal(cls, use: Use, settings: Mapping[str, Scalar]) -> str | None:
@@ -55,8 +59,8 @@ class Recipe(baseline.Recipe):
         model = training.model
         if not isinstance(model, ForeignModel):
             raise UsageError(f"compile can't be used here: {_OWN}")
-        self._made = TemporaryDirectory(prefix="compiled-", dir=os.environ.get("BENCH_OUT"))
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = self._made.name
+        self._code = TemporaryDirectory(prefix="compiled-", dir=os.environ.get("BENCH_OUT"))
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = self._code.name
         training.events.send("phase_start", phase="compile")
         training.events.send("progress", text="compiling")
         model.compile()

@@ -41,7 +41,7 @@ class Recipe(baseline.Recipe):
     paper: ClassVar[str] = "https://arxiv.org/abs/2107.07075"
     place: ClassVar[int] = 10
 
-    keep: float = setting(0.3, "share of the rows", above=0, high=1)
+    kept_share: float = setting(0.3, "of the rows", above=0, high=1)
     by: str = setting(
         "random",
         "what rows are ranked by: the error or the loss of a proxy, how often it forgets a row, "
@@ -87,7 +87,7 @@ class Recipe(baseline.Recipe):
         kept = self._remembered(training)
         if kept is None:
             kept = parallel.agreed(np.sort(self._chosen(training)))
-        self._kept: np.ndarray = kept
+        self._kept_rows: np.ndarray = kept
         training.events.send("phase_start", phase="prepare")
         super().prepare(training)
 
@@ -109,7 +109,7 @@ class Recipe(baseline.Recipe):
         chosen = []
         for group in self._groups(training):
             some = group if among is None else np.intersect1d(group, among)
-            count = max(1, round(self.keep * len(group)))
+            count = max(1, round(self.kept_share * len(group)))
             chosen.append(selection.choose(scores, count, self.which, random, some))
         return np.concatenate(chosen)
 
@@ -163,7 +163,7 @@ class Recipe(baseline.Recipe):
     def batches(self, rows: Rows, epoch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
         from bench.learn.batches import Some
 
-        kept = getattr(self, "_kept", None)
+        kept = getattr(self, "_kept_rows", None)
         if kept is None:  # nothing is chosen yet
             yield from super().batches(rows, epoch, random)
             return
@@ -171,7 +171,7 @@ class Recipe(baseline.Recipe):
             yield kept[batch]
 
     def facts(self, training: Training) -> dict[str, Any]:
-        rows, kept = training.train, self._kept
+        rows, kept = training.train, self._kept_rows
         return super().facts(training) | {
             "rows_kept": len(kept),
             "rows_kept_share": len(kept) / len(rows),
@@ -182,4 +182,4 @@ class Recipe(baseline.Recipe):
     def state(self, training: Training) -> dict[str, Tensor]:
         import torch
 
-        return super().state(training) | {KEPT: torch.from_numpy(self._kept)}
+        return super().state(training) | {KEPT: torch.from_numpy(self._kept_rows)}

@@ -50,13 +50,13 @@ class Recipe(baseline.Recipe):
         from bench.learn.encoder import layered
 
         model = layered(training.model, "layer-drop")
-        self._kept = self._chosen(model.shape.layers)
+        self._kept = self._chosen_layers(model.shape.layers)
         self._passes = self._left_out = 0
         surgery.cut(model, surgery.only_layers(model.shape, self._kept))
         super().prepare(training)
         self._leave_out(training)
 
-    def _chosen(self, has: int) -> list[int]:
+    def _chosen_layers(self, has: int) -> list[int]:
         """Numbers of the layers that stay."""
         wanted = _wanted(self.kept_layers, has)
         if not _drops(wanted, has, self.drop_rate):

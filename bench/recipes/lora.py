@@ -48,7 +48,7 @@ class Recipe(baseline.Recipe):
         None, f"the highest rate; unless set, {RATE} times the model's own", above=0
     )
     rank: int = setting(8, "width between the two matrices of an adapter", low=1)
-    alpha: int = setting(16, "an adapter counts alpha / rank times", low=1)
+    lora_alpha: int = setting(16, "an adapter counts lora_alpha / rank times", low=1)
     targets: str = setting(
         ",".join(PRODUCTS), f"products of each layer that get one, of {', '.join(PRODUCTS)}"
     )
@@ -109,7 +109,7 @@ class Recipe(baseline.Recipe):
             n for n in products.names(model) if n.startswith("layers.") and n.split(".")[2] in parts
         ]
         config = LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, target_modules=chosen,
+            r=self.rank, lora_alpha=self.lora_alpha, target_modules=chosen,
             lora_dropout=self.adapter_dropout, bias="none",
         )  # fmt: skip
         with torch.random.fork_rng():

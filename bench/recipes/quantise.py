@@ -57,6 +57,8 @@ class Recipe(baseline.Recipe):
             return f"of int8 and of 2:4, {_BOTH}"
         if settings["mode"] == "qat" and "frozen_layers" in settings:
             return "with mode=qat weights learn to be rounded, and frozen ones don't learn"
+        if settings["mode"] == "qat" and "patience" in settings:
+            return "with mode=qat, early-stop may go back to weights from before they were rounded"
         by_torch = settings["mode"] == "dynamic" and use.device == "cpu"
         if not by_torch and importlib.util.find_spec("torchao") is None:
             raise MissingExtra("this use of the recipe quantise", "quantise")
@@ -116,6 +118,9 @@ class Recipe(baseline.Recipe):
         super().finish(training)
         model = _model(training)
         model.replaced = {}
+        if self.mode == "qat" and self._rounded_of is None:
+            message = "the training ended before products were rounded: it is mode=dynamic"
+            training.events.send("warning", id="never-rounded", message=message)
         if self.predict_before:
             before = score_tune(training)
             if not self._pruned_before():

@@ -97,6 +97,12 @@ def test_models_of_bench_are_refused() -> None:
         training(encoder(SHAPES["as BERT"]), texts(8), "compile")  # a folder that bench can run
 
 
+@pytest.mark.parametrize("other", ["freeze", "layer-drop", "lora", "quantise", "sparse-embedding"])
+def test_what_is_for_models_of_bench_alone_is_refused_with_it(other: str) -> None:
+    with pytest.raises(UsageError, match="the other is for those that bench computes itself"):
+        recipes.named(f"{other}+compile")
+
+
 def test_what_makes_the_code_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")

@@ -71,7 +71,7 @@ def test_an_equal_text_is_one_without_case_marks_and_spaces() -> None:
 
 @pytest.mark.parametrize("by", ["random", "length", "loss", "el2n", "forgetting"])
 def test_an_epoch_has_what_is_kept_once(by: str) -> None:
-    made = pruned(by=by, keep=0.25)
+    made = pruned(by=by, kept_share=0.25)
     rows = kept(made)
     assert len(rows) == len(set(rows)) == 12
     assert made.total_steps == 2 * 2
@@ -87,7 +87,7 @@ def test_an_epoch_has_what_is_kept_once(by: str) -> None:
 def test_by_length_the_shortest_are_the_easiest() -> None:
     lengths = texts().lengths
     for which, wanted in (("easiest", np.sort(lengths)[:12]), ("hardest", np.sort(lengths)[-12:])):
-        rows = kept(pruned(by="length", which=which, keep=0.25))
+        rows = kept(pruned(by="length", which=which, kept_share=0.25))
         assert sorted(lengths[rows]) == sorted(wanted)
 
 
@@ -142,14 +142,14 @@ def test_forgetting_counts_from_right_to_wrong_and_what_was_never_right_is_harde
 def test_classes_keep_their_shares() -> None:
     rows = texts(200)
     rows.labels = np.array([0] * 150 + [1] * 50)
-    found = np.array(kept(pruned(rows, by="length", keep=0.2, balanced="true")))
+    found = np.array(kept(pruned(rows, by="length", kept_share=0.2, balanced="true")))
     assert ((found < 150).sum(), (found >= 150).sum()) == (30, 10)
 
 
 def test_what_is_no_class_is_not_balanced() -> None:
     rows = texts()
     rows.labels = np.linspace(0, 1, 48, dtype=np.float32)
-    made = training(encoder(SHAPES["pre-norm, mean"]), rows, "data-prune", keep=0.25)
+    made = training(encoder(SHAPES["pre-norm, mean"]), rows, "data-prune", kept_share=0.25)
     assert made.recipe.balanced
     assert len(kept(made)) == 12
 
@@ -165,7 +165,7 @@ def test_a_budget_that_is_spent_meanwhile_leaves_it_to_chance() -> None:
         def stop_asked(self) -> bool:
             return True
 
-    made = pruned(events=Spent(), by="el2n", keep=0.25)
+    made = pruned(events=Spent(), by="el2n", kept_share=0.25)
     assert len(kept(made)) == 12
     assert warned == ["not-selected"]
     assert torch.equal(
@@ -174,7 +174,7 @@ def test_a_budget_that_is_spent_meanwhile_leaves_it_to_chance() -> None:
 
 
 def test_a_training_that_goes_on_does_not_choose_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = pruned(by="el2n", keep=0.25)
+    first = pruned(by="el2n", kept_share=0.25)
     state = first.recipe.state(first)
     monkeypatch.delattr(selection, "scores")
     source: Any = SimpleNamespace(
@@ -270,7 +270,7 @@ def test_the_loss_of_each_row_is_that_of_a_batch_of_its_own(objective: str) -> N
 def test_what_it_costs_is_a_phase_and_it_learns_from_half(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"by": "el2n", "epochs": "12", "keep": "0.5", "proxy_epochs": "2"}
+    given = {"by": "el2n", "epochs": "12", "kept_share": "0.5", "proxy_epochs": "2"}
     ran = run(job(tmp_path, "data-prune", **given), task, monkeypatch)
     phases = [e["phase"] for e in ran.events if e["event"] == "phase_start"]
     assert phases[:4] == ["prepare", "select", "prepare", "train"]
@@ -291,6 +291,6 @@ def test_equal_texts_are_left_out(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = (task / "train.jsonl").read_text().splitlines()
-    ran = run(job(tmp_path, "data-prune", by="duplicate", keep="1"), task, monkeypatch)
+    ran = run(job(tmp_path, "data-prune", by="duplicate", kept_share="1"), task, monkeypatch)
     told = [e for e in ran.events if e["event"] == "model"][-1]
     assert told["rows_kept"] == len(set(rows)) < len(rows)

@@ -36,7 +36,7 @@ def adapting(recipe: str = "lora", model: Any = None, rows: Any = None, **given:
     """The last layer of the model reads the first token alone: its qkv is two products."""
     dtype = torch.bfloat16 if "bf16" in recipe else torch.float32
     torch.manual_seed(3)
-    given = {"rank": RANK, "alpha": 6, "learning_rate": 0.01, "evaluations": 0, **given}
+    given = {"rank": RANK, "lora_alpha": 6, "learning_rate": 0.01, "evaluations": 0, **given}
     model = model or encoder(SHAPES["as BERT"], dtype)
     return training(model, rows or texts(), recipe, **given)
 

@@ -22,6 +22,7 @@ from bench.learn.loop import train as go_through
 from tests.learn.test_loop import CPU, SHAPES, encoder, texts, training
 from tests.learn.test_worker import correct, one_thread, run, task
 from tests.recipes.small import small_job
+from tests.recipes.test_compile import Kept
 
 __all__ = ["one_thread", "task"]  # fixtures
 
@@ -113,6 +114,16 @@ def test_training_rounds_from_its_step_on_and_learns_with_it() -> None:
     assert min(changes) > 0
 
 
+@pytest.mark.parametrize(("steps", "said"), [(2, ["never-rounded"]), (7, [])])
+def test_a_training_that_ends_before_it_rounds_says_so(steps: int, said: list[str]) -> None:
+    run = quantising(mode="qat", rounded_from=0.5, epochs=2)
+    run.events = events = Kept()
+    run.budget_ends = steps
+    go_through(run, run.batches())
+    run.recipe.finish(run)
+    assert [e["id"] for e in events.told if e["event"] == "warning"] == said
+
+
 def test_rounded_gradients_are_near_those_without() -> None:
     plain, rounded = quantising(), quantising(mode="qat", rounded_from=0)
     grads = []
@@ -177,6 +188,7 @@ def test_what_it_can_not_quantise_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     use = recipes.Use("classification", "transformer-tiny", "encoder", False, "cpu")
     assert "frozen ones don't learn" in refused("quantise+freeze", use, mode="qat")
     assert "of 2:4" in refused("quantise+prune", use, method="2:4")
+    assert "may go back to weights from before" in refused("early-stop+quantise", use, mode="qat")
     elmo = recipes.Use("classification", "elmo-tiny", "elmo", False, "cpu")
     assert "it quantises encoders and decoders" in refused("quantise", elmo)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

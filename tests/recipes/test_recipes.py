@@ -145,6 +145,31 @@ def test_what_does_not_combine_says_why_in_either_order(tmp_path: Path) -> None:
     assert "bf16: it wants all bits" in recipes.describe(alone)["combines"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "called"),
+    [
+        ("share: float = setting(0.5, 'of rows')", "share: int = setting(2, 'of layers')", "share"),
+        ("share: int = setting(1, 'of heads')", "share: int = setting(2, 'of layers')", "share"),
+        ("def finish(self, training):\n    self._kept = 1", "_kept = 2", "_kept"),
+        ("def seen(self):\n    pass", "def seen(self):\n    pass", "seen"),
+    ],
+)
+def test_parts_that_mean_other_things_by_one_name_do_not_combine(
+    tmp_path: Path, one: str, other: str, called: str
+) -> None:
+    asked = own(tmp_path, "a_first", one) + "+" + own(tmp_path, "a_second", other)
+    with pytest.raises(UsageError, match=f"a_first and a_second don't combine: .* {called}$"):
+        recipes.resolve(asked, "transformer-tiny", {})
+
+
+def test_a_setting_of_two_parts_may_be_one(tmp_path: Path) -> None:
+    body = (
+        "before: bool = setting(True, 'predict before')\ndef batch(self, training, rows):\n    pass"
+    )
+    asked = own(tmp_path, "a_first", body) + "+" + own(tmp_path, "a_second", body)
+    assert recipes.resolve(asked, "transformer-tiny", {"before": "no"})["before"] is False
+
+
 def test_each_part_is_asked_whether_it_can_be_used(tmp_path: Path) -> None:
     body = """@classmethod
 def refusal(cls, use, settings):

@@ -48,7 +48,7 @@ def test_the_schedule_ends_where_the_budget_does() -> None:
 
 def test_a_share_is_of_all_rows_when_some_are_left_out() -> None:
     """Fewer rows in more epochs: tokens are what is equal."""
-    made = trained("token-budget+data-prune", epochs=4, share=0.5, by="random", keep=0.5)
+    made = trained("token-budget+data-prune", epochs=4, share=0.5, by="random", kept_share=0.5)
     assert made.tokens == pytest.approx(2 * ALL, rel=0.05)
     assert made.epoch >= 3
 
