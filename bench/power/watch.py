@@ -46,7 +46,7 @@ class Seen:
 
     correction: Correction = field(default_factory=Correction)
     now_w: float | None = None
-    peak_w: float = 0.0
+    peak_w: float | None = None
     is_sum: bool = False  # unknown while a part of it is
     since_s: float | None = None  # the first reading, and the joules then
     first_j: float = 0.0
@@ -69,7 +69,7 @@ class Seen:
         silent = now_s - self.moved_s > _SILENT_S
         known = power_w is not None and not silent
         self.now_w = self.correction.watts(power_w or 0.0) if known else None
-        self.peak_w = max(self.peak_w, self.now_w or 0.0)
+        self.peak_w = max((w for w in (self.peak_w, self.now_w) if w is not None), default=None)
         self._count_second(now_s)
 
     def _count_second(self, now_s: float) -> None:
@@ -369,7 +369,7 @@ def _narrow(name: str, seen: Seen, width: int) -> list[str]:
 
 
 def _numbers(seen: Seen) -> str:
-    watts = [_watts(seen.now_w), _watts(seen.mean_w), _watts(seen.peak_w or None)]
+    watts = [_watts(seen.now_w), _watts(seen.mean_w), _watts(seen.peak_w)]
     return "".join(f"{text:>9}" for text in [*watts, _joules(seen.energy_j)])
 
 
@@ -415,7 +415,7 @@ def summary_lines(watch: Watch, summary: Summary) -> list[str]:
         if name in known:
             what, joules = _energy(known[name]), known[name].energy_j
             mean_w = None if joules is None else joules / summary.duration_s
-        watts = f"mean {_watts(mean_w)}, peak {_watts(seen.peak_w or None)}"
+        watts = f"mean {_watts(mean_w)}, peak {_watts(seen.peak_w)}"
         said.append(f"{watch.short[name]:17} {what}, {watts}")
     if len(watch.counted) > 1:
         said.append(f"{'total':17} {_total(watch, known)}")

@@ -87,6 +87,11 @@ def test_what_was_never_read_has_no_energy(capsys: pytest.CaptureFixture[str]) -
     assert said["total_j"] is said["total_w"] is None
     watching.Plain().draw(seen)
     assert "total – " in capsys.readouterr().out
+    watching.JsonLines().closed(seen, watching.Summary(3.0, [], []))
+    assert json.loads(capsys.readouterr().out)["peak_w"] == {
+        GPUS[0].name: 300.0,
+        GPUS[1].name: None,
+    }
 
 
 def test_a_meter_that_hangs_is_not_shown_as_if_it_went_on() -> None:
