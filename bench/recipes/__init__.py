@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -319,3 +320,5 @@ def _check_range(key: str, value: Scalar, limits: Mapping[str, Any]) -> None:
         raise UsageError(f"{key}={value}: must be above {above}")
     if high is not None and not value <= high:
         raise UsageError(f"{key}={value}: must be at most {high}")
+    if not math.isfinite(value):
+        raise UsageError(f"{key}={value}: must be finite")

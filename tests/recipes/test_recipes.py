@@ -49,6 +49,7 @@ def test_what_is_given_wins_and_has_its_type() -> None:
         ({"batch_size": "0"}, "batch_size=0: must be at least 1", None),
         ({"learning_rate": "0"}, "learning_rate=0.0: must be above 0", None),
         ({"learning_rate": "nan"}, "learning_rate=nan: must be above 0", None),
+        ({"epochs": "inf"}, "epochs=inf: must be finite", None),
         ({"dropout": "1.5"}, "dropout=1.5: must be at most 0.9", None),
     ],
 )
