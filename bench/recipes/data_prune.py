@@ -29,7 +29,7 @@ OF_TEXTS = ("length", "duplicate")
 UNRANKED = ("random", "duplicate")
 CLASSES = ("classification", "completion")
 PROXY_EPOCHS = {"loss": 0.2, "el2n": 0.2, "forgetting": 3.0}
-KEPT = "data-prune.kept"
+KEPT, STEPS = "data-prune.kept", "data-prune.proxy_steps"
 
 
 @dataclass
@@ -182,4 +182,9 @@ class Recipe(baseline.Recipe):
     def state(self, training: Training) -> dict[str, Tensor]:
         import torch
 
-        return super().state(training) | {KEPT: torch.from_numpy(self._kept_rows)}
+        steps = torch.tensor(self._proxy_steps)
+        return super().state(training) | {KEPT: torch.from_numpy(self._kept_rows), STEPS: steps}
+
+    def resume(self, training: Training, state: dict[str, Tensor]) -> None:
+        super().resume(training, state)
+        self._proxy_steps = int(state[STEPS])

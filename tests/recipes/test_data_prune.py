@@ -183,7 +183,10 @@ def test_a_training_that_goes_on_does_not_choose_again(monkeypatch: pytest.Monke
     second = training(encoder(SHAPES["pre-norm, mean"]), texts(), "data-prune", by="random")
     second.source = source
     second.recipe.prepare(second)
+    second.recipe.resume(second, state)
     assert kept(second) == kept(first)
+    told = [made.recipe.facts(made)["proxy_steps"] for made in (first, second)]
+    assert told == [1, 1], "of the whole training"
 
 
 def use(family: Any, kind: str = "encoder") -> Use:
