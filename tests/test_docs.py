@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -65,3 +67,16 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
 def test_the_readme_shows_commands() -> None:
     shown = {words[0] for words in commands(REPOSITORY / "README.md")}
     assert shown >= {"run", "study", "sweep", "measure", "leaderboard", "tasks", "power"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_imports_of_bench_is_there(page: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for node in (node for block in blocks for node in ast.walk(ast.parse(block))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "bench":
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                try:
+                    importlib.import_module(name)
+                except ModuleNotFoundError:
+                    assert hasattr(importlib.import_module(str(node.module)), alias.name), name
