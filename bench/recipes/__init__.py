@@ -34,7 +34,7 @@ class Use:
     model: str
     kind: str  # of model: encoder, decoder, ...
     pretrained: bool
-    device: str  # cpu, cuda
+    device: str  # cpu, cuda; "" where nobody knows yet
     processes: int = 1  # that train together
     layers: int | None = None  # of the model; None: only its weights tell
 

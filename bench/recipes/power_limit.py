@@ -27,7 +27,7 @@ class Recipe(baseline.Recipe):
 
     @classmethod
     def refusal(cls, use: Use, settings: Mapping[str, Scalar]) -> str | None:
-        if use.device == "cuda":
+        if use.device != "cpu":
             return None
         return "it is a setting of NVIDIA GPUs, and this training uses the processor alone"
 

@@ -59,7 +59,7 @@ class Recipe(baseline.Recipe):
             return "with mode=qat weights learn to be rounded, and frozen ones don't learn"
         if settings["mode"] == "qat" and "patience" in settings:
             return "with mode=qat, early-stop may go back to weights from before they were rounded"
-        by_torch = settings["mode"] == "dynamic" and use.device == "cpu"
+        by_torch = settings["mode"] == "dynamic" and use.device != "cuda"
         if not by_torch and importlib.util.find_spec("torchao") is None:
             raise MissingExtra("this use of the recipe quantise", "quantise")
         return super().refusal(use, settings)

@@ -31,7 +31,7 @@ class Recipe(baseline.Recipe):
 
     @classmethod
     def refusal(cls, use: Use, settings: Mapping[str, Scalar]) -> str | None:
-        if use.device == "cuda":
+        if use.device != "cpu":
             return None
         return "TF32 is a mode of NVIDIA GPUs; a CPU multiplies float32 as it is"
 

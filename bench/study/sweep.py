@@ -64,22 +64,10 @@ class Sweep:
             layers = models.layers(model, pretrained, self.family, settings)
             kind = models.describe(model, pretrained, self.family)["kind"]
             use = recipes.Use(self.family, model, kind, pretrained, "", r.nproc or 1, layers)
+            recipes.check(recipe, use, settings)
         except UsageError as error:
             return error.message
-        return self._refused(recipe, use, settings)
-
-    def _refused(self, recipe: str, use: recipes.Use, settings: Mapping[str, Any]) -> str | None:
-        """Why the recipe can't be used so, on any device that it may come to."""
-        asked = (self.request.device or "auto").partition(":")[0]
-        why = None
-        for device in ("cpu", "cuda") if asked == "auto" else (asked,):
-            try:
-                recipes.check(recipe, replace(use, device=device), settings)
-            except UsageError as error:
-                why = why or error.message
-            else:
-                return None
-        return why
+        return None
 
     def first(self) -> Request:
         """The first settings that can be. UsageError for a space where none is, and for a value

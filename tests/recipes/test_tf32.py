@@ -37,6 +37,11 @@ def test_a_cpu_is_refused_and_a_gpu_is_not() -> None:
     recipes.check("tf32", dataclasses.replace(USE, device="cuda"), {})
 
 
+@pytest.mark.parametrize("recipe", ["tf32", "power-limit"])
+def test_a_device_that_nobody_knows_yet_is_not_refused(recipe: str) -> None:
+    recipes.check(recipe, dataclasses.replace(USE, device=""), {})
+
+
 def test_products_of_the_process_are_tf32_and_the_record_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
