@@ -173,7 +173,7 @@ def metered(start: Start, events: list[dict[str, Any]], trace: Trace) -> dict[st
         "software": start.software,
         "duration_s": window.duration_s,
         "domains": domains,
-        "phases": _phases(events, trace, window, counted),
+        "phases": phases(phase_spans(events, window), trace, window, counted),
         "idle_before": _idle_power(events, trace, "idle_before", counted),
         "idle_after": _idle_power(events, trace, "idle_after", counted),
         "region": start.region,
@@ -220,9 +220,10 @@ def phase_spans(events: Iterable[dict[str, Any]], window: Window) -> list[tuple[
     return spans
 
 
-def _phases(
-    events: list[dict[str, Any]], trace: Trace, window: Window, charged: set[str]
+def phases(
+    spans: Iterable[tuple[str, int, int]], trace: Trace, window: Window, charged: set[str]
 ) -> list[Phase]:
+    """(name, start_ns, stop_ns) of each, with the energy of the charged domains."""
     return [
         Phase(
             name=name,
@@ -231,7 +232,7 @@ def _phases(
             energy_j={d: j for d, j in energy_j.items() if d in charged},
             uncertainty_j={d: u for d, u in unsure_j.items() if d in charged},
         )
-        for name, begin, end in phase_spans(events, window)
+        for name, begin, end in spans
         for energy_j in [trace.phase_energy_j(begin, end, charged.__contains__)]
         for unsure_j in [trace.phase_uncertainty_j(begin, end, charged.__contains__)]
     ]

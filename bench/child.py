@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench import errors
 from bench.events import identity
@@ -146,6 +146,22 @@ class Program:
         return self.log is None
 
 
+class Others(Protocol):
+    """Other machines, on which the program runs as well."""
+
+    def open(self) -> None:
+        """Wait until all are ready: the windows open together."""
+
+    def look(self, progress: Progress) -> None:
+        """Tell them, or hear, what is metered. BenchError when one has failed, or is gone."""
+
+    def close(self, outcome: Outcome) -> Outcome:
+        """Wait until the program has ended on all."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """It has ended here, one way or another."""
+
+
 class Gauge:
     """What the meter shows of the domains that count, corrected where they are calibrated."""
 
@@ -195,6 +211,7 @@ def run_child(
     progress: Progress,
     limit: Limit,
     on_progress: Callable[[Progress], None],
+    others: Others | None = None,
 ) -> Outcome:
     """Run the program from start to end; the journal then holds its events and `window_stop`."""
     gauge.open()
@@ -207,13 +224,19 @@ def run_child(
             events.wait(TICK_S)
             code = child.poll()
             gauge.look(progress)
+            if others:
+                others.look(progress)
             if code is None:
                 watch.look(progress)
                 _stop_along(child)
             on_progress(progress)
-        journal.write("window_stop")
+        ended_ns = time.monotonic_ns()
         events.close()
         outcome = _how_it_ended(program, code, events)
+        if others:
+            outcome = others.close(outcome)
+            ended_ns = time.monotonic_ns()
+        journal.write("window_stop", t_ns=ended_ns)
         outcome.left_running = _lives(child)
         return outcome
 

@@ -32,7 +32,7 @@ def prepare(folder: Path, asked: Request) -> tuple[Plan, Seed]:
             pretrained=spec.checkpoint_sha256 is not None,
             settings={**settings, **asked.settings},
             device=asked.device or spec.device,
-            nproc=asked.nproc or spec.processes,
+            nproc=asked.nproc or spec.processes // spec.nodes,
         )
     )
     seed = Seed(spec.seed, spec.seed_origin)
@@ -121,7 +121,7 @@ def _differences(record: Record, planned: Plan, spec: Spec) -> Iterator[str]:
             "--data names it"
         )
     fields = ("edition", "task_version", "track", "model", "checkpoint_sha256", "recipe")
-    for name in (*fields, "processes"):
+    for name in (*fields, "processes", "nodes"):
         old, new = getattr(was, name), getattr(spec, name)
         if old != new:
             yield f"its {name} was {old}, now {new}"

@@ -24,6 +24,7 @@ from bench.child import (
     Gauge,
     Journal,
     Limit,
+    Others,
     Outcome,
     Program,
     Progress,
@@ -53,6 +54,7 @@ def measure(
     intensity_g_per_kwh: float = 0.0,
     idle_s: float = 3.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    others: Others | None = None,
 ) -> Outcome:
     """Run `program` under `meter`; `folder` then holds events and trace. Never raises for what
     the program does. An interrupt ends it and is an outcome; one in front gets it instead."""
@@ -69,9 +71,11 @@ def measure(
             journal.write("meter", refused=[r.as_dict() for r in started.refusals])
             progress.text = "idle power"
             _idle(gauge, journal, idle_s, progress, on_progress)
+            if others:
+                others.open()
             journal.write("window_start", t_ns=meter.opening())
             limit = Limit(budget, intensity_g_per_kwh)
-            outcome = run_child(program, journal, gauge, progress, limit, on_progress)
+            outcome = run_child(program, journal, gauge, progress, limit, on_progress, others)
             meter.edge()
             progress.phase, progress.text = "tail", "idle power"
             _idle(gauge, journal, idle_s, progress, on_progress)
@@ -85,6 +89,8 @@ def measure(
     if outcome.left_running and program.keeps_others:
         text = "the program left others running; what they do from now on is not metered"
         journal.write("warning", id="left-running", message=text)
+    if others:
+        others.settle(outcome)
     settle(journal, outcome)
     return outcome
 
@@ -142,6 +148,10 @@ def concluded(
     events = read_events(folder / "events.jsonl")
     outcome = outcome or _outcome(events)
     fields = account.metered(start, events, trace)
+    if start.spec and start.spec.nodes > 1:
+        from bench import merging
+
+        fields = merging.merged(folder, start, fields)
     fields |= {"status": outcome.status, "failure": outcome.failure}
     if start.spec is None:
         return Measurement(**fields, command=start.command, exit_code=outcome.code)

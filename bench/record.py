@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -72,16 +73,18 @@ class Spec(Closed):
     device: str  # cpu, cuda:0
     hardware: str  # 1 x NVIDIA H100 80GB HBM3; CPU AMD EPYC, 2 cores
     processes: int = 1  # that train together, each with a part of every batch
+    nodes: int = 1  # machines that they are on
     budget: str | None
     seed: int
     seed_origin: Literal["harness", "user"]
 
     @model_serializer(mode="wrap")
-    def _less_one_process(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it was, and was hashed, before there could be several."""
+    def _less_ones(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was, and was hashed, before there could be several processes or machines."""
         found: dict[str, Any] = dump(self)
-        if found.get("processes") == 1:
-            del found["processes"]
+        for name in ("processes", "nodes"):
+            if found.get(name) == 1:
+                del found[name]
         return found
 
     def sha256(self) -> str:
@@ -92,7 +95,7 @@ class DomainEnergy(Closed):
     """Energy of one domain over one window. `energy_j` is None when it could not be read: a
     missing domain is never zero. Uncertainties are expanded, k = 2."""
 
-    domain: str  # gpu:GPU-<uuid>, cpu:package-0, dram:package-0, cpu:estimate
+    domain: str  # gpu:GPU-<uuid>, cpu:package-0, cpu:estimate; of a further machine node1:cpu:…
     kind: Kind
     device: str  # the device's name
     method: Literal["counter", "integral", "modelled", "missing"]
@@ -109,6 +112,12 @@ class DomainEnergy(Closed):
     counter_tick_s: float | None = None  # as measured
     reason: str | None = None  # why it is missing or modelled, or the model's formula and inputs
     band_j: tuple[float, float] | None = None  # of an estimate: what it may well be
+
+    @property
+    def node(self) -> int:
+        """The machine that it is of."""
+        of = re.match(r"node(\d+)(:|$)", self.domain)
+        return int(of[1]) if of else 0
 
     @property
     def expanded_j(self) -> float | None:
@@ -131,6 +140,15 @@ class Idle(Closed):
 
     duration_s: float
     power_w: dict[str, float]  # domain -> mean watts
+
+
+class Node(Closed):
+    """One of several machines that made a run."""
+
+    number: int
+    machine: dict[str, Any]
+    software: dict[str, str]
+    duration_s: float  # of its window
 
 
 class Warn(Closed):
@@ -189,6 +207,7 @@ class Metered(Closed):
     pue: str | None = None  # asked for with --pue; a scenario too
     not_covered: list[str] = []  # kinds that no meter covered, each with its reason
     warnings: list[Warn] = []
+    nodes: list[Node] = []  # of several machines: those that handed over what they metered
 
     @property
     def charged(self) -> list[DomainEnergy]:
@@ -494,8 +513,8 @@ def write(record: Metered, folder: Path) -> None:
     left_out = {"manifest.json", *WHILE_RUNNING}
     write_file(folder / _FILES[type(record)], record.model_dump_json(indent=1) + "\n")
     digests = {
-        p.name: file_sha256(p)
-        for p in sorted(folder.iterdir())
+        p.relative_to(folder).as_posix(): file_sha256(p)
+        for p in sorted([*folder.iterdir(), *folder.glob("node-*/*")])
         if p.is_file()
         and p.name not in left_out
         and not p.name.startswith(".")

@@ -15,11 +15,22 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import EDITION, account, cards, lineage, measure, metrics, recipes, workfolder
+from bench import (
+    EDITION,
+    account,
+    cards,
+    lineage,
+    measure,
+    merging,
+    metrics,
+    nodes,
+    recipes,
+    workfolder,
+)
 from bench import record as records
 from bench.account import Start
 from bench.cards import Card
@@ -28,10 +39,11 @@ from bench.errors import BenchError, MissingExtra, UsageError
 from bench.interrupts import undisturbed
 from bench.learn import models, objectives, sources
 from bench.learn.models.download import TRACKS, Track
+from bench.nodes import First, Other, Place
 from bench.power import carbon, gpus, limit, machine
 from bench.power.meter import Meter
 from bench.power.probes import with_found
-from bench.record import Record, Reference, RunCost, Spec, Tuning, Warn
+from bench.record import Metric, Record, Reference, RunCost, Spec, Tuning, Warn
 from bench.units import Budget, parse_budget
 from bench.workfolder import fresh, scored
 
@@ -53,6 +65,7 @@ class Request:
     data: str | None = None
     device: str | None = None  # None: auto
     nproc: int | None = None  # processes that train together; None: 1, or as the run continued
+    place: Place | None = None  # of this machine among several, each with nproc processes
     region: str | None = None
     pue: str | None = None
     budget: str | None = None
@@ -111,7 +124,7 @@ class Plan:
     save_every_s: float | None
     upstream: list[RunCost]
     weights: Mapping[str, Path]  # that settings of the recipe name, by setting
-    processes: int
+    processes: int  # of all machines
     own_recipes: Mapping[str, str]  # files of the user's, by recipe
     charged_runs: list[RunCost]
     trial: str | None = None
@@ -119,6 +132,15 @@ class Plan:
     limits_w: Mapping[str, float] = field(default_factory=dict)
     """The power limits that the recipe asks for, by the GPU's UUID."""
     state: Path | None = None  # of the run that this one goes on with
+    place: Place | None = None  # of this machine among several
+
+    @property
+    def nodes(self) -> int:
+        return self.place.nodes if self.place else 1
+
+    @property
+    def processes_here(self) -> int:
+        return self.processes // self.nodes
 
     def spec(self, seed: Seed) -> Spec:
         return Spec(
@@ -134,6 +156,7 @@ class Plan:
             device=self.device,
             hardware=self.hardware,
             processes=self.processes,
+            nodes=self.nodes,
             budget=self.budget.text if self.budget else None,
             seed=seed.value,
             seed_origin=seed.origin,
@@ -157,8 +180,9 @@ def prepare(request: Request) -> Plan:
     scenario = carbon.asked(request.region, request.pue)
     if not importlib.util.find_spec("torch"):
         raise MissingExtra("training")
-    processes = request.nproc or 1
-    device, environment, visible, notes = _device(request.device or "auto", processes)
+    here = request.nproc or 1
+    processes = here * (request.place.nodes if request.place else 1)
+    device, environment, visible, notes = _device(request.device or "auto", here, processes)
     kept = request.save_every_s is not None
     _check_processes(processes, kept and (kind, card.family) == ("elmo", "language-modelling"))
     use = recipes.Use(
@@ -199,6 +223,7 @@ def prepare(request: Request) -> Plan:
         limits_w=limits_w,
         trial=request.trial,
         tuning=Tuning.model_validate(request.tuning) if request.tuning else None,
+        place=request.place,
     )
 
 
@@ -288,9 +313,10 @@ def run(
     references: Sequence[Reference] = (),
     on_folder: Callable[[Path], None] = lambda folder: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    others: First | None = None,
 ) -> tuple[Record, Path, Outcome]:
     """One metered run in a fresh folder below `root`, which `on_folder` is told before it starts;
-    its record is written whatever happens."""
+    its record is written whatever happens. With `others`, it is theirs, too."""
     spec = plan.spec(seed)
     with _limited(plan):
         start = account.begin(
@@ -302,21 +328,86 @@ def run(
         folder = root / spec.task / start.run_id
         folder.mkdir(parents=True)
         on_folder(folder)
+        if others:
+            records.write_file(folder / merging.HELLOS, json.dumps(others.hellos, indent=1) + "\n")
+            others.begin(start=start.dump())
         out = fresh(work / "out")
+
+        def graded(ended: Outcome) -> tuple[Metric | None, Outcome]:
+            if others:
+                others.collect(folder)
+            return scored(plan.card, plan.resolved, out, folder, ended, plan.objective)
+
         record, outcome = measure.run(
             _worker(plan, work, out, spec, folder, keep=_keep(plan, folder, start)),
             folder,
             start,
             Meter(folder, probes=plan.probes, replay=plan.replay),
-            lambda ended: scored(plan.card, plan.resolved, out, folder, ended, plan.objective),
+            graded,
             budget=plan.budget if plan.budget and plan.budget.metered else None,
             intensity_g_per_kwh=plan.scenario.g_per_metered_kwh,
             idle_s=plan.idle_s,
             on_progress=on_progress,
+            others=others,
         )
     assert isinstance(record, Record)
     lineage.settle(folder, record)
+    if others:
+        others.conclude(record.model_dump_json(), folder)
     return record, folder, outcome
+
+
+def hello(plan: Plan) -> dict[str, Any]:
+    """What this machine says of itself to others that make the same run."""
+    spec = plan.spec(Seed(0, "user"))
+    facts = spec.model_dump(mode="json", exclude={"hardware", "data", "settings"})
+    return {
+        "spec": {**spec.settings, **facts, "data": spec.data.fingerprints},
+        "code": code_sha256(own_files(plan)),
+        "software": machine.software(),
+        "hardware": plan.hardware,
+        "gpus": plan.visible_gpus,
+        "boot": machine.boot(),
+    }
+
+
+def together(plan: Plan, others: First) -> Plan:
+    """The plan of all machines, for the first of them."""
+    return replace(plan, hardware=nodes.hardware(others.hellos))
+
+
+def take_part(
+    plan: Plan,
+    work: Path,
+    root: Path,
+    first: Other,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[Record, str, Outcome]:
+    """This machine's part of the next run of several: what it has metered is handed over to the
+    first, whose record of the whole, and its folder there, come back."""
+    assert plan.place
+    theirs = Start.load(first.begun()["start"])
+    assert theirs.spec is not None
+    start = replace(
+        account.begin(plan.visible_gpus, None, spec=theirs.spec, notes=plan.notes),
+        run_id=theirs.run_id,
+    )
+    folder = root / theirs.spec.task / start.run_id / f"node-{plan.place.number}"
+    folder.mkdir(parents=True)
+    records.write_file(folder / "node.json", json.dumps(start.dump(), indent=1) + "\n")
+    meter = Meter(folder, probes=plan.probes)
+    with undisturbed():
+        with _limited(plan):
+            outcome = measure.measure(
+                _worker(plan, work, fresh(work / "out"), theirs.spec, folder), folder, start, meter,
+                idle_s=plan.idle_s, on_progress=on_progress, others=first,
+            )  # fmt: skip
+            meter.stop().write_parquet(folder / "trace.parquet")
+        (folder / "trace.log").unlink(missing_ok=True)
+        first.hand_over(folder)
+        told = first.concluded()
+    return Record.model_validate_json(told["record"]), told["folder"], outcome
 
 
 def _keep(plan: Plan, folder: Path, start: Start) -> dict[str, Any] | None:
@@ -400,7 +491,17 @@ def code_sha256(others: Iterable[Path] = ()) -> str:
     """SHA-256 over what can change a number: metering, learning, recipes, and the `others`; not
     what only shows."""
     package = Path(__file__).parent
-    alone = ("run", "program", "workfolder", "measure", "child", "account", "lineage")
+    alone = (
+        "run",
+        "program",
+        "workfolder",
+        "measure",
+        "child",
+        "account",
+        "lineage",
+        "nodes",
+        "merging",
+    )
     files = [package / f"{name}.py" for name in alone]
     for side in ("power", "learn", "recipes", "metrics"):
         found = [p for p in (package / side).rglob("*.*") if p.suffix in (".py", ".toml")]
@@ -444,19 +545,25 @@ def _worker(
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     return Program(
-        [*_launcher(plan.processes), sys.executable, "-P", "-m", "bench.learn.worker", str(path)],
+        [*_launcher(plan), sys.executable, "-P", "-m", "bench.learn.worker", str(path)],
         _environment(plan, work, out),
         stop_file=out / "stop",
         log=folder / records.LOG,
     )
 
 
-def _launcher(processes: int) -> list[str]:
+def _launcher(plan: Plan) -> list[str]:
     """What starts several processes, and ends all when one of them fails."""
-    if processes == 1:
+    if plan.processes == 1:
         return []
-    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"]
-    return [*torchrun, "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", "--no-python"]
+    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--no-python"]
+    torchrun += [f"--nproc-per-node={plan.processes_here}"]
+    if (at := plan.place) is None:
+        return [*torchrun, "--standalone", "--local-addr=127.0.0.1"]
+    return [
+        *torchrun, f"--nnodes={at.nodes}", f"--node-rank={at.number}",
+        f"--master-addr={at.host}", f"--master-port={at.port}",
+    ]  # fmt: skip
 
 
 _TF32 = {"NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"}  # float32 is float32
@@ -465,7 +572,7 @@ _TF32 = {"NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"}  # float32 
 def _environment(plan: Plan, work: Path, out: Path) -> dict[str, str]:
     given = {k: v for k, v in os.environ.items() if k not in _TF32}
     available = machine.processors()  # with a container's quota, which libraries don't see
-    processors = str(max(1, available // plan.processes))
+    processors = str(max(1, available // plan.processes_here))
     alone = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     package = str(Path(__file__).parent.parent)
     path = os.environ.get("PYTHONPATH")
@@ -474,7 +581,7 @@ def _environment(plan: Plan, work: Path, out: Path) -> dict[str, str]:
         "RAYON_NUM_THREADS": processors,
         **workfolder.environment(work, out, given),
         **plan.environment,
-        **(alone if plan.processes > 1 else {}),
+        **(alone if plan.processes > 1 and plan.place is None else {}),
         "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,
         "HF_HUB_OFFLINE": "1",  # no network inside the window
     }
@@ -490,9 +597,11 @@ def _check_processes(processes: int, keeps_streams: bool) -> None:
         )
 
 
-def _device(asked: str, processes: int) -> tuple[str, dict[str, str], list[str], list[Warn]]:
-    """(device, child's environment, UUIDs of the GPUs it sees, notes) for auto, cpu or cuda:N; each
-    of several processes has a GPU of its own, of those that are visible the first ones."""
+def _device(
+    asked: str, here: int, processes: int
+) -> tuple[str, dict[str, str], list[str], list[Warn]]:
+    """(device, child's environment, UUIDs of the GPUs it sees, notes) for auto, cpu or cuda:N. Of
+    several processes each of those `here` has a GPU of its own, of the visible ones the first."""
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", asked)
     if not match:
         raise UsageError(f"'{asked}' is not a device", "auto, cpu, cuda or cuda:0")
@@ -516,12 +625,12 @@ def _device(asked: str, processes: int) -> tuple[str, dict[str, str], list[str],
     if processes > 1:
         if match[1]:
             raise UsageError(
-                f"{asked} is one GPU, and --nproc {processes} takes as many",
+                f"{asked} is one GPU, and each process takes one of its own",
                 "--device cuda; CUDA_VISIBLE_DEVICES says which they are",
             )
-        if processes > len(visible):
-            raise UsageError(f"--nproc {processes}: {len(visible)} GPU(s) are visible here")
-        chosen = visible[:processes]
+        if here > len(visible):
+            raise UsageError(f"--nproc {here}: {len(visible)} GPU(s) are visible here")
+        chosen = visible[:here]
         return "cuda", {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}, chosen, []
     if len(visible) == 1 and not match[1]:
         notes = machine.unmetered(os.environ)

@@ -21,6 +21,7 @@ from bench.record import (
     Measurement,
     Metered,
     Metric,
+    Node,
     Record,
     RunCost,
     Saved,
@@ -78,10 +79,18 @@ def record_lines(
     said += _reference(record)
     said += _score(record, card)
     said += _measured(record)
+    said += labelled("node", [_node(record, n) for n in record.nodes])
     said += labelled("kept", [_kept(kept) for kept in record.saved])
     said += labelled("warning", [w.message for w in record.warnings])
     said.append(("folder", str(folder)))
     return said
+
+
+def _node(record: Record, node: Node) -> str:
+    """What one of several machines took."""
+    mine = [d for d in record.charged if d.node == node.number]
+    parts = [f"{d.kind} {show_energy(d.energy_j)}" for d in mine if d.energy_j is not None]
+    return f"{node.number}: {', '.join(parts) or 'nothing was read'}"
 
 
 def _time(record: Record) -> Lines:
@@ -381,6 +390,8 @@ def plan_lines(plan: Plan) -> Lines:
         ("recipe", f"{plan.recipe}: {settings}"),
         ("device", f"{plan.device} on {plan.hardware}{_together(plan.processes)}"),
     ]
+    if at := plan.place:
+        said.append(("node", f"{at.number} of {at.nodes}; the first is {at.host}:{at.port}"))
     said += _of_others(plan)
     said += labelled("note", located.notes)
     said += labelled("warning", [note.message for note in plan.notes])

@@ -29,8 +29,21 @@ TABLE: dict[str, set[str]] = {
     "rank": FOUNDATION | {"power.trace"},
     "child": FOUNDATION | {"power"},
     "account": FOUNDATION | {"power"},
-    "measure": FOUNDATION | {"power", "child", "account"},
-    "run": FOUNDATION | {"power", "learn", "recipes", "child", "account", "measure", "workfolder"},
+    "merging": FOUNDATION | {"account", "power"},
+    "nodes": {"child", "errors"},
+    "measure": FOUNDATION | {"power", "child", "account", "merging"},
+    "run": FOUNDATION
+    | {
+        "power",
+        "learn",
+        "recipes",
+        "child",
+        "account",
+        "measure",
+        "merging",
+        "nodes",
+        "workfolder",
+    },
     "workfolder": FOUNDATION | {"learn", "child"},
     "continuing": FOUNDATION | {"power", "recipes", "run"},
     "program": FOUNDATION
@@ -46,7 +59,7 @@ TABLE: dict[str, set[str]] = {
     "listing": FOUNDATION | {"rank", "show"},
     "cli": FOUNDATION
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
-    | {"live", "show", "listing", "plot", "reference", "continuing", "turn", "study"},
+    | {"live", "show", "listing", "plot", "reference", "continuing", "turn", "study", "nodes"},
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
     "__init__": {"metering"},

@@ -109,7 +109,7 @@ def with_cuda(cards: SimulatedGpus, monkeypatch: pytest.MonkeyPatch) -> Simulate
 
 def test_each_process_gets_a_gpu_and_no_other_is_charged(with_cuda: SimulatedGpus) -> None:
     first, second = (gpu.uuid for gpu in with_cuda.gpus)
-    device, environment, charged, _ = run._device("auto", 2)
+    device, environment, charged, _ = run._device("auto", 2, 2)
     assert device == "cuda"
     assert environment == {"CUDA_VISIBLE_DEVICES": f"{first},{second}"}
     assert charged == [first, second]
@@ -123,7 +123,7 @@ def test_more_processes_than_gpus_are_refused(
     with_cuda: SimulatedGpus, asked: str, processes: int, why: str
 ) -> None:
     with pytest.raises(UsageError, match=why):
-        run._device(asked, processes)
+        run._device(asked, processes, processes)
 
 
 def test_streams_of_several_processes_are_not_kept(folder: Path) -> None:

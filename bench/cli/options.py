@@ -46,6 +46,27 @@ Processes = Annotated[
     int | None,
     typer.Option("--nproc", min=1, metavar="N", help="Processes that train together, a GPU each."),
 ]
+Nodes = Annotated[
+    int | None,
+    typer.Option(
+        "--nnodes", min=1, metavar="N", envvar="PET_NNODES",
+        help="Machines that train together, each with --nproc processes.", show_default=False,
+    ),
+]  # fmt: skip
+NodeRank = Annotated[
+    int | None,
+    typer.Option(
+        "--node-rank", min=0, metavar="K", envvar=["NODE_RANK", "PET_NODE_RANK"],
+        help="Which of them this is, from 0; else as Slurm says.", show_default=False,
+    ),
+]  # fmt: skip
+Master = Annotated[
+    str | None,
+    typer.Option(
+        "--master", metavar="HOST[:PORT]",
+        help="The first of them, else MASTER_ADDR and MASTER_PORT (29500).", show_default=False,
+    ),
+]  # fmt: skip
 TaskFolders = Annotated[
     list[Path] | None,
     typer.Option(

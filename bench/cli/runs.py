@@ -16,6 +16,9 @@ from bench.cli.options import (
     Data,
     Device,
     Idle,
+    Master,
+    NodeRank,
+    Nodes,
     NoWait,
     Out,
     PretrainedOption,
@@ -39,6 +42,7 @@ from bench.cli.options import (
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from bench.nodes import First, Other, Place
     from bench.run import Plan, Request, Seed
 
 SETTINGS = {"measure": {"allow_interspersed_args": False}}
@@ -56,6 +60,9 @@ def run(
     data: Data = None,
     device: Device = None,
     nproc: Processes = None,
+    nnodes: Nodes = None,
+    node_rank: NodeRank = None,
+    master: Master = None,
     region: RegionOption = None,
     pue: PueOption = None,
     budget: BudgetOption = None,
@@ -84,16 +91,19 @@ def run(
     tasks: TaskFolders = None,
 ) -> None:
     """Train on a task under a power meter."""
-    from bench import show
+    from bench import nodes, show
     from bench.run import Request
 
     check_seed(seed, runs)
+    place = nodes.place(nnodes, node_rank, master)
+    if place and (plan or replay_trace):
+        raise UsageError("--plan and --replay-trace are of one machine", "leave out --nnodes")
     recover(out)
     request = Request(
         task=task or "", model=model, pretrained=pretrained, recipe=recipe,
-        settings=settings(set_ or []), data=data, device=device, nproc=nproc, region=region,
-        pue=pue, budget=budget, task_folders=tasks or [], replay=replay_trace, probes=probe or [],
-        idle_s=idle, save_every_s=_save_every_s(save, save_every),
+        settings=settings(set_ or []), data=data, device=device, nproc=nproc, place=place,
+        region=region, pue=pue, budget=budget, task_folders=tasks or [], replay=replay_trace,
+        probes=probe or [], idle_s=idle, save_every_s=_save_every_s(save, save_every),
         find_run=lambda name: find(name, None, out),
     )  # fmt: skip
     if continue_:
@@ -103,6 +113,8 @@ def run(
     with nullcontext() if replay_trace else alone(no_wait):
         if plan:
             _try(planned, runs, out)
+        elif place:
+            _train_together(planned, place, seeds, out)
         else:
             _train(planned, seeds, out)
 
@@ -136,7 +148,45 @@ def _try(planned: Plan, runs: int, out: Path) -> None:
     console().print(show.grid(show.forecast_lines(found, planned, runs)))
 
 
-def _train(planned: Plan, seeds: Sequence[Seed], out: Path) -> None:
+def _train_together(planned: Plan, place: Place, seeds: Sequence[Seed], out: Path) -> None:
+    """The same on each of several machines: the first one has the records."""
+    from bench import nodes
+    from bench import run as running
+
+    said: list[str] = []
+
+    def tell(text: str) -> None:
+        if text not in said[-1:]:
+            said.append(text)
+            console(stderr=True).print(text)
+
+    with nodes.met(place, running.hello(planned), tell) as others:
+        if isinstance(others, nodes.First):
+            _train(running.together(planned, others), seeds, out, others)
+        else:
+            _take_part(planned, others, len(seeds), out)
+
+
+def _take_part(planned: Plan, first: Other, runs: int, out: Path) -> None:
+    from bench import live, show
+    from bench import run as running
+    from bench.workfolder import work_folder
+
+    screen = console()
+    with work_folder(planned.card, planned.resolved, out) as work:
+        for number in range(1, runs + 1):
+            screen.print(f"\nrun {number} of {runs}: its record is made by the first machine")
+            with live.Line(planned.scenario.g_per_metered_kwh) as line:
+                record, folder, outcome = running.take_part(
+                    planned, work, out, first, on_progress=line
+                )
+            lines = show.record_lines(record, Path(folder), planned.scenario, planned.card)
+            screen.print(show.grid(lines))
+            if record.status not in ("complete", "budget") or outcome.end_asked:
+                raise typer.Exit(INTERRUPTED if outcome.end_asked else 1)
+
+
+def _train(planned: Plan, seeds: Sequence[Seed], out: Path, others: First | None = None) -> None:
     """The runs one after another; the first that does not end well is the last."""
     from bench import live, reference, show
     from bench import run as running
@@ -149,8 +199,9 @@ def _train(planned: Plan, seeds: Sequence[Seed], out: Path) -> None:
             screen.print(f"\nrun {number} of {len(seeds)}, seed {seed.value}")
             with live.Line(planned.scenario.g_per_metered_kwh) as line:
                 record, folder, outcome = running.run(
-                    planned, work, out, seed, references=references, on_progress=line
-                )
+                    planned, work, out, seed, references=references, on_progress=line,
+                    others=others,
+                )  # fmt: skip
             lines = show.record_lines(record, folder, planned.scenario, planned.card)
             screen.print(show.grid(lines))
             if record.status == "failed":

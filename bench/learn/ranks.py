@@ -33,8 +33,8 @@ def end_with_launcher() -> None:
 
 
 class RankEvents(Events):
-    """The first process tells the meter what happens; the others, what only they know. Whether to
-    stop is seen by the first one, for all: each must ask as often as the others."""
+    """The first process of a machine tells its meter what happens; the others, what only they know.
+    Whether to stop is seen by the first of all, for all: each must ask as often as the others."""
 
     _OF_EACH = ("devices", "failure")
 
@@ -43,7 +43,7 @@ class RankEvents(Events):
         self._fd = _launchers() if self._fd is None else self._fd
 
     def send(self, event: str, **fields: Any) -> None:
-        if number() == 0 or event in self._OF_EACH:
+        if os.environ["LOCAL_RANK"] == "0" or event in self._OF_EACH:
             super().send(event, **fields)
 
     def stop_asked(self) -> bool:

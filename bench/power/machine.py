@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import re
@@ -76,6 +77,13 @@ def hardware_class(visible: Sequence[str], unread: int = 0) -> str:
     names = Counter(g.name for g in gpus.listed() if g.uuid in visible) if visible else Counter()
     names += Counter({"unknown GPU": unread})
     return " + ".join(f"{n} x {name}" for name, n in sorted(names.items()))
+
+
+def boot() -> str:
+    """What tells this machine, since it was started, from all others: also from one with the same
+    name or disk, and not from a container on it. A hash, as it is kept in records."""
+    told = text_of("/proc/sys/kernel/random/boot_id") or platform.node()
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 # --- the system

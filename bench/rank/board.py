@@ -389,7 +389,8 @@ def _distinguishing(entry: Entry) -> dict[str, Any]:
     tuning = entry.tuning
     return {
         **s.settings, "budget": s.budget, "device": s.device, "processes": s.processes,
-        "checkpoint": checkpoint, "parts": parts, "tuned by": tuning and tuning.sweep,
+        "nodes": s.nodes, "checkpoint": checkpoint, "parts": parts,
+        "tuned by": tuning and tuning.sweep,
     }  # fmt: skip
 
 

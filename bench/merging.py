@@ -1,0 +1,218 @@
+"""From what each machine of a training has metered to one record: energies add up, and whatever
+makes the sum doubtful is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import account
+from bench.account import Start, Window
+from bench.errors import BenchError
+from bench.record import DomainEnergy, Idle, Node, Phase, Warn
+from bench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from bench.power.trace import Trace
+
+HELLOS = "nodes.json"
+"""In the first machine's folder: what each machine said of itself at the start, by number."""
+
+_APART_S = 1.0
+"""Windows open and close at one message to all: so far apart they are not the same window."""
+_INVALID = {"unreadable", "lost", "hung", "implausible-power"}
+"""Of one machine they widen the uncertainty; a counter that is not trusted never ranks."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What another machine has metered."""
+
+    start: Start
+    window: Window
+    fields: dict[str, Any]  # as of `account.metered`
+
+
+def merged(folder: Path, start: Start, fields: dict[str, Any]) -> dict[str, Any]:
+    """`account.metered` of the first machine with what `folder`/node-N holds of the others. One
+    that handed nothing over has a domain that is missing: the run then has no energy."""
+    assert start.spec is not None
+    hellos = _hellos(folder)
+    numbers = range(1, start.spec.nodes)
+    parts = {n: _read(folder / f"node-{n}", fields["phases"]) for n in numbers}
+    known = {n: part for n, part in parts.items() if part}
+    every = {0: fields} | {n: part.fields for n, part in known.items()}
+    return {
+        **fields,
+        "domains": [d for n, of in every.items() for d in _renamed(n, of["domains"])]
+        + [_missing(n) for n in numbers if n not in known],
+        "phases": _phases({n: of["phases"] for n, of in every.items()}),
+        "idle_before": _idle({n: of["idle_before"] for n, of in every.items()}),
+        "idle_after": _idle({n: of["idle_after"] for n, of in every.items()}),
+        "not_covered": [t for n, of in every.items() for t in _said(n, of["not_covered"])],
+        "warnings": [w for n, of in every.items() for w in _doubts(n, of["warnings"])]
+        + [*_lost(set(numbers) - set(known)), *_checked(every, hellos)],
+        "nodes": [
+            Node(
+                number=n, machine=of["machine"], software=of["software"],
+                duration_s=of["duration_s"],
+            )
+            for n, of in every.items()
+        ],
+    }  # fmt: skip
+
+
+def _hellos(folder: Path) -> dict[int, dict[str, Any]]:
+    try:
+        return {int(n): said for n, said in json.loads((folder / HELLOS).read_bytes()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _read(folder: Path, phases: Sequence[Phase]) -> _Part | None:
+    """None where something is missing, or can't be read."""
+    from bench.power.trace import Trace
+
+    try:
+        start = Start.load(json.loads((folder / "node.json").read_bytes()))
+        trace = Trace.read_parquet(folder / "trace.parquet")
+        events = account.read_events(folder / "events.jsonl")
+    except (OSError, ValueError, TypeError, KeyError, BenchError):
+        return None
+    window = account.window_of(events, trace)
+    fields = account.metered(start, events, trace)
+    counted = {d.domain for d in fields["domains"] if d.charged}
+    fields["phases"] = _as_first(phases, trace, window, counted)
+    return _Part(start, window, fields)
+
+
+def _as_first(
+    phases: Sequence[Phase], trace: Trace, window: Window, counted: set[str]
+) -> list[Phase]:
+    """The first machine's phases on another: their windows opened together, and the last phase
+    ends with the window, so that all of it is in one of them."""
+    starts_ns = [window.start_ns + round(p.start_s * NS_PER_S) for p in phases]
+    edges_ns = [min(t, window.stop_ns) for t in [*starts_ns[1:], window.stop_ns]]
+    spans = [
+        (p.name, min(begin, window.stop_ns), end)
+        for p, begin, end in zip(phases, starts_ns, edges_ns, strict=True)
+    ]
+    return account.phases(spans, trace, window, counted)
+
+
+# --- names
+
+
+def _name(number: int, domain: str) -> str:
+    return f"node{number}:{domain}" if number else domain
+
+
+def _renamed(number: int, domains: Sequence[DomainEnergy]) -> list[DomainEnergy]:
+    return [d.model_copy(update={"domain": _name(number, d.domain)}) for d in domains]
+
+
+def _said(number: int, texts: Sequence[str]) -> list[str]:
+    return [f"node {number}: {text}" for text in texts]
+
+
+def _doubts(number: int, warnings: Sequence[Warn]) -> list[Warn]:
+    """What makes one machine's energy doubtful makes the sum invalid where readings went wrong: the
+    others' can't stand in for it."""
+    return [
+        w.model_copy(
+            update={
+                "message": f"node {number}: {w.message}",
+                "rankable": w.rankable and w.id not in _INVALID,
+            }
+        )
+        for w in warnings
+    ]
+
+
+# --- sums
+
+
+def _phases(every: Mapping[int, Sequence[Phase]]) -> list[Phase]:
+    """The first machine's, with the energy of all."""
+    return [
+        first.model_copy(
+            update={
+                "energy_j": {
+                    _name(n, d): j for n, of in every.items() for d, j in of[i].energy_j.items()
+                },
+                "uncertainty_j": {
+                    _name(n, d): u
+                    for n, of in every.items()
+                    for d, u in of[i].uncertainty_j.items()
+                },
+            }
+        )
+        for i, first in enumerate(every[0])
+    ]
+
+
+def _idle(every: Mapping[int, Idle | None]) -> Idle | None:
+    """Of all, where all have it."""
+    first = every[0]
+    if first is None or not all(every.values()):
+        return None
+    power_w = {_name(n, d): w for n, of in every.items() if of for d, w in of.power_w.items()}
+    return Idle(duration_s=first.duration_s, power_w=power_w)
+
+
+# --- doubts
+
+
+def _missing(number: int) -> DomainEnergy:
+    return DomainEnergy(
+        domain=f"node{number}", kind="node", device="unknown", method="missing", level="M1",
+        charged=True, energy_j=None, uncertainty_j=None, reason=_LOST,
+    )  # fmt: skip
+
+
+_LOST = "the machine did not hand over what it has metered"
+
+
+def _lost(numbers: set[int]) -> Iterator[Warn]:
+    for number in sorted(numbers):
+        yield Warn(id="node-missing", message=f"node {number}: {_LOST}", rankable=False)
+
+
+def _checked(
+    every: Mapping[int, Mapping[str, Any]], hellos: Mapping[int, Mapping[str, Any]]
+) -> Iterator[Warn]:
+    """What is wrong between machines, each of which is right by itself."""
+    for one, other, what in _shared(hellos):
+        text = f"nodes {one} and {other} have the same {what}: something is counted twice"
+        yield Warn(id="same-node", message=text, rankable=False)
+    covered = {n: _kinds(of["domains"]) for n, of in every.items()}
+    for number, kinds in covered.items():
+        if kinds != covered[0]:
+            text = f"node {number} is metered by {kinds or 'nothing'}, node 0 by {covered[0]}"
+            yield Warn(id="coverage-differs", message=text, rankable=False)
+        apart_s = abs(every[number]["duration_s"] - every[0]["duration_s"])
+        if apart_s > _APART_S:
+            text = f"the windows of nodes 0 and {number} differ by {apart_s:.1f} s"
+            yield Warn(id="windows-differ", message=text, rankable=False)
+
+
+def _kinds(domains: Sequence[DomainEnergy]) -> str:
+    """What is covered, and whether it is measured or estimated."""
+    found = {
+        f"{d.kind} ({'estimated' if d.level == 'M0' else 'measured'})" for d in domains if d.charged
+    }
+    return ", ".join(sorted(found))
+
+
+def _shared(hellos: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[int, int, str]]:
+    """Pairs of machines that are one, and GPUs that two have: (number, number, what)."""
+    seen: dict[str, int] = {}
+    for number, hello in hellos.items():
+        keys = {hello["boot"]: "boot id"} | {uuid: f"GPU {uuid}" for uuid in hello["gpus"]}
+        for key, what in keys.items():
+            if key in seen:
+                yield seen[key], number, what
+            seen.setdefault(key, number)
