@@ -255,7 +255,11 @@ class Metered(Closed):
     def energy_of(self, phase: Phase) -> float | None:
         """None where a meter that counts was not read in this phase."""
         unread = {d.domain for d in self.charged} - set(phase.energy_j)
-        return None if unread else sum(phase.energy_j.values())
+        return None if unread or not self.charged else sum(phase.energy_j.values())
+
+    def idle_w(self, idle: Idle | None) -> float | None:
+        """Of the charged domains before or after the window; None where one was not read."""
+        return _sum([idle.power_w.get(d.domain) if idle else None for d in self.charged])
 
     def phase_energy_j(self, name: str) -> float | None:
         """Of all phases of this name; None when one is not known, or when there are none."""

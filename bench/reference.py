@@ -133,10 +133,10 @@ def _reference(warm_up: Record, counted: Sequence[Record]) -> Reference:
 
 def _charged_idle(record: Record) -> Idle | None:
     """Of the domains that count; None where one of them was not read."""
-    idle, charged = record.idle_before, {d.domain for d in record.charged}
-    if idle is None or charged - set(idle.power_w):
+    idle = record.idle_before
+    if idle is None or record.idle_w(idle) is None:
         return None
-    power_w = {domain: idle.power_w[domain] for domain in sorted(charged)}
+    power_w = {d.domain: idle.power_w[d.domain] for d in record.charged}
     return Idle(duration_s=idle.duration_s, power_w=power_w)
 
 

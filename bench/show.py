@@ -11,7 +11,6 @@ from bench import lineage
 from bench.cards import Card
 from bench.power.carbon import NO_PUE, Scenario
 from bench.rank import notation, score
-from bench.rank.columns import idle_power_w
 from bench.rank.entry import is_share, usable_energy_j, usable_metric
 from bench.rank.render import plain
 from bench.recipes.prune import BEFORE
@@ -186,7 +185,7 @@ def _idle(measured: Metered) -> Lines:
     said = [
         f"{significant(power_w)} W {when}"
         for when, idle in (("before", measured.idle_before), ("after", measured.idle_after))
-        if (power_w := idle_power_w(measured, idle)) is not None
+        if (power_w := measured.idle_w(idle)) is not None
     ]
     return [("idle", ", ".join(said))] if said else []
 

@@ -20,7 +20,7 @@ from bench import account
 from bench.errors import BenchError
 from bench.power import calibration
 from bench.power.naming import short_names
-from bench.record import DomainEnergy, Idle, Measurement, Metered, Record
+from bench.record import DomainEnergy, Measurement, Metered, Record
 from bench.units import NS_PER_S, show_duration, show_energy, significant
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ def _energies(record: Metered) -> list[str]:
     idle = [
         f"{significant(power_w)} W {when} ({show_duration(idle.duration_s)})"
         for when, idle in (("before", record.idle_before), ("after", record.idle_after))
-        if idle and (power_w := _counted_w(record, idle)) is not None
+        if idle and (power_w := record.idle_w(idle)) is not None
     ]
     if idle:
         said.append(f"Idle power: {', '.join(idle)}; not subtracted.")
@@ -364,14 +364,6 @@ def _energies(record: Metered) -> list[str]:
 
 def _percent(share: float) -> str:
     return "< 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
-
-
-def _counted_w(record: Metered, idle: Idle) -> float | None:
-    """None where a domain that counts was not read."""
-    counted = {d.domain for d in record.charged}
-    if not counted or counted - set(idle.power_w):
-        return None
-    return sum(idle.power_w[domain] for domain in counted)
 
 
 def _gaps(lines: Sequence[Line]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from bench.errors import unknown_name
 from bench.rank import notation, score
 from bench.rank.entry import Cell, Entry, Section, is_share
-from bench.record import Idle, Metered, Record
+from bench.record import Record
 from bench.units import kwh_from_j, show_duration, significant
 
 Value = str | int | float | None
@@ -169,13 +169,6 @@ def _prediction_j(record: Record) -> float | None:
     return 1000 * energy_j / n if energy_j and n else None
 
 
-def idle_power_w(record: Metered, idle: Idle | None) -> float | None:
-    """Watts of the charged domains before or after the window; None when one is missing."""
-    watts = [idle.power_w.get(d.domain) if idle else None for d in record.charged]
-    known = [w for w in watts if w is not None]
-    return sum(known) if known and len(known) == len(watts) else None
-
-
 def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
@@ -233,7 +226,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("prediction_energy", "energy of 1,000 predictions", "J", "lower",
            lambda e, g: e.mean(_prediction_j), _number, priority=10, short="J/1k pred."),
     Column("idle_power", "idle power", "W", None,
-           lambda e, g: e.mean(lambda r: idle_power_w(r, r.idle_before)),
+           lambda e, g: e.mean(lambda r: r.idle_w(r.idle_before)),
            _number, priority=11, short="idle W"),
     Column("reference", "energy over the reference job's", None, None,
            lambda e, g: e.mean(_over_reference), _number, priority=9, short="x ref."),
