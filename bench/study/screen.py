@@ -13,23 +13,47 @@ from bench.errors import BenchError
 from bench.rank import notation
 from bench.rank.render import plain
 from bench.record import LOG
+from bench.run import last_words
 from bench.study.drive import Watch
 from bench.study.job import Job
 from bench.study.ledger import MOST_ATTEMPTS, Attempt, Ledger
 from bench.study.spending import Spending
 
 
-class Screen(Watch):
+class Lines(Watch):
     """Prints on `stream`; keeps the spending."""
 
-    def __init__(
-        self, ledger: Ledger, jobs: Sequence[Job], g_per_kwh: float, stream: TextIO | None = None
-    ) -> None:
-        self._ledger, self._jobs = ledger, jobs
+    def __init__(self, ledger: Ledger, g_per_kwh: float, stream: TextIO | None = None) -> None:
+        self._ledger = ledger
         self._stream = stream or sys.stderr
         self._line = live.Line(g_per_kwh, self._stream)
         self._waits: str | None = None
         self.spending = Spending(ledger)
+
+    def _show(self, progress: Progress, lead: str) -> bool:
+        """The live line of an attempt. False while it waits, which is said once."""
+        if progress.phase == "waits":
+            if progress.text != self._waits:
+                self._waits = progress.text
+                self._say(progress.text)
+            return False
+        self._line.lead = lead
+        self._line(progress)
+        return True
+
+    def _say(self, text: str) -> None:
+        self._line.clear()
+        print(text, file=self._stream, flush=True)
+
+
+class Screen(Lines):
+    """Of a study."""
+
+    def __init__(
+        self, ledger: Ledger, jobs: Sequence[Job], g_per_kwh: float, stream: TextIO | None = None
+    ) -> None:
+        super().__init__(ledger, g_per_kwh, stream)
+        self._jobs = jobs
 
     def begun(self, attempt: Attempt, found: bool) -> None:
         job = attempt.job
@@ -52,13 +76,7 @@ class Screen(Watch):
         return [f"so far {self.spending.so_far}", *ahead]
 
     def running(self, attempt: Attempt, progress: Progress) -> str | None:
-        if progress.phase == "waits":
-            if progress.text != self._waits:
-                self._waits = progress.text
-                self._say(progress.text)
-            return None
-        self._line.lead = f"{self._place(attempt.job)}/{len(self._jobs)}"
-        self._line(progress)
+        self._show(progress, f"{self._place(attempt.job)}/{len(self._jobs)}")
         return None
 
     def ended(self, attempt: Attempt) -> None:
@@ -73,17 +91,14 @@ class Screen(Watch):
         if self._ledger.given_up(attempt.job):
             self._say(f"  {MOST_ATTEMPTS} attempts failed: it is given up")
 
-    def _say(self, text: str) -> None:
-        self._line.clear()
-        print(text, file=self._stream, flush=True)
-
 
 def _last_words(attempt: Attempt) -> str:
     """The end of the log that says most, and where it lies."""
     logs = [attempt.log] if attempt.folder is None else [attempt.folder / LOG, attempt.log]
-    found = next((log for log in logs if log.is_file() and log.stat().st_size), attempt.log)
-    said = found.read_text(errors="replace").strip().splitlines() if found.is_file() else []
-    return f"{plain(said[-1])}  ({found})" if said else f"its log: {found}"
+    for log in logs:
+        if said := last_words(log):
+            return f"{plain(said)}  ({log})"
+    return f"its log: {attempt.log}"
 
 
 def _score(attempt: Attempt) -> str:

@@ -4,13 +4,12 @@ trained again with fresh seeds. Taken up again, it goes on as it would have."""
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from bench import live, metrics, recipes
+from bench import metrics, recipes
 from bench.child import Progress
 from bench.errors import UsageError
 from bench.learn import models
@@ -19,13 +18,14 @@ from bench.rank import notation
 from bench.run import Request
 from bench.study import grid, ledger, pruning, trials, tuning
 from bench.study.choice import FirstWanted
-from bench.study.drive import Watch, drive
+from bench.study.drive import drive
 from bench.study.executors import Executor
 from bench.study.job import Job, dumped
 from bench.study.ledger import Attempt, Ledger
 from bench.study.samplers import Sampler, Tried
+from bench.study.screen import Lines
 from bench.study.space import Space, ends
-from bench.study.spending import Cost, Limit, Spending, total
+from bench.study.spending import Cost, Limit, total
 from bench.study.trials import FINAL, Evaluation, Following, Trial
 from bench.units import show_energy, significant
 
@@ -293,7 +293,7 @@ class _Chosen:
 # --- while it runs -------------------------------------------------------------------------------
 
 
-class Screen(Watch):
+class Screen(Lines):
     """Prints a line a trial, with what tuning has cost so far; ends hopeless trials."""
 
     def __init__(
@@ -304,18 +304,15 @@ class Screen(Watch):
         limit: Limit | None,
         stream: TextIO | None = None,
     ) -> None:
-        self._book, self._sweep, self._limit = book, sweep, limit
+        super().__init__(book, g_per_kwh, stream)
+        self._sweep, self._limit = sweep, limit
         self._rule = pruning.named(sweep.prune) if sweep.prune else None
-        self._stream = stream or sys.stderr
-        self._line = live.Line(g_per_kwh, self._stream)
         self._following: dict[str, Following] = {}
-        self._waits: str | None = None
         self._going: dict[str, Cost] = {}  # what attempts have taken so far, by name
         self.budget_spent = False  # a trial was ended by it
-        self.spending = Spending(book)
 
     def begun(self, attempt: Attempt, found: bool) -> None:
-        job, again = attempt.job, self._book.tries(attempt.job)
+        job, again = attempt.job, self._ledger.tries(attempt.job)
         is_final = job.cell == FINAL
         name = f"final run {job.number}" if is_final else f"{job.cell} of {self._sweep.trials}"
         said = [name, shown(job.about["params"])]
@@ -326,14 +323,7 @@ class Screen(Watch):
         self._say(" · ".join(said))
 
     def running(self, attempt: Attempt, progress: Progress) -> str | None:
-        if progress.phase == "waits":
-            if progress.text != self._waits:
-                self._waits = progress.text
-                self._say(progress.text)
-            return None
-        self._line.lead = attempt.job.cell
-        self._line(progress)
-        if attempt.job.cell == FINAL:
+        if not self._show(progress, attempt.job.cell) or attempt.job.cell == FINAL:
             return None
         self._going[attempt.name] = Cost(progress.elapsed_s, progress.energy_j)
         now = self.spending.so_far + total(self._going.values())
@@ -351,7 +341,7 @@ class Screen(Watch):
             return None
         others = [
             _worths(t.metric, t.curve)
-            for t in trials.trials(self._book)
+            for t in trials.trials(self._ledger)
             if t.job.id != attempt.job.id and t.state in ("complete", "pruned") and t.curve
         ]
         reason = self._rule(_worths(follows.metric, follows.curve), others)
@@ -360,14 +350,14 @@ class Screen(Watch):
         last = follows.curve[-1]
         scored = notation.named(follows.metric, last.value)
         why = f"pruned at step {last.step} of {last.total_steps}: {scored} on tune, {reason}"
-        trials.prune(self._book, attempt, why)
+        trials.prune(self._ledger, attempt, why)
         return why
 
     def ended(self, attempt: Attempt) -> None:
         self._going.pop(attempt.name, None)
         taken = self.spending.ended(attempt)
-        trials.write_down(self._book)
-        found = tuning.result(self._book)
+        trials.write_down(self._ledger)
+        found = tuning.result(self._ledger)
         if attempt.job.cell == FINAL:
             self._say(f"  {_scored(attempt)}{taken}" if attempt.good else f"  {_failure(attempt)}")
             return
@@ -385,10 +375,6 @@ class Screen(Watch):
     def ahead(self, more: int, finals: int) -> Cost | None:
         """What so many trials and final runs would take, as those so far."""
         return self.spending.left([_likely(self._sweep)] * (more + finals))
-
-    def _say(self, text: str) -> None:
-        self._line.clear()
-        print(text, file=self._stream, flush=True)
 
 
 def _worths(metric: str | None, curve: Sequence[Evaluation]) -> pruning.Curve:
