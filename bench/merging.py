@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench import account
 from bench.account import Start, Window
 from bench.errors import BenchError
-from bench.record import DomainEnergy, Idle, Node, Phase, Warn
+from bench.record import DomainEnergy, Idle, Node, Phase, Warn, on_node
 from bench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -36,13 +36,18 @@ class _Part:
     fields: dict[str, Any]  # as of `account.metered`
 
 
+def part_folder(folder: Path, number: int) -> Path:
+    """Where a run's folder has what another machine has metered."""
+    return folder / f"node-{number}"
+
+
 def merged(folder: Path, start: Start, fields: dict[str, Any]) -> dict[str, Any]:
     """`account.metered` of the first machine with what `folder`/node-N holds of the others. One
     that handed nothing over has a domain that is missing: the run then has no energy."""
     assert start.spec is not None
     hellos = _hellos(folder)
     numbers = range(1, start.spec.nodes)
-    parts = {n: _read(folder / f"node-{n}", fields["phases"]) for n in numbers}
+    parts = {n: _read(part_folder(folder, n), fields["phases"]) for n in numbers}
     known = {n: part for n, part in parts.items() if part}
     every = {0: fields} | {n: part.fields for n, part in known.items()}
     return {
@@ -106,12 +111,8 @@ def _as_first(
 # --- names
 
 
-def _name(number: int, domain: str) -> str:
-    return f"node{number}:{domain}" if number else domain
-
-
 def _renamed(number: int, domains: Sequence[DomainEnergy]) -> list[DomainEnergy]:
-    return [d.model_copy(update={"domain": _name(number, d.domain)}) for d in domains]
+    return [d.model_copy(update={"domain": on_node(number, d.domain)}) for d in domains]
 
 
 def _said(number: int, texts: Sequence[str]) -> list[str]:
@@ -141,10 +142,10 @@ def _phases(every: Mapping[int, Sequence[Phase]]) -> list[Phase]:
         first.model_copy(
             update={
                 "energy_j": {
-                    _name(n, d): j for n, of in every.items() for d, j in of[i].energy_j.items()
+                    on_node(n, d): j for n, of in every.items() for d, j in of[i].energy_j.items()
                 },
                 "uncertainty_j": {
-                    _name(n, d): u
+                    on_node(n, d): u
                     for n, of in every.items()
                     for d, u in of[i].uncertainty_j.items()
                 },
@@ -159,7 +160,7 @@ def _idle(every: Mapping[int, Idle | None]) -> Idle | None:
     first = every[0]
     if first is None or not all(every.values()):
         return None
-    power_w = {_name(n, d): w for n, of in every.items() if of for d, w in of.power_w.items()}
+    power_w = {on_node(n, d): w for n, of in every.items() if of for d, w in of.power_w.items()}
     return Idle(duration_s=first.duration_s, power_w=power_w)
 
 

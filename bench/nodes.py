@@ -154,7 +154,6 @@ class First:
         self._live: dict[int, Message] = {}
         self._ended: set[int] = set()
         self._settled = False
-        self._told_s = 0.0
 
     def begin(self, **facts: Any) -> None:
         """A run begins: what the others need to know of it."""

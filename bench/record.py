@@ -91,6 +91,11 @@ class Spec(Closed):
         return _sha256_of_json(self.model_dump(mode="json"))
 
 
+def on_node(number: int, domain: str) -> str:
+    """What a record calls a domain of that machine; those of the first keep their names."""
+    return f"node{number}:{domain}" if number else domain
+
+
 class DomainEnergy(Closed):
     """Energy of one domain over one window. `energy_j` is None when it could not be read: a
     missing domain is never zero. Uncertainties are expanded, k = 2."""

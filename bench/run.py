@@ -406,7 +406,7 @@ def take_part(
             meter.stop().write_parquet(folder / "trace.parquet")
         (folder / "trace.log").unlink(missing_ok=True)
         first.hand_over(folder)
-        told = first.concluded()
+    told = first.concluded()
     return Record.model_validate_json(told["record"]), told["folder"], outcome
 
 

@@ -48,7 +48,7 @@ TABLE: dict[str, set[str]] = {
     "continuing": FOUNDATION | {"power", "recipes", "run"},
     "program": FOUNDATION
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
-    "plot": FOUNDATION | {"account", "power"},
+    "plot": FOUNDATION | {"account", "merging", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION

@@ -20,6 +20,7 @@ from bench import account, merging, nodes, record
 from bench.account import Start
 from bench.child import Outcome, Progress
 from bench.errors import BenchError, UsageError
+from bench.plot.figure import figure
 from bench.power.trace import Trace
 from bench.record import Record
 from tests.power.simulated import Constant, SimulatedGpu, SimulatedGpus, Square, build_nvml
@@ -148,6 +149,15 @@ def test_two_that_are_one_machine_are_counted_twice_and_unranked(
     _, run = only(made[0] / "runs0")
     doubts = {w.id: w for w in run.warnings if not w.rankable}
     assert "nodes 0 and 1 have the same boot id" in doubts["same-node"].message
+
+
+def test_a_picture_has_the_power_of_both(made: tuple[Path, list[SimulatedGpus]]) -> None:
+    place, run = only(made[0] / "runs0")
+    drawn = figure(place, run, 50)
+    labels = [line.label for line in drawn.lines if line.charged]
+    assert [text.partition(",")[0] for text in labels] == ["GPU", "node 1 GPU"]
+    assert labels[1] == "node 1 GPU, 250 W"
+    assert len(labels) == len(run.charged)
 
 
 # --- what is doubtful: the same run, with another past

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import account
+from bench import account, merging
 from bench.errors import BenchError
 from bench.power import calibration
 from bench.power.naming import short_names
-from bench.record import DomainEnergy, Measurement, Metered, Record
+from bench.record import DomainEnergy, Measurement, Metered, Record, on_node
 from bench.units import NS_PER_S, show_duration, show_energy, significant
 
 if TYPE_CHECKING:
@@ -141,12 +141,13 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
     trace = Trace.read_parquet(path)
     if not trace.stop_ns:
         raise BenchError(f"the trace of {folder} holds no readings")
-    window = account.window_of(account.read_events(folder / "events.jsonl"), trace)
-    view = _View(trace, window.start_ns)
+    view = _View(trace, _opened_ns(folder, trace))
     names = short_names(trace.domains)
-    counted = [d.domain for d in record.charged]
-    domains = calibration.as_counted(trace.domains, counted)  # as the record has them
-    lines = [view.line(d, names[d.name], record, points) for d in domains]
+    lines = view.lines(record, points)
+    for node in record.nodes[1:]:
+        part = merging.part_folder(folder, node.number)
+        its = Trace.read_parquet(part / "trace.parquet")
+        lines += _View(its, _opened_ns(part, its), node.number).lines(record, points)
     flags, flagged = view.flags()
     return Figure(
         title=_title(record),
@@ -162,18 +163,36 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
     )
 
 
-class _View:
-    """A trace in seconds from the start of its window."""
+def _opened_ns(folder: Path, trace: Trace) -> int:
+    return account.window_of(account.read_events(folder / "events.jsonl"), trace).start_ns
 
-    def __init__(self, trace: Trace, origin_ns: int) -> None:
-        self._trace, self._origin_ns = trace, origin_ns
+
+class _View:
+    """A trace, of one of several machines, in seconds from the start of its window."""
+
+    def __init__(self, trace: Trace, origin_ns: int, node: int = 0) -> None:
+        self._trace, self._origin_ns, self._node = trace, origin_ns, node
         self._rate_hz = float(trace.facts.get("rate_hz", 10.0))
         self.start_s, self.stop_s = self._seconds(np.array([trace.start_ns, trace.stop_ns]))
 
     def _seconds(self, t_ns: NDArray[np.int64]) -> Floats:
         return (t_ns - self._origin_ns) / NS_PER_S
 
-    def line(self, domain: Domain, name: str, record: Metered, points: int) -> Line:
+    def lines(self, record: Metered, points: int) -> list[Line]:
+        """Of each domain, as the record has them."""
+        names = short_names(self._trace.domains)
+        of = f"node {self._node} " if self._node else ""
+        counted = [
+            d.name
+            for d in self._trace.domains
+            if any(c.domain == on_node(self._node, d.name) for c in record.charged)
+        ]
+        return [
+            self._line(d, of + names[d.name], record, points)
+            for d in calibration.as_counted(self._trace.domains, counted)
+        ]
+
+    def _line(self, domain: Domain, name: str, record: Metered, points: int) -> Line:
         own_s = float(domain.facts.get("period_s") or 0.0)  # of a meter that is slower by itself
         period_s = max(1 / self._rate_hz, own_s)
         t_s, power_w = self._power(self._trace.series[domain.name], period_s)
@@ -186,7 +205,8 @@ class _View:
             for t, w in zip(np.split(t_s, edges), np.split(power_w, edges), strict=True)
             if len(t)
         ]
-        known = next((d for d in record.domains if d.domain == domain.name), None)
+        called = on_node(self._node, domain.name)
+        known = next((d for d in record.domains if d.domain == called), None)
         mean = "not read"
         if known and known.energy_j is not None and record.duration_s:
             mean = f"{significant(known.energy_j / record.duration_s)} W"
