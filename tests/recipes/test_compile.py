@@ -89,6 +89,40 @@ def test_it_learns_compiled_in_a_phase_of_its_own_and_from_nothing(
     assert recipe.facts(run) == made, "no batch was compiled for anew"
 
 
+def test_a_model_of_transformers_is_two_graphs_that_compute_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced and run as it is: code for it would take a minute and more. Combined with pruning,
+    which changes weights of a model that is compiled."""
+    from torch._dynamo.utils import counters
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    torch._dynamo.reset()
+    counters.clear()
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "BENCH_OUT"):
+        monkeypatch.setenv(name, str(tmp_path))
+    compiled = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda self, **given: compiled(self, backend="eager", **given)
+    )
+    config = RobertaConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0,
+        intermediate_size=32, max_position_embeddings=20, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    runs = []
+    for name in ("prune", "compile+prune"):
+        model: Any = ForeignModel(tmp_path, 2, 1, torch.float32, CPU)
+        runs.append(training(model, texts(), name, max_steps=6, rounds=2, evaluations=1))
+        train(runs[-1], runs[-1].batches())
+    plain, both = (run.recipe.facts(run) for run in runs)
+    assert both == plain | {"compiled_graphs": 2, "graph_breaks": 0}
+    assert plain["sparsity"] == 0.5
+    weights = [run.model.parameters.master for run in runs]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-6)
+
+
 def test_models_of_bench_are_refused() -> None:
     for name in ("transformer-tiny", "all-minilm-l6", "gpt2-tiny", "elmo-tiny"):
         with pytest.raises(UsageError, match="layers write gradients into one buffer"):

@@ -53,7 +53,11 @@ class ForeignModel:
         return found
 
     def compile(self) -> None:
-        """Compile the passes, for batches of any size, when each is made first."""
+        """Compile the passes, for batches of any size, when each is made first: also where that
+        batch has as many rows as tokens in each, which would else be taken for a rule."""
+        from torch.fx.experimental import _config
+
+        _config.use_duck_shape = False
         self._module.compile(dynamic=True)
 
     def begin_step(self, batch: Batch) -> None:
