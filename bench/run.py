@@ -163,8 +163,9 @@ class Plan:
         )
 
 
-def prepare(request: Request) -> Plan:
-    """Resolve everything that a run needs; UsageError for what the user got wrong."""
+def prepare(request: Request, elsewhere: bool = False) -> Plan:
+    """Resolve everything that a run needs; UsageError for what the user got wrong. What will run
+    `elsewhere` has a device that nobody knows yet: the processor stands in for it."""
     card = cards.load(request.task, request.task_folders)
     metrics.check(card)
     if request.replay and not request.replay.is_file():
@@ -182,12 +183,12 @@ def prepare(request: Request) -> Plan:
         raise MissingExtra("training")
     here = request.nproc or 1
     processes = here * (request.place.nodes if request.place else 1)
-    device, environment, visible, notes = _device(request.device or "auto", here, processes)
+    asked = "cpu" if elsewhere else request.device or "auto"
+    device, environment, visible, notes = _device(asked, here, processes)
     kept = request.save_every_s is not None
     _check_processes(processes, kept and (kind, card.family) == ("elmo", "language-modelling"))
-    use = recipes.Use(
-        card.family, model, kind, pretrained, device.partition(":")[0], processes, layers
-    )
+    known = "" if elsewhere else device.partition(":")[0]
+    use = recipes.Use(card.family, model, kind, pretrained, known, processes, layers)
     recipes.check(recipe, use, settings)
     limits_w = _limits_w(recipe, settings, visible)
     resolved = sources.resolve(card, request.data)

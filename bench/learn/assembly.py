@@ -32,7 +32,6 @@ class Parts:
     objective: str
     recipe: Any
     model: str
-    pretrained: bool
     checkpoint: Path | None  # None: from random weights
     seed: int
     device: torch.device

@@ -69,8 +69,7 @@ def loaded(
     assert pupil.source is not None
     pupil.events.send("progress", text="preparing the teacher", done=0, total=1)
     theirs = replace(
-        pupil.source.parts, recipe=recipe, model=model, pretrained=checkpoint is not None,
-        checkpoint=checkpoint, state=None,
+        pupil.source.parts, recipe=recipe, model=model, checkpoint=checkpoint, state=None
     )  # fmt: skip
     made = beside(pupil.source, theirs)
     if states:

@@ -238,8 +238,8 @@ def prepare(job: Job, task_folder: Path, device: torch.device, events: Events) -
     state = _state(job)
     made = assemble(
         Parts(
-            data.read_task_folder(task_folder), job.objective, recipe, spec.model,
-            spec.track != "scratch", job.checkpoint, spec.seed, device, state,
+            data.read_task_folder(task_folder), job.objective, recipe, spec.model, job.checkpoint,
+            spec.seed, device, state,
         ),
         lambda what, done: events.send("progress", text=what, done=done, total=2),
     )  # fmt: skip

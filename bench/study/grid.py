@@ -144,18 +144,17 @@ def _path(text: str | None) -> str | None:
 
 def plans(cells: Iterable[Cell], here: bool) -> tuple[list[tuple[Cell, Plan]], dict[str, str]]:
     """What can be run, as it would be, and why the rest can't: by the cell's name. Elsewhere than
-    `here` the device is not known, and a CPU stands in for it. UsageError where nothing can."""
+    `here` the device is not known. UsageError where nothing can."""
     possible: list[tuple[Cell, Plan]] = []
     refused: dict[str, str] = {}
     for cell in cells:
-        request = cell.request if here else replace(cell.request, device="cpu")
         try:
-            possible.append((cell, running.prepare(request)))
+            possible.append((cell, running.prepare(cell.request, elsewhere=not here)))
         except UsageError as error:
             refused[cell.name] = error.message
-            first = error
+            last = error
     if not possible:
-        raise first
+        raise last
     return possible, refused
 
 

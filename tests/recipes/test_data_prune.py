@@ -235,7 +235,7 @@ def assembled(objective: str, **given: str) -> Assembly:
     text = {"vocabulary_size": "300", "max_length": "8", **given}
     settings = recipes.resolve("baseline", model, text, task.family, False)
     recipe = recipes.build("baseline", settings)
-    return assemble(Parts(task, objective, recipe, model, False, None, 1, CPU))
+    return assemble(Parts(task, objective, recipe, model, None, 1, CPU))
 
 
 @pytest.mark.parametrize("objective", FAMILIES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -290,3 +291,13 @@ def test_the_screen_shows_what_is_behind_and_ahead(
     assert "run 4 of 4" in said
     assert "so far 4 min 45 s, 30.0 Wh · left about 1 min 35 s, 10.0 Wh" in said
     assert "accuracy 92.0 %, 1 min 35 s, 10.0 Wh" in said
+
+
+def test_recipes_of_a_gpu_are_left_to_the_machine_that_runs_them() -> None:
+    base = Request("sst2", "transformer-tiny", data="embedded", device="cpu")
+    cells = [
+        grid.Cell("transformer-tiny", recipe, replace(base, recipe=recipe))
+        for recipe in ("baseline", "tf32", "power-limit")
+    ]
+    assert len(grid.plans(cells, here=True)[1]) == 2
+    assert grid.plans(cells, here=False)[1] == {}
