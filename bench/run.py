@@ -358,12 +358,12 @@ def run(
     return record, folder, outcome
 
 
-def hello(plan: Plan) -> dict[str, Any]:
-    """What this machine says of itself to others that make the same run."""
+def hello(plan: Plan, runs: int) -> dict[str, Any]:
+    """What this machine says of itself to others that make the same runs."""
     spec = plan.spec(Seed(0, "user"))
     facts = spec.model_dump(mode="json", exclude={"hardware", "data", "settings"})
     return {
-        "spec": {**spec.settings, **facts, "data": spec.data.fingerprints},
+        "spec": {**spec.settings, **facts, "data": spec.data.fingerprints, "runs": runs},
         "code": code_sha256(own_files(plan)),
         "software": machine.software(),
         "hardware": plan.hardware,

@@ -160,7 +160,7 @@ def _train_together(planned: Plan, place: Place, seeds: Sequence[Seed], out: Pat
             said.append(text)
             console(stderr=True).print(text)
 
-    with nodes.met(place, running.hello(planned), tell) as others:
+    with nodes.met(place, running.hello(planned, len(seeds)), tell) as others:
         if isinstance(others, nodes.First):
             _train(running.together(planned, others), seeds, out, others)
         else:
