@@ -12,6 +12,7 @@ import json
 import os
 import selectors
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,7 @@ FILES = ("node.json", "events.jsonl", "trace.parquet", "log.txt")
 _MEET_S = 1800.0  # machines of a cluster don't start at once
 _HELLO_S = 10.0
 _SILENT_S = 30.0  # a machine that meters says something each second
+_STALLED_S = 60
 _HAND_OVER_S = 300.0
 _CAUSE_S = 3.0
 _EVERY_S = 1.0
@@ -95,6 +97,8 @@ class Link:
             taken.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{option}"), value)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         taken.setblocking(True)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # of a message that has begun
+            taken.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STALLED_S, 0))
         self._connection = Connection(taken.detach())
         self.name = name
         self.heard_s = time.monotonic()

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -412,6 +413,14 @@ def test_what_is_no_message_is_an_error() -> None:
     first, _, twin = linked()
     nodes.Link(twin, "a stranger").send_bytes(b"\x80\x04pickle")
     with pytest.raises(BenchError, match="said what is no message"):
+        first.look(Progress())
+
+
+def test_a_message_that_does_not_end_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "_STALLED_S", 1)
+    first, _, twin = linked()
+    twin.sendall(struct.pack("!i", 1000) + b"{")
+    with pytest.raises(BenchError, match="machine 1 is gone"):
         first.look(Progress())
 
 
