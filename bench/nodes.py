@@ -93,8 +93,8 @@ class Link:
     """To another machine. What comes is JSON, then bytes where it says so: nothing is executed."""
 
     def __init__(self, taken: socket.socket, name: str) -> None:
-        for name, value in (("KEEPIDLE", 10), ("KEEPINTVL", 5), ("KEEPCNT", 4)):
-            taken.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}"), value)
+        for keep, value in (("KEEPIDLE", 10), ("KEEPINTVL", 5), ("KEEPCNT", 4)):
+            taken.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{keep}"), value)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         taken.setblocking(True)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # of a message that has begun
