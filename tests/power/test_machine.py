@@ -179,10 +179,10 @@ def test_a_run_hides_what_can_not_be_read_or_says_so(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(run, "_torch_has_cuda", lambda: True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpus, "listing", lambda: Listing([], ["a GPU of AMD"]))
-    assert run._device("auto", 1) == ("cpu", {"CUDA_VISIBLE_DEVICES": ""}, [], [])
+    assert run._device("auto", 1, 1) == ("cpu", {"CUDA_VISIBLE_DEVICES": ""}, [], [])
     one = Gpu(A, "NVIDIA H100", [], {})
     monkeypatch.setattr(gpus, "listing", lambda: Listing([one], ["GPU 1: late"]))
-    device, _, visible, notes = run._device("auto", 1)
+    device, _, visible, notes = run._device("auto", 1, 1)
     assert (device, visible, [n.id for n in notes]) == ("cuda", [A], ["gpu-unmetered"])
 
 

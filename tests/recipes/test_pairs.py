@@ -115,7 +115,7 @@ def built(name: str) -> Any:
 def texts(task: Path) -> Assembly:
     """Tokenised once."""
     recipe = built("baseline")
-    parts = Parts(read_task_folder(task), "classification", recipe, MODEL, False, None, 1, CPU)
+    parts = Parts(read_task_folder(task), "classification", recipe, MODEL, None, 1, CPU)
     return assembly.assemble(parts)
 
 
