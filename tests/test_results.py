@@ -114,6 +114,28 @@ def test_the_page_of_real_data_has_every_run_and_what_it_took() -> None:
             assert folder in named, f"{folder} is not on the page"
 
 
+def test_the_page_of_the_study_has_means_and_savings_of_its_runs() -> None:
+    page = (DOCS / "sst2-study.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    tables = [row for row in rows if len(row) == 8 and numbers(row[1])]
+    assert len(tables) >= 16
+    baseline_wh: dict[str, float] = {}
+    for recipe, reached, mean, wh, saves, _, _, _ in tables:
+        found = [record.read(folder) for _, folder in numbers(reached)]
+        assert len(found) == 3, recipe
+        assert {r.spec.recipe for r in found} == {recipe}
+        energies_wh = [r.energy_j / 3600 for r in found if r.energy_j is not None]
+        mean_wh = sum(energies_wh) / 3
+        assert f"{mean_wh:.3g}" == wh, recipe
+        values = [r.metric.value for r in found if r.metric]
+        assert mean.startswith(f"{100 * sum(values) / 3:.1f} ±"), recipe
+        model = found[0].spec.model
+        if recipe == "baseline":
+            baseline_wh[model] = mean_wh
+        else:
+            assert saves.startswith(f"{100 * (1 - mean_wh / baseline_wh[model]):.0f} ("), recipe
+
+
 def test_one_code_and_distinct_seeds_make_an_entry() -> None:
     for entry in {folder.parent for folder in FOLDERS}:
         runs = [record.read(f) for f in record.folders([entry])]
