@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import account
 from bench.account import Start, Window
 from bench.errors import BenchError
-from bench.record import DomainEnergy, Idle, Node, Phase, Warn, on_node
+from bench.record import DomainEnergy, Idle, Node, Phase, Warn, on_node, part_folder
 from bench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -27,39 +26,25 @@ _INVALID = {"unreadable", "lost", "hung", "implausible-power"}
 """Of one machine they widen the uncertainty; a counter that is not trusted never ranks."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What another machine has metered."""
-
-    start: Start
-    window: Window
-    fields: dict[str, Any]  # as of `account.metered`
-
-
-def part_folder(folder: Path, number: int) -> Path:
-    """Where a run's folder has what another machine has metered."""
-    return folder / f"node-{number}"
-
-
 def merged(folder: Path, start: Start, fields: dict[str, Any]) -> dict[str, Any]:
     """`account.metered` of the first machine with what `folder`/node-N holds of the others. One
     that handed nothing over has a domain that is missing: the run then has no energy."""
     assert start.spec is not None
     hellos = _hellos(folder)
     numbers = range(1, start.spec.nodes)
-    parts = {n: _read(part_folder(folder, n), fields["phases"]) for n in numbers}
-    known = {n: part for n, part in parts.items() if part}
-    every = {0: fields} | {n: part.fields for n, part in known.items()}
+    parts = {n: _read(part_folder(folder, n), start.run_id, fields["phases"]) for n in numbers}
+    every = {0: fields} | {n: part for n, part in parts.items() if part}
+    lost = [n for n in numbers if n not in every]
     return {
         **fields,
         "domains": [d for n, of in every.items() for d in _renamed(n, of["domains"])]
-        + [_missing(n) for n in numbers if n not in known],
+        + [_missing(n) for n in lost],
         "phases": _phases({n: of["phases"] for n, of in every.items()}),
         "idle_before": _idle({n: of["idle_before"] for n, of in every.items()}),
         "idle_after": _idle({n: of["idle_after"] for n, of in every.items()}),
         "not_covered": [t for n, of in every.items() for t in _said(n, of["not_covered"])],
         "warnings": [w for n, of in every.items() for w in _doubts(n, of["warnings"])]
-        + [*_lost(set(numbers) - set(known)), *_checked(every, hellos)],
+        + [*_lost(lost), *_checked(every, hellos), *_unsaid({0, *numbers} - set(hellos))],
         "nodes": [
             Node(
                 number=n, machine=of["machine"], software=of["software"],
@@ -77,8 +62,9 @@ def _hellos(folder: Path) -> dict[int, dict[str, Any]]:
         return {}
 
 
-def _read(folder: Path, phases: Sequence[Phase]) -> _Part | None:
-    """None where something is missing, or can't be read."""
+def _read(folder: Path, run_id: str, phases: Sequence[Phase]) -> dict[str, Any] | None:
+    """`account.metered` of another machine; None where something of it is missing, can't be read,
+    or is of another run: what is not known must not make a run cheaper."""
     from bench.power.trace import Trace
 
     try:
@@ -87,11 +73,13 @@ def _read(folder: Path, phases: Sequence[Phase]) -> _Part | None:
         events = account.read_events(folder / "events.jsonl")
     except (OSError, ValueError, TypeError, KeyError, BenchError):
         return None
-    window = account.window_of(events, trace)
+    if start.run_id != run_id or not {"window_start", "window_stop"} <= {
+        e["event"] for e in events
+    }:
+        return None
     fields = account.metered(start, events, trace)
     counted = {d.domain for d in fields["domains"] if d.charged}
-    fields["phases"] = _as_first(phases, trace, window, counted)
-    return _Part(start, window, fields)
+    return fields | {"phases": _as_first(phases, trace, account.window_of(events, trace), counted)}
 
 
 def _as_first(
@@ -177,9 +165,15 @@ def _missing(number: int) -> DomainEnergy:
 _LOST = "the machine did not hand over what it has metered"
 
 
-def _lost(numbers: set[int]) -> Iterator[Warn]:
-    for number in sorted(numbers):
+def _lost(numbers: Sequence[int]) -> Iterator[Warn]:
+    for number in numbers:
         yield Warn(id="node-missing", message=f"node {number}: {_LOST}", rankable=False)
+
+
+def _unsaid(numbers: set[int]) -> Iterator[Warn]:
+    for number in sorted(numbers):
+        text = f"node {number}: what it said of itself is lost: it may be the same as another"
+        yield Warn(id="node-unknown", message=text, rankable=False)
 
 
 def _checked(

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from bench.child import TICK_S, Outcome, Progress
 from bench.errors import BenchError, UsageError
+from bench.record import part_folder
 
 PORT = 29500  # torchrun's, where none is said
 FILES = ("node.json", "events.jsonl", "trace.parquet", "log.txt")
@@ -212,29 +212,24 @@ class First:
         """However it has ended here, the others end, too."""
         if not self._settled:
             self._settled = True
-            why = outcome.failure or "the run has ended"
-            for link in self._links.values():
-                try:
-                    link.send("stop", why=why)
-                except BenchError:  # it is gone, which the outcome says
-                    continue
+            self._tell_who_is_left("stop", why=outcome.failure or "the run has ended")
 
     def collect(self, folder: Path) -> None:
         """Take what the others have written into `folder`/node-N. A machine that is gone leaves
         nothing, and then its energy is missing."""
         for number, link in self._links.items():
-            try:
-                _take_files(link, folder / f"node-{number}")
-            except BenchError:
-                continue
+            with suppress(BenchError):
+                _take_files(link, part_folder(folder, number))
 
     def conclude(self, record: str, folder: Path) -> None:
         """Tell the others what the run came to."""
+        self._tell_who_is_left("record", record=record, folder=str(folder))
+
+    def _tell_who_is_left(self, say: str, **facts: Any) -> None:
+        """That one is gone, the outcome says already."""
         for link in self._links.values():
-            try:
-                link.send("record", record=record, folder=str(folder))
-            except BenchError:
-                continue
+            with suppress(BenchError):
+                link.send(say, **facts)
 
     def _broadcast(self, say: str, **facts: Any) -> None:
         for link in self._links.values():
@@ -242,12 +237,9 @@ class First:
 
     def _heard(self, timeout_s: float) -> Iterator[tuple[int, Message]]:
         """What has come, or comes first. A failure of another machine is raised here."""
-        with selectors.DefaultSelector() as selector:
-            for number, link in self._links.items():
-                selector.register(link.fileno(), selectors.EVENT_READ, number)
-            ready = [key.data for key, _ in selector.select(timeout_s)]
-        for number in ready:
-            while message := self._links[number].receive(0.0):
+        ready = wait([link.fileno() for link in self._links.values()], timeout_s)
+        for number, link in self._links.items():
+            while link.fileno() in ready and (message := link.receive(0.0)):
                 self._note(number, message)
                 yield number, message
 
@@ -319,10 +311,8 @@ class Other:
     def settle(self, outcome: Outcome) -> None:
         if not self._settled:
             self._settled = True
-            try:
+            with suppress(BenchError):  # that the first one is gone, the outcome says already
                 self._link.send("ended", failure=outcome.failure or "it has ended")
-            except BenchError:  # the outcome says so
-                return
 
     def hand_over(self, folder: Path) -> None:
         """Give the first machine what was written here."""

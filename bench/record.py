@@ -96,6 +96,11 @@ def on_node(number: int, domain: str) -> str:
     return f"node{number}:{domain}" if number else domain
 
 
+def part_folder(folder: Path, number: int) -> Path:
+    """Where a run's folder has what another machine has metered."""
+    return folder / f"node-{number}"
+
+
 class DomainEnergy(Closed):
     """Energy of one domain over one window. `energy_j` is None when it could not be read: a
     missing domain is never zero. Uncertainties are expanded, k = 2."""

@@ -331,7 +331,7 @@ def run(
         on_folder(folder)
         if others:
             records.write_file(folder / merging.HELLOS, json.dumps(others.hellos, indent=1) + "\n")
-            others.begin(start=start.dump())
+            others.begin(run_id=start.run_id, spec=spec.model_dump(mode="json"))
         out = fresh(work / "out")
 
         def graded(ended: Outcome) -> tuple[Metric | None, Outcome]:
@@ -388,20 +388,19 @@ def take_part(
     """This machine's part of the next run of several: what it has metered is handed over to the
     first, whose record of the whole, and its folder there, come back."""
     assert plan.place
-    theirs = Start.load(first.begun()["start"])
-    assert theirs.spec is not None
+    begun = first.begun()
+    spec = Spec.model_validate(begun["spec"])
     start = replace(
-        account.begin(plan.visible_gpus, None, spec=theirs.spec, notes=plan.notes),
-        run_id=theirs.run_id,
+        account.begin(plan.visible_gpus, None, spec=spec, notes=plan.notes), run_id=begun["run_id"]
     )
-    folder = root / theirs.spec.task / start.run_id / f"node-{plan.place.number}"
+    folder = records.part_folder(root / spec.task / start.run_id, plan.place.number)
     folder.mkdir(parents=True)
     records.write_file(folder / "node.json", json.dumps(start.dump(), indent=1) + "\n")
     meter = Meter(folder, probes=plan.probes)
     with undisturbed():
         with _limited(plan):
             outcome = measure.measure(
-                _worker(plan, work, fresh(work / "out"), theirs.spec, folder), folder, start, meter,
+                _worker(plan, work, fresh(work / "out"), spec, folder), folder, start, meter,
                 idle_s=plan.idle_s, on_progress=on_progress, others=first,
             )  # fmt: skip
             meter.stop().write_parquet(folder / "trace.parquet")

@@ -30,7 +30,7 @@ TABLE: dict[str, set[str]] = {
     "child": FOUNDATION | {"power"},
     "account": FOUNDATION | {"power"},
     "merging": FOUNDATION | {"account", "power"},
-    "nodes": {"child", "errors"},
+    "nodes": {"child", "errors", "record"},
     "measure": FOUNDATION | {"power", "child", "account", "merging"},
     "run": FOUNDATION
     | {
@@ -48,7 +48,7 @@ TABLE: dict[str, set[str]] = {
     "continuing": FOUNDATION | {"power", "recipes", "run"},
     "program": FOUNDATION
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
-    "plot": FOUNDATION | {"account", "merging", "power"},
+    "plot": FOUNDATION | {"account", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION

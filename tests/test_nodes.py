@@ -184,7 +184,7 @@ def again(folder: Path, lost: bool = False) -> Record:
         (folder / "node-1" / "trace.parquet").unlink()
     trace = Trace.read_parquet(folder / "trace.parquet")
     events = account.read_events(folder / "events.jsonl")
-    uuids = json.loads((folder / merging.HELLOS).read_text())["0"]["gpus"]
+    uuids = [d.domain.removeprefix("gpu:") for d in was.charged if d.domain.startswith("gpu:")]
     start = Start.load({**own.dump(), "visible_gpus": uuids})
     fields = merging.merged(folder, start, account.metered(start, events, trace))
     return was.model_copy(update=fields)
@@ -202,6 +202,27 @@ def test_a_machine_that_handed_nothing_over_leaves_no_energy(past: Path) -> None
     assert now.energy_j is None
     assert not now.rankable
     assert "node-missing" in {w.id for w in now.warnings}
+
+
+def test_a_machine_whose_window_is_not_known_has_no_energy(past: Path) -> None:
+    (past / "node-1" / "events.jsonl").unlink()
+    now = again(past)
+    assert now.energy_j is None, "not 0 J"
+    assert not now.rankable
+
+
+def test_what_is_of_another_run_is_not_taken(past: Path) -> None:
+    own = json.loads((past / "node-1" / "node.json").read_text())
+    start = Start.load({**own, "run_id": "0123456789abcdef"})
+    trace = Trace.read_parquet(past / "trace.parquet")
+    fields = account.metered(start, account.read_events(past / "events.jsonl"), trace)
+    found = merging.merged(past, start, fields)
+    assert "node-missing" in {w.id for w in found["warnings"]}
+
+
+def test_machines_that_nobody_knows_are_unranked(past: Path) -> None:
+    (past / merging.HELLOS).write_text("{")
+    assert {w.id for w in again(past).warnings if not w.rankable} == {"node-unknown"}
 
 
 def test_a_card_that_two_machines_have_is_said(past: Path) -> None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import account, merging
+from bench import account
 from bench.errors import BenchError
 from bench.power import calibration
 from bench.power.naming import short_names
-from bench.record import DomainEnergy, Measurement, Metered, Record, on_node
+from bench.record import DomainEnergy, Measurement, Metered, Record, on_node, part_folder
 from bench.units import NS_PER_S, show_duration, show_energy, significant
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
     names = short_names(trace.domains)
     lines = view.lines(record, points)
     for node in record.nodes[1:]:
-        part = merging.part_folder(folder, node.number)
+        part = part_folder(folder, node.number)
         its = Trace.read_parquet(part / "trace.parquet")
         lines += _View(its, _opened_ns(part, its), node.number).lines(record, points)
     flags, flagged = view.flags()
