@@ -50,6 +50,9 @@ TABLE: dict[str, set[str]] = {
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
     "plot": FOUNDATION | {"account", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
+    "submission": {"errors", "record"},
+    "checks": FOUNDATION
+    | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}

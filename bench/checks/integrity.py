@@ -1,0 +1,1 @@
+"""H: the manifest has every file and nothing else; an id follows from what it names."""

@@ -1,0 +1,1 @@
+"""R: the run was made as the rules ask."""

@@ -1,0 +1,1 @@
+"""Q: whether there is enough to say anything."""

@@ -1,0 +1,1 @@
+"""Bad submissions for the rules of this group."""
