@@ -573,6 +573,8 @@ def _read(folder: Path, kind: type[Metered]) -> Metered:
 
 
 def folders(roots: Iterable[Path]) -> Iterator[Path]:
-    """The folders below `roots` that hold a record, in order of name."""
+    """The folders below `roots` that hold a record, in order of name; none that is hidden, which
+    nobody has finished."""
     for root in roots:
-        yield from sorted(p.parent for p in root.glob("**/record.json"))
+        found = sorted(p.parent for p in root.glob("**/record.json"))
+        yield from (f for f in found if not any(n[0] == "." for n in f.relative_to(root).parts))

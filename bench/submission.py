@@ -72,6 +72,7 @@ class EntryFile(Closed):
     description: Annotated[str, Field(max_length=4000)] = ""
     links: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=20)] = []
     runs: list[Id] = []
+    charged: list[Id] = []  # teachers and earlier parts that these are charged for: here as well
     attempts: list[Attempt] = []
     upstream: list[Upstream] = []
     supersedes: Place | None = None

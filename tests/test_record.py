@@ -74,3 +74,10 @@ def test_a_damaged_record_is_named(tmp_path: Path, change: dict, says: str) -> N
 def test_no_record_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
         record.read(tmp_path)
+
+
+def test_a_hidden_folder_holds_no_run_yet(tmp_path: Path) -> None:
+    for name in ("entry/run", ".entry.17/run", "entry/.run"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "record.json").touch()
+    assert list(record.folders([tmp_path])) == [tmp_path / "entry/run"]
