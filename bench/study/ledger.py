@@ -229,6 +229,11 @@ def read(folder: Path) -> Ledger:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no ledger", _near(folder)) from None
+    return of_lines(folder, lines)
+
+
+def of_lines(folder: Path, lines: Iterable[bytes]) -> Ledger:
+    """What the lines of a journal say, wherever they were kept."""
     ledger = Ledger(folder)
     for number, line in enumerate(lines, 1):
         if line.strip():

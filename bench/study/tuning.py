@@ -133,15 +133,21 @@ def best(found: Sequence[Trial]) -> Trial | None:
 
 
 def tuning(
-    book: Ledger, found: Sequence[Trial], took: Sequence[Taken], chosen: Trial | None = None
+    book: Ledger,
+    found: Sequence[Trial],
+    took: Sequence[Taken],
+    chosen: Trial | None = None,
+    journal: bytes | None = None,
 ) -> Tuning:
     """What all attempts at trials took. A teacher that several are charged for was trained once,
-    and the run that comes of `chosen` is charged for its own."""
+    and the run that comes of `chosen` is charged for its own. `journal`: what the book was read
+    from, where that is not its folder."""
     states = [t.state for t in found]
     own = chosen.decisive.charged_j if chosen and chosen.decisive else {}
     charged = {run: j for t in took for run, j in t.charged_j.items() if run not in own}
     metered = [t for t in took if t.level is not None]
-    journal = (book.folder / JOURNAL).read_bytes()
+    if journal is None:
+        journal = (book.folder / JOURNAL).read_bytes()
     teachers_j = _sum(list(charged.values()))
     return Tuning(
         sweep=book.name,

@@ -102,6 +102,10 @@ def test_an_entry_carries_its_tuning(bench: Command, sweep: Run) -> None:
     assert hashlib.sha256(journal).hexdigest() == kept[0].journal_sha256
     assert b'"took"' in journal
     assert b'"final"' not in journal
+    copied = ledger.of_lines(Path("one"), journal.split(b"\n"))  # by itself, wherever it lies
+    found = trials.trials(copied)
+    chosen = tuning.best(found)
+    assert tuning.tuning(copied, found, trials.taken(copied), chosen, journal) == kept[0]
 
     said = bench("leaderboard", "--format", "json", "--results", "none")
     entries = [
