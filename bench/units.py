@@ -124,3 +124,11 @@ def parse_budget(text: str, counted: bool = False) -> Budget:
     if not amount > 0:
         raise UsageError(f"the budget '{text}' allows nothing", "give a number above 0")
     return Budget(text=text.strip(), **{unit[0]: amount})
+
+
+def show_bytes(size: int) -> str:
+    """1.2 MB; decimal units."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{significant(size / factor)} {unit}"
+    return f"{size} bytes"

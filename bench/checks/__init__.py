@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.checks.bundle import EntryFolder, Surroundings
+    from bench.record import Record
 
 GROUPS = {
     "S": "structure",
@@ -30,7 +31,7 @@ GROUPS = {
 }
 """Letter of an id -> the group, whose rules are in the module of that name."""
 
-Scope = Literal["run", "entry"]
+Scope = Literal["run", "entry", "tree"]  # of results/, when it grows
 Status = Literal["pass", "skipped", "warning", "error"]
 Number = str | int | float | bool | None
 
@@ -112,8 +113,8 @@ def rule(
 
 def rules() -> list[Rule]:
     """All rules, by group and number."""
-    for group in GROUPS.values():
-        importlib.import_module(f"{__name__}.{group}")
+    for module in (*GROUPS.values(), "proposal"):
+        importlib.import_module(f"{__name__}.{module}")
     groups = list(GROUPS)
     return sorted(_RULES.values(), key=lambda r: (groups.index(r.id[0]), int(r.id[1:])))
 
@@ -125,6 +126,7 @@ class Report:
     where: str
     folder: Path
     verdicts: tuple[Verdict, ...]
+    derived: tuple[Record, ...] = ()  # the runs' records as they follow from their files
 
     @property
     def errors(self) -> list[Verdict]:
@@ -145,13 +147,15 @@ def check(entry: EntryFolder, around: Surroundings) -> Report:
     for each in rules():
         if each.scope == "run":
             for run in entry.runs:
-                said += _verdicts(each, run, around)
-        elif entry.submitted:
-            said += _verdicts(each, entry, around)
-    return Report(entry.where, entry.folder, tuple(said))
+                said += verdicts(each, run, around)
+        elif each.scope == "entry" and entry.submitted:
+            said += verdicts(each, entry, around)
+    derived = tuple(run.derived for run in entry.runs if not run.fault("derived"))
+    return Report(entry.where, entry.folder, tuple(said), derived)
 
 
-def _verdicts(rule: Rule, subject: Any, around: Surroundings) -> Iterator[Verdict]:
+def verdicts(rule: Rule, subject: Any, around: Surroundings) -> Iterator[Verdict]:
+    """What one rule says of a run, an entry or a tree."""
     said = partial(Verdict, rule.id, rule.name, where=subject.where)
     unread = [name for name in rule.needs if subject.fault(name)]
     if unread:

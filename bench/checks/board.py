@@ -1,0 +1,79 @@
+"""Whether the board follows from the files: each of its numbers from records as stated, and again
+from records as derived."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import record as records
+from bench.cards import Card
+from bench.checks import Report
+from bench.errors import BenchError
+from bench.rank import board, columns
+from bench.rank.entry import Entry, Place, Run
+from bench.units import significant
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between what the board says and what follows, relative to the former."""
+
+    share: float
+    column: str
+    entry: str
+
+
+def agreement(reports: Sequence[Report], cards: Mapping[str, Card]) -> list[str]:
+    """In a line or two, of the entries that were checked."""
+    pairs = [pair for report in reports for pair in _pairs(report)]
+    if not pairs:
+        return []
+    stated, derived = (_entries(several, cards) for several in zip(*pairs, strict=True))
+    found = [d for key, entry in stated.items() for d in _differences(entry, derived.get(key))]
+    numbers = len(found)
+    worst = max(found, key=lambda d: d.share, default=None)
+    runs = f"{len(pairs)} {'run' if len(pairs) == 1 else 'runs'}"
+    entries = f"{len(stated)} {'entry' if len(stated) == 1 else 'entries'}"
+    head = f"the board: {numbers:,} numbers of {entries} computed again from the files of {runs}"
+    if worst is None or worst.share == 0:
+        return [head + ", without a difference"]
+    far = f"{significant(100 * worst.share, 2)} %"
+    return [f"{head}; the largest difference is {far} ({worst.column} of {worst.entry})"]
+
+
+def _pairs(report: Report) -> Iterator[tuple[Run, Run]]:
+    """Each run as stated and as derived."""
+    known = {record.run_id: record for record in report.derived}
+    for folder in _folders(report.folder):
+        try:
+            stated = records.read(folder)
+        except BenchError:
+            continue
+        if stated.run_id in known:
+            yield Run(stated, folder, "results"), Run(known[stated.run_id], folder, "results")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [folder] if (folder / "record.json").is_file() else list(records.folders([folder]))
+
+
+def _entries(runs: Sequence[Run], cards: Mapping[str, Card]) -> dict[tuple[str, Place], Entry]:
+    return {(e.key, e.place): e for cell in board.build(runs, cards) for e in cell.entries}
+
+
+def _differences(stated: Entry, derived: Entry | None) -> Iterator[Difference]:
+    for column in columns.COLUMNS:
+        said = column.value(stated, None)
+        if isinstance(said, bool) or not isinstance(said, int | float):
+            continue
+        again = column.value(derived, None) if derived else None
+        yield Difference(_share(said, again), column.title, stated.title)
+
+
+def _share(said: float, again: object) -> float:
+    if not isinstance(again, int | float):
+        return math.inf
+    return abs(said - again) / abs(said) if said else abs(again)

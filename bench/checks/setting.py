@@ -1,0 +1,92 @@
+"""What submissions are held against here, and the checks of many of them, several at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from bench import cards as task_cards
+from bench import record as records
+from bench import submission
+from bench.cards import Card
+from bench.checks import Report, check
+from bench.checks.bundle import EntryFolder, Surroundings, found
+from bench.checks.labels import labels_of
+
+_FEW = 4  # entries that are not worth another process
+
+
+@dataclass
+class Setting:
+    """`results` has what was submitted before; `data` is where labels may lie, as for a run;
+    `tasks` are folders of cards."""
+
+    results: Path
+    data: str | None = None
+    tasks: Sequence[Path] = ()
+    _labels: dict[str, list[str] | None] = field(default_factory=dict)
+
+    @cached_property
+    def cards(self) -> dict[str, Card]:
+        names = task_cards.names(self.tasks)
+        return {name: task_cards.load(name, self.tasks) for name in names}
+
+    @cached_property
+    def runs(self) -> dict[str, Path]:
+        """Run id -> folder, of all that was submitted."""
+        return {folder.name: folder for folder in records.folders([self.results])}
+
+    @cached_property
+    def entries(self) -> dict[str, Path]:
+        """Place -> folder."""
+        return {submission.place(f): f for f in submission.folders(self.results)}
+
+    def around(self, folder: Path) -> Surroundings:
+        """For a submission in that folder, of which nothing is among the others."""
+        here = folder.resolve()
+        return Surroundings(
+            cards=self.cards, labels=self.labels,
+            others={i: f for i, f in self.runs.items() if not f.resolve().is_relative_to(here)},
+            entries={p: f for p, f in self.entries.items() if f.resolve() != here},
+        )  # fmt: skip
+
+    def labels(self, card: Card) -> list[str] | None:
+        if card.name not in self._labels:
+            self._labels[card.name] = labels_of(card, self.data)
+        return self._labels[card.name]
+
+    def reports(self, folders: Sequence[Path]) -> Iterator[tuple[int, int, Report]]:
+        """How many are done, of how many, and the next report, in order of the folders."""
+        entries = {entry.folder: entry for folder in folders for entry in found(folder)}
+        several = list(entries.values())
+        workers = min(os.cpu_count() or 1, len(several) // _FEW)
+        if workers < 2:
+            yield from _numbered((self.report(e) for e in several), len(several))
+            return
+        with ProcessPoolExecutor(workers, initializer=_begin, initargs=(self,)) as pool:
+            yield from _numbered(pool.map(_report, several), len(several))
+
+    def report(self, entry: EntryFolder) -> Report:
+        return check(entry, self.around(entry.folder))
+
+
+def _numbered(reports: Iterator[Report], total: int) -> Iterator[tuple[int, int, Report]]:
+    for done, report in enumerate(reports, 1):
+        yield done, total, report
+
+
+_setting: Setting
+
+
+def _begin(setting: Setting) -> None:
+    """In each process, once: labels and cards are read once in each."""
+    global _setting
+    _setting = setting
+
+
+def _report(entry: EntryFolder) -> Report:
+    return _setting.report(entry)

@@ -1,0 +1,269 @@
+"""Commands that make entries of runs, and that check what others have made."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import RUNS, Data, Out, Results, TaskFolders, console, find, recover, roots
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.checks import Report
+    from bench.checks.setting import Setting
+    from bench.record import Record
+    from bench.submission import Upstream
+    from bench.submit import Packed
+
+
+class How(StrEnum):
+    text = "text"
+    json = "json"
+    github = "github"
+
+
+def submit(
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs of one entry.")] = None,
+    title: Annotated[str, typer.Option(help="What was trained, and how.")] = "",
+    authors: Annotated[
+        list[str] | None, typer.Option(help="A name each, or several between semicolons.")
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="scratch, finetune or open; else as the runs say.")
+    ] = None,
+    link: Annotated[
+        list[str] | None, typer.Option(help="https address of a paper or code (repeatable).")
+    ] = None,
+    description: Annotated[str, typer.Option(help="Some sentences.")] = "",
+    name: Annotated[str | None, typer.Option(help="Of the entry's folder.")] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="With the weights that the runs have kept.")
+    ] = False,
+    upstream_kwh: Annotated[
+        str | None,
+        typer.Option(metavar="KWH", help="Of pretraining by others; 'unknown' if nobody says."),
+    ] = None,
+    upstream_source: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Who says so: an address, a paper.")
+    ] = None,
+    uses: Annotated[int, typer.Option(min=1, help="Trainings that it is spread over.")] = 1,
+    supersedes: Annotated[
+        str | None, typer.Option(metavar="TASK/ENTRY", help="What this corrects.")
+    ] = None,
+    verifies: Annotated[
+        str | None, typer.Option(metavar="TASK/ENTRY", help="Whose training this repeats (T3).")
+    ] = None,
+    retract: Annotated[
+        str | None, typer.Option(metavar="TASK/ENTRY", help="Take an entry back; no runs.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Of a retraction or a correction.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check what would be made; write nothing.")
+    ] = False,
+    data: Data = None,
+    results: Results = None,
+    out: Out = RUNS,
+    tasks: TaskFolders = None,
+) -> None:
+    """Make an entry of runs, checked, ready for a pull request."""
+    from bench import submit as submitting
+
+    names = [part.strip() for text in authors or [] for part in text.split(";") if part.strip()]
+    if not names:
+        raise UsageError("nobody has written it", "--authors 'A. Turing; G. Hopper'")
+    recover(out)
+    root = roots(results, out)[0][0]
+    if retract:
+        if runs:
+            raise UsageError("a retraction takes no runs", "leave them out")
+        made = submitting.retract(retract, reason, names, root)
+        console().print(f"made   {made}: {retract} is on no board any more", soft_wrap=True)
+        _steps(made, f"Retract {retract}")
+        return
+    if not runs:
+        raise UsageError("no run is named", "bench submit RUN RUN RUN; `ls runs/<task>` has ids")
+    if not title:
+        raise UsageError("the entry has no title", "--title 'BERT-base, half of its layers'")
+    from bench import record as records
+    from bench.checks.setting import Setting
+
+    folders = [find(run, results, out) for run in runs]
+    first = records.read(folders[0])
+    declared = _upstream(first, upstream_kwh, upstream_source, uses)
+    asked = submitting.Asked(
+        title, names, track, link or [], description, name, supersedes, verifies, reason,
+        declared, weights,
+    )  # fmt: skip
+    setting = Setting(root, str(data) if data else None, tasks or [])
+    ledger = [*records.folders([out]), *folders]
+    try:
+        packed = submitting.pack(folders, asked, root, ledger, setting.around, dry=dry_run)
+    except submitting.Refused as refused:
+        _print_text([refused.report])
+        raise
+    _tell(packed, dry_run)
+
+
+def _upstream(first: Record, kwh: str | None, source: str | None, uses: int) -> list[Upstream]:
+    """What others have spent on the checkpoint that the runs began with, where there is one."""
+    from bench.submission import Upstream
+
+    checkpoint = first.spec.checkpoint_sha256
+    if checkpoint is None:
+        if kwh is not None:
+            raise UsageError("these runs begin with no checkpoint", "leave --upstream-kwh out")
+        return []
+    what = f"pretraining of {first.spec.model}"
+    if kwh is None:
+        from bench.checks import upstream
+
+        if known := upstream.of(first.spec.model, checkpoint):
+            return [known]
+        raise UsageError(
+            f"the {what} was paid by others, and nobody has told bench what it took",
+            "--upstream-kwh KWH --upstream-source WHERE; or --upstream-kwh unknown, with where "
+            "you looked",
+        )
+    if not source:
+        raise UsageError("--upstream-kwh needs --upstream-source", "an address, or a paper")
+    return [
+        Upstream(what=what, checkpoint_sha256=checkpoint, energy_kwh=_kwh(kwh), source=source,
+                 uses=uses)
+    ]  # fmt: skip
+
+
+def _kwh(text: str) -> float | None:
+    import math
+
+    if text.lower() == "unknown":
+        return None
+    try:
+        kwh = float(text)
+    except ValueError:
+        kwh = math.nan
+    if not 0 <= kwh < math.inf:
+        raise UsageError(f"--upstream-kwh {text} is no energy", "a number of kWh, or unknown")
+    return kwh
+
+
+def _tell(packed: Packed, dry: bool) -> None:
+    from bench.submission import place
+    from bench.units import show_bytes
+
+    for record in packed.added:
+        end = f": {record.failure}" if record.failure else ""
+        print(f"added  {record.run_id}, another attempt at the same ({record.status}{end})")
+    _print_text([packed.report])
+    runs = len(packed.entry.runs)
+    verb = "would make" if dry else "made"
+    size = show_bytes(packed.bytes)
+    print(f"{verb}   {packed.folder} ({runs} run{'s' if runs > 1 else ''}, {size})")
+    if not dry:
+        _steps(packed.folder, f"Add {place(packed.folder)}")
+
+
+def _steps(folder: Path, subject: str) -> None:
+    branch = f"submit-{folder.parent.name}-{folder.name}"
+    for head, line in zip(
+        ("next", "", "", ""),
+        (
+            f"git switch -c {branch}",
+            f"git add {folder}",
+            f"git commit -m '{subject}'",
+            "git push -u origin HEAD, and open a pull request: it is checked there again",
+        ),
+        strict=True,
+    ):
+        print(f"{head:<7}{line}")
+
+
+def check(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Entries, runs, a task's folder, or results/.")
+    ] = None,
+    format: Annotated[How, typer.Option(help="How to print it.")] = How.text,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="What holds and what was skipped, too.")
+    ] = False,
+    show_rules: Annotated[bool, typer.Option("--rules", help="Print what is checked.")] = False,
+    reevaluate: Annotated[
+        bool, typer.Option("--reevaluate", help="Let the submitted weights predict again (T2).")
+    ] = False,
+    present: Annotated[
+        Path | None,
+        typer.Option(
+            "--added-to",
+            metavar="DIR",
+            help="results/ as it is: check what FOLDER, results/ as it would be, adds.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="For --reevaluate: auto, cpu, cuda:0.")] = "auto",
+    data: Data = None,
+    results: Results = None,
+    tasks: TaskFolders = None,
+) -> None:
+    """Derive every number of submissions again, and say where one does not follow.
+
+    Exits with 0 where all is well, 1 for an error, 3 where there are only warnings.
+    """
+    from bench import checks
+    from bench.checks import board, report
+    from bench.checks.setting import Setting
+
+    if show_rules:
+        for rule in checks.rules():
+            print(f"{rule.id:<4} {rule.name}: {rule.text}")
+        return
+    if not folders:
+        raise UsageError("nothing is named that could be checked", "bench check results/")
+    root = roots(results or present, RUNS)[0][0]
+    setting = Setting(root, str(data) if data else None, tasks or [])
+    reports = []
+    if present:
+        reports, folders = _proposal(folders, present, setting)
+    reports += _checked(setting, folders, reevaluate, device)
+    match format:
+        case How.json:
+            print(report.as_json(reports))
+        case How.github:
+            print("\n".join(report.as_github(reports)))
+        case How.text:
+            _print_text(reports, verbose)
+            print("\n".join(board.agreement(reports, setting.cards)))
+    raise typer.Exit(report.exit_code(reports))
+
+
+def _proposal(
+    folders: list[Path], present: Path, setting: Setting
+) -> tuple[list[Report], list[Path]]:
+    """What is said of the tree, and the entries that it adds."""
+    from bench.checks.proposal import Proposal
+
+    if len(folders) > 1:
+        raise UsageError("--added-to compares one folder", "bench check NEW --added-to OLD")
+    proposal = Proposal(folders[0], present)
+    return [proposal.report(setting.around(folders[0]))], proposal.added()
+
+
+def _checked(setting: Setting, folders: list[Path], reevaluate: bool, device: str) -> list[Report]:
+    """With a line of progress where somebody looks on."""
+    reports = []
+    looking = sys.stderr.isatty()
+    for done, total, one in setting.reports(folders):
+        reports.append(one)
+        if looking:
+            print(f"\rchecked {done} of {total} entries", end="", file=sys.stderr, flush=True)
+    if looking:
+        print("\r\033[K", end="", file=sys.stderr)
+    return reports
+
+
+def _print_text(reports: list[Report], verbose: bool = False) -> None:
+    from bench.checks import report
+
+    for line in report.as_text(reports, verbose):
+        print(line)
