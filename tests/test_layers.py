@@ -51,8 +51,10 @@ TABLE: dict[str, set[str]] = {
     "plot": FOUNDATION | {"account", "power"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
     "submission": {"errors", "record"},
+    "upstream": {"learn", "submission"},
     "checks": FOUNDATION
-    | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"},
+    | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"}
+    | {"recipes", "study", "upstream"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
