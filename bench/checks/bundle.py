@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import ValidationError
 
-from bench import submission
+from bench import merging, submission
 from bench.cards import Card
 from bench.checks import safe
 from bench.checks.safe import Fault
 from bench.errors import BenchError, UsageError, first_fault
-from bench.record import Record
+from bench.record import Record, part_folder
 from bench.submission import EntryFile
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ PREDICTION_COLUMNS = {
     "id": "int64", "prediction": "string|double",
     "scores": "list<element: float>|list<element: double>",
 }  # fmt: skip
+
+
+MOST_NODES = 1024  # machines of one run
+
+_UNFIT = (
+    BenchError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError,
+    RecursionError, MemoryError,
+)  # fmt: skip
+"""What arithmetic over events and facts of wrong kinds ends in."""
 
 
 class Folder:
@@ -80,9 +89,47 @@ class Folder:
         return found
 
 
+class Part(NamedTuple):
+    """What one of several machines has metered."""
+
+    events: list[dict[str, Any]]
+    trace: Trace
+
+
+def _events_in(folder: Path) -> list[dict[str, Any]]:
+    lines = safe.data(folder / "events.jsonl").split(b"\n")
+    events = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            if number < len(lines):
+                raise Fault("S6", f"events.jsonl: line {number} is empty")
+            continue
+        event = safe.json_value(line)
+        if (
+            not isinstance(event, dict)
+            or not isinstance(event.get("event"), str)
+            or type(event.get("t_ns")) is not int
+            or not 0 <= event["t_ns"] < 1 << 63
+        ):
+            raise Fault("S6", f"events.jsonl: line {number} is no event with its time")
+        events.append(event)
+    return events
+
+
+def _trace_in(folder: Path) -> Trace:
+    from bench.power.trace import Trace
+
+    path = folder / "trace.parquet"
+    safe.parquet(path, TRACE_COLUMNS)
+    try:
+        return Trace.read_parquet(path)
+    except BenchError as error:
+        raise Fault("S7", str(error.message).replace(f"{path} ", "")[:300]) from None
+
+
 class RunFolder(Folder):
-    """One run: `record`, `manifest`, `events`, `trace`, `predictions`, and `derived`, the record as
-    it follows from the other files."""
+    """One run: `record`, `manifest`, `events`, `trace`, `predictions`, `nodes` (what other machines
+    handed over), and `derived`, the record as it follows from the other files."""
 
     @property
     def record(self) -> Record:
@@ -97,6 +144,11 @@ class RunFolder(Folder):
     @property
     def trace(self) -> Trace:
         found: Trace = self.part("trace")
+        return found
+
+    @property
+    def nodes(self) -> dict[int, Part]:
+        found: dict[int, Part] = self.part("nodes")
         return found
 
     @property
@@ -123,33 +175,30 @@ class RunFolder(Folder):
             raise Fault("S5", f"record.json: {first_fault(error)}"[:300]) from None
 
     def _events(self) -> list[dict[str, Any]]:
-        lines = safe.data(self.folder / "events.jsonl").split(b"\n")
-        events = []
-        for number, line in enumerate(lines, 1):
-            if not line:
-                if number < len(lines):
-                    raise Fault("S6", f"events.jsonl: line {number} is empty")
-                continue
-            event = safe.json_value(line)
-            if (
-                not isinstance(event, dict)
-                or not isinstance(event.get("event"), str)
-                or type(event.get("t_ns")) is not int
-                or not 0 <= event["t_ns"] < 1 << 63
-            ):
-                raise Fault("S6", f"events.jsonl: line {number} is no event with its time")
-            events.append(event)
-        return events
+        return _events_in(self.folder)
 
     def _trace(self) -> Trace:
-        from bench.power.trace import Trace
+        return _trace_in(self.folder)
 
-        path = self.folder / "trace.parquet"
-        safe.parquet(path, TRACE_COLUMNS)
-        try:
-            return Trace.read_parquet(path)
-        except BenchError as error:
-            raise Fault("S7", str(error.message).replace(f"{path} ", "")[:300]) from None
+    def _nodes(self) -> dict[int, Part]:
+        """By number; one that handed over less than all has none, as in `bench.merging`."""
+        if self.fault("record"):
+            return {}
+        nodes = self.record.spec.nodes
+        if nodes > MOST_NODES:
+            raise Fault("D1", f"{nodes:,} machines; {MOST_NODES:,} are the most")
+        found = {}
+        if nodes > 1 and (self.folder / merging.HELLOS).exists():
+            self.json(merging.HELLOS)
+        for number in range(1, nodes):
+            folder = part_folder(self.folder, number)
+            if folder.is_symlink():
+                raise Fault("S3", f"{folder.name} is a link")
+            names = ("node.json", "events.jsonl", "trace.parquet")
+            if all((folder / name).exists() for name in names):
+                safe.json_value(safe.data(folder / "node.json"))
+                found[number] = Part(_events_in(folder), _trace_in(folder))
+        return found
 
     def _predictions(self) -> list[Any]:
         table = safe.parquet(self.folder / "predictions.parquet", PREDICTION_COLUMNS)
@@ -165,9 +214,14 @@ class RunFolder(Folder):
     def _derived(self) -> Record:
         """By the same arithmetic that wrote it, from events and trace. What was known before the
         window opened (notes, charged runs, reference) can't be derived and is taken as stated."""
+        import numpy as np
+
         from bench import account, measure
         from bench.child import Outcome
 
+        for name in ("record", "events", "trace", "nodes"):
+            if self.fault(name):
+                raise Fault("D1", f"{name} can't be read")
         stated = self.record
         start = account.Start(
             run_id=stated.run_id, nonce=stated.nonce, started_at=stated.started_at,
@@ -181,8 +235,9 @@ class RunFolder(Folder):
         )  # fmt: skip
         outcome = Outcome(stated.status, stated.failure)
         try:
-            found = measure.concluded(self.folder, start, self.trace, stated.metric, outcome)
-        except (BenchError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            with np.errstate(all="ignore"):
+                found = measure.concluded(self.folder, start, self.trace, stated.metric, outcome)
+        except _UNFIT as error:
             text = (str(error).splitlines() or [""])[0]
             raise Fault("D1", f"nothing can be derived: {type(error).__name__}: {text}") from None
         assert isinstance(found, Record)
@@ -193,6 +248,7 @@ class RunFolder(Folder):
         "manifest": Folder.manifest,
         "events": _events,
         "trace": _trace,
+        "nodes": _nodes,
         "predictions": _predictions,
         "derived": _derived,
     }
