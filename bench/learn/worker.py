@@ -179,6 +179,7 @@ def start(device_name: str, seed: int) -> torch.device:
             raise UsageError(f"{device_name} can't be used: {why}", "--device cpu") from None
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each length of a batch
     torch.manual_seed(seed)
     if device.type == "cpu":
         torch.set_num_threads(min(torch.get_num_threads(), len(os.sched_getaffinity(0))))

@@ -229,6 +229,24 @@ def test_a_half_precision_warns_where_the_processor_emulates_it(
         assert warned == ([] if able else [f"slow-{half}"])
 
 
+def test_a_gpu_attends_by_kernels_that_take_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN's plan for each new length takes longer than the step."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    kept = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.enable_cudnn_sdp(True)  # torch's own default
+    try:
+        worker.start("cuda", 1)
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+        assert torch.backends.cuda.mem_efficient_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        torch.set_float32_matmul_precision(kept[0])
+        torch.backends.cudnn.allow_tf32 = kept[1]
+
+
 def test_a_gpu_that_is_not_there_is_named(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
