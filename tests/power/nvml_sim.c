@@ -46,6 +46,7 @@
  *       nofield   field VALUE is not supported
  *       stuck     field VALUE reads 0 (VALUE 0: the functions PowerUsage and TotalEnergyConsumption)
  *       strange   the value of field VALUE has a type that NVML's header does not know
+ *       narrow    the value of field VALUE has 32 bits, whatever it counts
  *       zero      power reads 0
  *       frozen    the counter stands still
  *       back      the counter starts again from 0 at FROM
@@ -569,7 +570,13 @@ static int one_field(Device *d, FieldValue *v) {
     if (!known || v->scope) return NOT_SUPPORTED;
     int energy = v->id == 83 || v->id == 191;
     v->type = fault_of(d, "strange", NULL, v->id, now()) ? 99 : energy ? 3 : 1;
-    return energy ? energy_mj(d, v->id, &v->value.ull) : power_mw(d, v->id, &v->value.u);
+    if (!energy) return power_mw(d, v->id, &v->value.u);
+    int code = energy_mj(d, v->id, &v->value.ull);
+    if (fault_of(d, "narrow", NULL, v->id, now())) {
+        v->type = 1;
+        v->value.ull &= 0xffffffff;
+    }
+    return code;
 }
 
 int nvmlDeviceGetFieldValues(Device *d, int n, FieldValue *v) {

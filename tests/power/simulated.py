@@ -208,7 +208,8 @@ class SimulatedGpu:
 
     @classmethod
     def of(cls, generation: str, curve: Curve, **other: Any) -> SimulatedGpu:
-        """A board with the registers of its generation: p100, v100, t4, a100, rtx3090, h100."""
+        """A board with the registers of its generation: p100, v100, t4, a100, rtx3090, h100,
+        h200."""
         return cls(curve, **{**_GENERATIONS[generation], **other})
 
     def lines(self) -> list[str]:
@@ -239,6 +240,7 @@ class SimulatedGpu:
 
 # How boards of a generation read: refresh and window of the instant register after Yang, Adamek
 # and Armour, arXiv 2312.02741; the 1 s average after NVML's header. Limits and memory as published.
+# The H200 as it was met, with driver 580.159: reading its counter takes milliseconds.
 _OLD = {"fields": False, "mig": None, "refresh_s": 0.02, "window_s": 0.01}
 _GENERATIONS: dict[str, dict[str, Any]] = {
     "p100": {
@@ -259,6 +261,14 @@ _GENERATIONS: dict[str, dict[str, Any]] = {
         "mig": None, "ecc": None, "refresh_s": 0.1, "window_s": 0.1, "average_s": 1.0,
     },
     "h100": {"refresh_s": 0.1, "window_s": 0.025, "average_s": 1.0},
+    "h200": {
+        "name": "NVIDIA H200", "chip": "2335", "memory_bytes": 150_754_820_096,
+        "refresh_s": 0.1, "window_s": 0.025, "average_s": 1.0,
+        "faults": [
+            ("slow", -99.0, FOREVER, 0.003, "nvmlDeviceGetFieldValues"),
+            ("narrow", -99.0, FOREVER, 191),
+        ],
+    },
 }  # fmt: skip
 
 

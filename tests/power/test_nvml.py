@@ -233,8 +233,8 @@ def test_each_board_is_asked_what_it_can_do(make_gpus: MakeGpus) -> None:
     boards += [
         SimulatedGpu(faults=[("stuck", *ever, 186)]),
         SimulatedGpu(faults=[("stuck", *ever, 186), ("stuck", *ever, 0)]),
-        SimulatedGpu(faults=[("strange", *ever, 186), ("strange", *ever, 191)]),
-        SimulatedGpu(start_j=9.0, faults=[("stuck", *ever, 191)]),
+        SimulatedGpu(faults=[("strange", *ever, 186), ("strange", *ever, 83)]),
+        SimulatedGpu(start_j=9.0, faults=[("stuck", *ever, 83)]),
         SimulatedGpu(faults=[("nofield", *ever, 191), ("nofield", *ever, 83)]),
         SimulatedGpu(counter=False),
         SimulatedGpu(faults=[("once", *ever, 3, "nvmlDeviceGetFieldValues")]),
@@ -245,18 +245,18 @@ def test_each_board_is_asked_what_it_can_do(make_gpus: MakeGpus) -> None:
         (None, "PowerUsage", 0.0),  # Pascal has no counter
         ("field 83", "PowerUsage", 0.0),
         ("field 83", "PowerUsage", 0.0),
-        ("field 191", "field 186", 0.0),
-        ("field 191", "field 186", 0.0),
-        ("field 191", "field 186", 0.0),
+        ("field 83", "field 186", 0.0),
+        ("field 83", "field 186", 0.0),
+        ("field 83", "field 186", 0.0),
         ("field 83", "PowerUsage", 0.0),  # GA100: not an average
         ("field 83", "PowerUsage", 1.0),
-        ("field 191", "PowerUsage", 1.0),  # a field that answers 0 is of no use
-        ("field 191", "field 185", 1.0),
-        ("field 83", "PowerUsage", 1.0),
-        ("field 83", "field 186", 0.0),
+        ("field 83", "PowerUsage", 1.0),  # a field that answers 0 is of no use
+        ("field 83", "field 185", 1.0),
+        ("field 191", "PowerUsage", 1.0),
+        ("field 191", "field 186", 0.0),
         (total, "field 186", 0.0),
         (None, "field 186", 0.0),
-        ("field 191", "field 186", 0.0),  # it said "not supported" once
+        ("field 83", "field 186", 0.0),  # it said "not supported" once
     ]
 
 
@@ -339,7 +339,7 @@ def sick(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "absurd": SimulatedGpu(faults=[("gain", 1.5, 2.0, 42949)]),
         "no power": SimulatedGpu(faults=[("power", *ever, 3)]),
         "still": SimulatedGpu(
-            faults=[("stuck", *ever, 191)], fields=True, start_j=0.0, tick_s=0.01
+            faults=[("stuck", *ever, 83)], fields=True, start_j=0.0, tick_s=0.01
         ),
         "frozen": SimulatedGpu(start_j=5.0, faults=[("frozen", *ever)]),
         "late counter": SimulatedGpu(
@@ -432,9 +432,9 @@ def test_a_counter_that_never_moves_is_replaced(sick: dict[str, Any]) -> None:
     seen = sick["seen"]
     assert {r["energy_j"] for r in seen.readings[sick["frozen"]]} == {None}
     messages = [m["message"] for m in seen.marks[sick["frozen"]]]
-    assert len(messages) == 2  # within six seconds: field 191, then field 83
-    assert "(field 191) stands still: field 83 takes its place" in messages[0]
-    assert "field 83" in seen.facts(sick["still"])["energy_source"]
+    assert len(messages) == 2  # within six seconds: field 83, then field 191
+    assert "(field 83) stands still: field 191 takes its place" in messages[0]
+    assert "field 191" in seen.facts(sick["still"])["energy_source"]
     assert seen.readings[sick["still"]][-1]["energy_j"] > 0
 
 
@@ -597,7 +597,7 @@ def test_a_board_that_hangs_keeps_none_of_the_others(make_gpus: MakeGpus, tmp_pa
         SimulatedGpu(Constant(400), faults=[("reasons", 4.5, 6.5, 0x04)]),
         SimulatedGpu(Constant(400), mig=True, parts=[("MIG-1", 0, 0, 7)]),
         SimulatedGpu(Constant(400), faults=[("limit", 5.0, FOREVER, 300)]),
-        SimulatedGpu(Constant(400), faults=[("stuck", -99, FOREVER, 191)]),
+        SimulatedGpu(Constant(400), faults=[("stuck", -99, FOREVER, 83)]),
         SimulatedGpu(Constant(400), faults=[("hang", 6.0, FOREVER)]),
     )
     meter = Meter(tmp_path, probes=["nvml"])

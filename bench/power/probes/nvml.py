@@ -1,10 +1,12 @@
 """NVIDIA GPUs through NVML: energy counter and power, by UUID. Level M1.
 
-Both come from one `nvmlDeviceGetFieldValues` where the driver has the fields (191 energy, mJ since
-the driver was loaded; 186 power now, mW; scope 0: the board). Older ones fall back to field 83 or
+Both come from one `nvmlDeviceGetFieldValues` where the driver has the fields (83 energy, mJ since
+the driver was loaded; 186 power now, mW; scope 0: the board). Others fall back to
 `nvmlDeviceGetTotalEnergyConsumption`, and to `nvmlDeviceGetPowerUsage`, which is an average over a
-second on Ampere and newer except GA100. What a device can do is found by asking it. Sources: the
-header of NVML; Yang, Adamek and Armour, arXiv 2312.02741.
+second on Ampere and newer except GA100. Field 191 is the counter of field 83 once more; driver 580
+was seen to call it a number of 32 bits, which 4.3 MJ fill: it is asked where there is no 83. What a
+device can do is found by asking it. Sources: the header of NVML; Yang, Adamek and Armour, arXiv
+2312.02741.
 
 A reading that fails is a reading with an error. Codes 15 and 16 (lost, reset required) are final.
 A device that hangs keeps the thread that asks it; another thread reads the others on.
@@ -26,7 +28,7 @@ from bench.power.probes import Domain, Mark, Reading, Refusal, Timed
 from bench.power.processes import Tree
 
 GAIN = 0.10  # twelve boards against an external meter: -8.0 to +12.9 %, mean 4.4 %
-_ENERGY_FIELDS, _POWER_NOW, _POWER_AVERAGE = (191, 83), 186, 185
+_ENERGY_FIELDS, _POWER_NOW, _POWER_AVERAGE = (83, 191), 186, 185
 _ASK_NS = 200_000_000  # one of five questions that matter less than energy and power
 _THICK_NS = 8_000_000
 _STILL_NS = 2_000_000_000  # a counter that has not moved for so long is none
