@@ -119,9 +119,9 @@ def _upstream(first: Record, kwh: str | None, source: str | None, uses: int) -> 
         return []
     what = f"pretraining of {first.spec.model}"
     if kwh is None:
-        from bench.checks import upstream
+        from bench import upstream
 
-        if known := upstream.of(first.spec.model, checkpoint):
+        if known := upstream.proposed(checkpoint):
             return [known]
         raise UsageError(
             f"the {what} was paid by others, and nobody has told bench what it took",
