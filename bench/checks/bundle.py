@@ -19,6 +19,7 @@ from bench.record import Record, part_folder
 from bench.submission import EntryFile
 
 if TYPE_CHECKING:
+    from bench.checks.labels import Scored
     from bench.power.trace import Trace
 
 TRACE_COLUMNS = {
@@ -306,10 +307,20 @@ class Surroundings:
     cards: Mapping[str, Card]
     labels: Callable[[Card], list[str] | None] = lambda card: None
     """The scored split's labels in canonical form, where they are at hand."""
+    scored: Callable[[Card], Scored | None] = lambda card: None
+    """The same with texts and parts, which a few metrics need."""
     others: Mapping[str, Path] = field(default_factory=dict)
     """Run id -> folder, of all runs beside the submission's own: those submitted before."""
     entries: Mapping[str, Path] = field(default_factory=dict)
     """Place (task/name) -> folder of the entries that were submitted before."""
+
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What rules have found out about all that is around, to find it out once."""
+
+    def run(self, run_id: str) -> RunFolder | None:
+        """One of those submitted before."""
+        folder = self.others.get(run_id)
+        return RunFolder(folder, folder.name) if folder else None
 
     def card(self, record: Record) -> Card | None:
         """The card of a record's task, in its version."""

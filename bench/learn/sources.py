@@ -7,7 +7,7 @@ for a card of the user's own first the folder that it lies in.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -48,6 +48,35 @@ def resolve(card: Card, data_dir: str | Path | None = None) -> Resolved:
     if own and (_complete(card, own) or not others):
         return _resolved(card, _local(card, own))
     return _first(card, [_hub_cache, _hub, _embedded])
+
+
+def scored(card: Card, data_dir: str | Path | None = None) -> Found | None:
+    """What `resolve` would score on, where this machine has it: nothing is asked of a network, and
+    no train rows are read (`train` is empty) unless the scored ones are put aside from them."""
+    asked = str(data_dir or os.environ.get("BENCH_DATA") or "")
+    try:
+        if asked == "embedded":
+            return _embedded(card)
+        if asked not in ("", "hub"):
+            return _scored_of(card, *(_complete(card, Path(asked).expanduser()) or _NOWHERE))
+        if not asked and card.beside and (there := _complete(card, card.beside)):
+            return _scored_of(card, *there)
+        if card.hub and (files_of := hub.cached(card.hub)):
+            parts = {part: files_of[split] for part, split in _named(card.hub.scored).items()}
+            return _scored_of(card, card.hub.repo, [], parts)
+        return None if asked else _embedded(card)
+    except BenchError:
+        return None
+
+
+_NOWHERE: tuple[str, list[Path], dict[str, list[Path]]] = ("", [], {})
+
+
+def _scored_of(card: Card, place: str, train: Sequence[Path], scored: Parts) -> Found | None:
+    if scored:
+        read = {part: files.read_rows(paths, card) for part, paths in scored.items()}
+        return _joined("local", place, Rows([], []), read)
+    return _from_files("local", place, train, scored, card) if train else None
 
 
 def _first(card: Card, sources: Sequence[Callable[[Card], Found]]) -> Resolved:
@@ -131,15 +160,21 @@ Parts = dict[str, list[Path]]
 
 def _from_files(source: str, place: str, train: Sequence[Path], scored: Parts, card: Card) -> Found:
     read = {part: files.read_rows(paths, card) for part, paths in scored.items()}
-    together = Rows(
-        [texts for rows in read.values() for texts in rows.inputs],
-        [label for rows in read.values() for label in rows.labels],
-    )
-    parts = {part: len(rows) for part, rows in read.items()} if len(read) > 1 else {}
-    rows = files.read_rows(train, card)
+    found = _joined(source, place, files.read_rows(train, card), read)
     if card.local and isinstance(card.local.scored, float) and not scored:
-        rows, together = _put_aside(rows, card.local.scored, card)
-    return Found(source, place, rows, together, parts)
+        rows, aside = _put_aside(found.train, card.local.scored, card)
+        return replace(found, train=rows, scored=aside)
+    return found
+
+
+def _joined(source: str, place: str, train: Rows, scored: Mapping[str, Rows]) -> Found:
+    """With the rows of all parts of the scored split in one."""
+    together = Rows(
+        [texts for rows in scored.values() for texts in rows.inputs],
+        [label for rows in scored.values() for label in rows.labels],
+    )
+    parts = {part: len(rows) for part, rows in scored.items()} if len(scored) > 1 else {}
+    return Found(source, place, train, together, parts)
 
 
 def _put_aside(rows: Rows, share: float, card: Card) -> tuple[Rows, Rows]:
