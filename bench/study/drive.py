@@ -54,7 +54,8 @@ def drive(
             driven.find()
             while driven.fill(next_job) or driven.going:
                 driven.look()
-                time.sleep(POLL_S)
+                if driven.going:
+                    time.sleep(POLL_S)
     except Interrupted as interrupt:
         driven.end(f"interrupted by {interrupt}")
         return str(interrupt)
@@ -107,9 +108,10 @@ class _Drive:
             if attempt.name not in self._told:
                 self._tell(attempt, why)
         patient_until_s = time.monotonic() + PATIENCE_S
+        self.look()
         while self.going and time.monotonic() < patient_until_s:
-            self.look()
             time.sleep(POLL_S)
+            self.look()
 
     def _tell(self, attempt: Attempt, why: str) -> None:
         self._told[attempt.name] = why

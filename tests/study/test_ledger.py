@@ -57,6 +57,13 @@ def test_one_run_of_every_cell_comes_before_the_second_of_any(folder: Path) -> N
     assert executor.started[0] != executor.started[2].replace("run 2", "run 1")  # they take turns
 
 
+def test_the_next_run_waits_for_nothing_where_none_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.study.drive.POLL_S", -1.0)  # no time that one can sleep
+    assert make(folder, good)[0].whole
+
+
 def test_a_run_that_is_made_is_not_made_again(folder: Path) -> None:
     make(folder, good)
     ending, executor = make(folder, good)
