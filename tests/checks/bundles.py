@@ -26,7 +26,7 @@ from bench.submission import EntryFile
 
 ROWS = 400
 UUID = "GPU-0b57ab70-5b9a-4c55-a9e2-4f0a4f8f3a11"
-LABELS = [random.Random(5).choice(["negative", "positive"]) for _ in range(ROWS)]
+LABELS = random.Random(5).choices(["negative", "positive"], k=ROWS)
 TEXTS = data.Rows([(f"row {i}",) for i in range(ROWS)], LABELS)
 CARD = Card(
     name="toy", title="Toy", family="classification", inputs=["sentence"],
