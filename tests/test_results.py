@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -63,6 +64,12 @@ def test_a_run_agrees_with_its_files(folder: Path) -> None:
     assert pyarrow.parquet.read_metadata(folder / "predictions.parquet").num_rows == run.metric.n
 
 
+@functools.cache
+def resolved_from(place: Path, task: str) -> data.Resolved:
+    """Read once for all runs of a task."""
+    return sources.resolve(cards.load(task), str(place))
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_run_scores_what_it_says(folder: Path, shared_data: Path) -> None:
@@ -70,7 +77,7 @@ def test_a_run_scores_what_it_says(folder: Path, shared_data: Path) -> None:
     if run.metric is None:
         return
     card = cards.load(run.spec.task)
-    resolved = sources.resolve(card, str(shared_data))
+    resolved = resolved_from(shared_data, run.spec.task)
     labels = resolved.scored.labels
     assert resolved.identity.fingerprints["scored"] == run.spec.data.fingerprints["scored"]
     said = data.read_predictions(folder, len(labels), card.kind, card.classes).labels
