@@ -38,6 +38,17 @@ CARD = Card(
         train="1" * 64, scored=data.fingerprint(TEXTS), labels=data.labels_digest(LABELS)
     ),
 )  # fmt: skip
+REFERENCE = records.Reference(
+    bench_version="0.1.0", measured_at="2026-11-25T08:00:00.000+00:00",
+    hardware="1 x NVIDIA H100 80GB HBM3", device="cuda:0", level="M1", coverage="gpu",
+    workload={"task": "sst2", "model": "transformer-small", "recipe": "baseline", "seed": 1},
+    code_sha256="d" * 64,
+    repetitions=[
+        records.Repetition(energy_j=3_300.0 + 9 * i, uncertainty_j=170.0, duration_s=12.0)
+        for i in range(5)
+    ],
+    idle=None, machine={"cpu": "AMD EPYC 9B14"}, software={"torch": "2.11.0"}, warnings=[],
+)  # fmt: skip
 NS = 10**9
 BOOT_NS = 5_000 * NS  # monotonic clock when the first run's sampler starts
 EPOCH_NS = 1_795_000_000 * NS  # the wall clock at monotonic 0
@@ -184,6 +195,7 @@ def write_run(plan: Plan, root: Path) -> Path:
                     "gpus": [{"name": "NVIDIA H100 80GB HBM3", "uuid": UUID}]},
         "software": {"python": "3.12.3", "torch": "2.11.0"},
         "visible_gpus": [UUID], "region": None, "spec": spec, "code_sha256": "c" * 64,
+        "references": [REFERENCE],
         **plan.start,
     })  # fmt: skip
     folder = root / start.run_id
@@ -248,3 +260,34 @@ def errors(folder: Path, surroundings: Surroundings | None = None) -> set[str]:
 def entry_of(folder: Path) -> EntryFolder:
     (entry,) = found(folder)
     return entry
+
+
+def write_card(folder: Path) -> None:
+    """The card of the toy task, as `--tasks` finds it."""
+    pinned = CARD.fingerprints
+    assert pinned is not None
+    lines = [f'{name} = "{value}"' for name, value in pinned.model_dump().items()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "toy.toml").write_text(TOML + "\n".join(lines) + "\n")
+
+
+TOML = """
+title = "Toy"
+family = "classification"
+inputs = ["sentence"]
+[labels]
+column = "label"
+classes = ["negative", "positive"]
+[metric]
+name = "accuracy"
+chance = "majority"
+[reference]
+model = "bert-base-uncased"
+value = 0.93
+source = "made up"
+[local]
+format = "tsv"
+train = "train.tsv"
+scored = "dev.tsv"
+[fingerprints]
+"""
