@@ -484,7 +484,7 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
     )  # fmt: skip
 
 
-_ONLY_SHOWN = ("carbon", "doctor", "watch", "naming")  # files of power/ that change no number
+_ONLY_SHOWN = ("carbon", "doctor", "watch", "naming", "reevaluate")  # they change no number
 
 
 def code_sha256(others: Iterable[Path] = ()) -> str:
@@ -595,6 +595,13 @@ def _check_processes(processes: int, keeps_streams: bool) -> None:
             "--nproc and --save don't combine here: each process reads streams of its own, and one "
             "state has those of one process"
         )
+
+
+def device(asked: str) -> tuple[str, dict[str, str]]:
+    """What auto, cpu or cuda:N is for one process, and what its environment needs for it;
+    UsageError where there is no such device."""
+    found, environment, _, _ = _device(asked, 1, 1)
+    return found, environment
 
 
 def _device(

@@ -32,6 +32,7 @@ TABLE: dict[str, set[str]] = {
     "merging": FOUNDATION | {"account", "power"},
     "nodes": {"child", "errors", "record"},
     "measure": FOUNDATION | {"power", "child", "account", "merging"},
+    "importing": FOUNDATION | {"power", "child", "account", "measure"},
     "run": FOUNDATION
     | {
         "power",
@@ -55,6 +56,8 @@ TABLE: dict[str, set[str]] = {
     "checks": FOUNDATION
     | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"}
     | {"recipes", "study", "upstream"},
+    "submit": FOUNDATION | {"checks", "submission"},
+    "reevaluation": FOUNDATION | {"power", "learn", "recipes", "checks", "run", "workfolder"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
@@ -64,7 +67,23 @@ TABLE: dict[str, set[str]] = {
     "listing": FOUNDATION | {"rank", "show"},
     "cli": FOUNDATION
     | {"power", "learn", "recipes", "rank", "measure", "run", "program", "workfolder"}
-    | {"live", "show", "listing", "plot", "reference", "continuing", "turn", "study", "nodes"},
+    | {
+        "live",
+        "show",
+        "listing",
+        "plot",
+        "reference",
+        "continuing",
+        "turn",
+        "study",
+        "nodes",
+        "importing",
+        "checks",
+        "submission",
+        "submit",
+        "upstream",
+        "reevaluation",
+    },
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
     "__init__": {"metering"},

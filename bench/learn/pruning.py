@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.errors import UsageError
 from bench.learn import products, surgery
-from bench.learn.encoder import Layers, layered
+from bench.learn.encoder import Layers, Shape, layered
 from bench.learn.surgery import Kept
 
 if TYPE_CHECKING:
@@ -288,10 +288,10 @@ class Structure:
             self._weigh()
         elif not self._seen:
             return False
-        shape, whole = self._model.shape, self._whole
-        layers = whole.layers - round(share * self._layers)
-        heads = max(1, round((1 - share * self._heads) * whole.heads))
-        neurons = _rounded((1 - share * self._neurons) * whole.hidden, whole.hidden)
+        shape = self._model.shape
+        layers, heads, neurons = sizes_left(
+            self._whole, share, self._heads, self._neurons, self._layers
+        )
         if (layers, heads, neurons) != (shape.layers, shape.heads, shape.hidden):
             stay = _best(self._of_layers, layers)
             kept = Kept(
@@ -337,6 +337,22 @@ class Structure:
         self._forget()
         for name in ("seen", "of_heads", "of_neurons", "of_layers"):
             getattr(self, f"_{name}").copy_(state[name])
+
+
+def sizes_left(
+    whole: Shape, share: float, heads: float, neurons: float, layers: int
+) -> tuple[int, int, int]:
+    """Layers, heads and neurons that are left when `share` of what goes in the end is gone."""
+    return (
+        whole.layers - round(share * layers),
+        max(1, round((1 - share * heads) * whole.heads)),
+        _rounded((1 - share * neurons) * whole.hidden, whole.hidden),
+    )
+
+
+def shape_left(whole: Shape, layers: int, heads: int, neurons: int) -> Shape:
+    """The shape of a model of which so much is left."""
+    return Kept(range(layers), [range(heads)] * layers, [range(neurons)] * layers).shape(whole)
 
 
 def _rounded(neurons: float, whole: int) -> int:

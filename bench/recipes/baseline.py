@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.learn.batches import Batch, Rows
+    from bench.learn.encoder import Shape
     from bench.learn.loop import Training
+    from bench.learn.model import Model
 
 TRANSLATION: tuple[Family, ...] = ("translation",)
 RUNNING_TEXT: tuple[Family, ...] = ("language-modelling",)
@@ -157,6 +159,14 @@ class Recipe:
 
     def finish(self, training: Training) -> None:
         """After the last step, before the prediction."""
+
+    def left(self, shape: Shape) -> list[Shape]:
+        """What a model of this shape may have become when its training ends, the likeliest last:
+        who has its weights alone asks."""
+        return [shape]
+
+    def ready(self, model: Model) -> None:
+        """Make of weights that were kept what `finish` has made of them to predict with."""
 
     def facts(self, training: Training) -> dict[str, Any]:
         """What it did, at the end, for the record: numbers and texts by name."""

@@ -14,6 +14,7 @@ from bench.record import Scalar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.learn.encoder import Shape
     from bench.learn.loop import Training
 
 KEEP = ("first", "last", "every-other")
@@ -69,6 +70,12 @@ class Recipe(baseline.Recipe):
         if self.keep == "last":
             return list(range(has - wanted, has))
         return [round(i * (has - 1) / max(1, wanted - 1)) for i in range(wanted)]
+
+    def left(self, shape: Shape) -> list[Shape]:
+        from bench.learn import surgery
+
+        kept = surgery.only_layers(shape, self._chosen_layers(shape.layers))
+        return super().left(kept.shape(shape))
 
     def resume(self, training: Training, state: dict[str, Tensor]) -> None:
         super().resume(training, state)

@@ -12,7 +12,9 @@ from bench.record import Scalar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.learn.encoder import Shape
     from bench.learn.loop import Training
+    from bench.learn.model import Model
     from bench.learn.pruning import Pruner
 
 METHODS = ("magnitude", "structured", "2:4")
@@ -98,16 +100,17 @@ class Recipe(baseline.Recipe):
 
         if self._made is None:
             if self.method == "structured":
-                heads, neurons = ("heads" in self.removes, "neurons" in self.removes)
-                self._made = pruning.Structure(
-                    training, heads * self.sparsity, neurons * self.sparsity,
-                    self.dropped_layers, self.importance,
-                )  # fmt: skip
+                self._made = pruning.Structure(training, *self._removed_shares(), self.importance)
             elif self.method == "2:4":
                 self._made = pruning.TwoOfFour(training)
             else:
                 self._made = pruning.Smallest(training, self.sparsity, self.scope, self.embeddings)
         return self._made
+
+    def _removed_shares(self) -> tuple[float, float, int]:
+        """Of heads and of neurons, and how many layers."""
+        heads, neurons = ("heads" in self.removes, "neurons" in self.removes)
+        return heads * self.sparsity, neurons * self.sparsity, self.dropped_layers
 
     def update(self, training: Training, rate: float) -> None:
         pruner = self._pruner(training)
@@ -123,7 +126,7 @@ class Recipe(baseline.Recipe):
             if not self._removed:
                 self._predict_once(training)
             left = 1 - due / len(steps)
-            if self._pruner(training).remove(1 - left**3):
+            if self._pruner(training).remove(_gone(left)):
                 self._removed = due
         return super().after_step(training)
 
@@ -156,6 +159,27 @@ class Recipe(baseline.Recipe):
         if self.method == "2:4" and self._removed:
             self._multiply_sparsely(training)
 
+    def left(self, shape: Shape) -> list[Shape]:
+        """After each round: the training may have ended between two of them."""
+        from bench.learn import pruning
+
+        shapes = super().left(shape)
+        if self.method != "structured":
+            return shapes
+        shares = [_gone(1 - due / self.rounds) for due in range(self.rounds + 1)]
+        return [
+            pruning.shape_left(of, *pruning.sizes_left(of, share, *self._removed_shares()))
+            for of in shapes
+            for share in shares
+        ]
+
+    def ready(self, model: Model) -> None:
+        from bench.learn import pruning
+
+        super().ready(model)
+        if self.method == "2:4" and pruning.why_dense(model) is None:
+            pruning.multiply_sparsely(model)
+
     def _multiply_sparsely(self, training: Training) -> None:
         from bench.learn import pruning
 
@@ -180,6 +204,11 @@ class Recipe(baseline.Recipe):
         self._removed = int(own.pop("removed"))
         self._pruner(training).resume(own)
         super().resume(training, state)
+
+
+def _gone(left: float) -> float:
+    """How much of what goes in the end is gone when this share of the rounds is left."""
+    return 1 - left**3
 
 
 _TRIED = 128

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from bench.learn.encoder import Layers
     from bench.learn.loop import Training
+    from bench.learn.model import Model
     from bench.learn.parameters import Parameters
 
 MODES = ("dynamic", "weight-only", "qat")
@@ -136,6 +137,10 @@ class Recipe(baseline.Recipe):
                 "tune_after": after[1],
             }
 
+    def ready(self, model: Model) -> None:
+        super().ready(model)
+        self._quantise(_layered(model))
+
     def _pruned_before(self) -> bool:
         """Whether pruning, in the same combination, has predicted before it."""
         return getattr(self, "method", "magnitude") == "structured"
@@ -184,6 +189,10 @@ def _in_float(module: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _model(training: Training) -> Layers:
+    return _layered(training.model)
+
+
+def _layered(model: Model) -> Layers:
     from bench.learn.encoder import layered
 
-    return layered(training.model, "quantise")
+    return layered(model, "quantise")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,41 @@ def described(model: Model, outputs: Outputs) -> tuple[dict[str, Any], dict[str,
     return _own("bench-encoder-decoder", model.shape), model.parameters.named()
 
 
+def refill(model: Model, outputs: Outputs, tensors: Mapping[str, Tensor]) -> None:
+    """Back into a model of the same shape what `write` has kept of it. BenchError unless these are
+    its weights by name and shape."""
+    from bench.learn.encoder import Encoder
+
+    _, places = described(model, outputs)
+    if why := differs({n: tuple(t.shape) for n, t in tensors.items()}, shapes(model, outputs)):
+        raise BenchError(why)
+    for name, place in places.items():
+        place.copy_(tensors[name])
+    if isinstance(model, Encoder):  # whose table was copied out
+        rows = places[_table_name(model)]
+        order = slice(None) if model.order is None else model.order
+        model.table.rows.copy_(rows[order])
+
+
+def shapes(model: Model, outputs: Outputs) -> dict[str, tuple[int, ...]]:
+    """Of what `write` would keep, by name."""
+    return {name: tuple(t.shape) for name, t in described(model, outputs)[1].items()}
+
+
+def differs(
+    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> str | None:
+    """In what weights are not those of a model, if so."""
+    if lacking := sorted(wanted.keys() - found.keys()):
+        return f"the model has {lacking[0]}, and the weights have not"
+    if odd := sorted(found.keys() - wanted.keys()):
+        return f"the weights have {odd[0]}, and the model has not"
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            return f"the weights have {found[name]} for {name}, where the model has {shape}"
+    return None
+
+
 def _own(kind: str, shape: Any) -> dict[str, Any]:
     return {"model_type": kind, **dataclasses.asdict(shape)}
 
@@ -175,10 +210,9 @@ def _renamed(
     from bench.learn.models.checkpoints import their_names
 
     language = "bert language model" if kind == "bert" and outputs.per == "word" else kind
-    trunk = "transformer" if kind == "gpt2" else kind
+    trunk = _trunk(kind)
     if isinstance(model, Encoder):
-        tokens = "wte" if kind == "gpt2" else "embeddings.word_embeddings"
-        yield f"{trunk}.{tokens}.weight", model.token_rows()
+        yield _table_name(model), model.token_rows()
     for ours, weight in model.parameters.named().items():
         part, _, end = ours.partition(".")
         if part == "classes" and (kind == "gpt2" or outputs.per == "token"):
@@ -189,6 +223,19 @@ def _renamed(
         for name, value in zip(names, weight.chunk(len(names)), strict=True):
             above = name.startswith(("cls.", "classifier.", "pre_classifier."))
             yield name if above else f"{trunk}.{name}", value.t() if turned else value
+
+
+def _table_name(model: Encoder) -> str:
+    """What its table of tokens is called."""
+    kind = _architecture(model.shape)
+    if kind in OWN:
+        return "tokens"
+    tokens = "wte" if kind == "gpt2" else "embeddings.word_embeddings"
+    return f"{_trunk(kind)}.{tokens}.weight"
+
+
+def _trunk(kind: str) -> str:
+    return "transformer" if kind == "gpt2" else kind
 
 
 # --- a start from bench's own ---------------------------------------------------------------------
