@@ -1,1 +1,350 @@
-"""Bad submissions for the rules of this group."""
+"""Bad submissions for P, physics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.checks.bundle import Surroundings
+from bench.power.energy import Series
+from bench.power.trace import Trace
+from tests.checks import bundles
+from tests.checks.bad_derivation import silent, with_first
+from tests.checks.bundles import NS, UUID, Plan
+from tests.checks.corpus import bad
+
+Events = list[dict[str, Any]]
+GPU = f"gpu:{UUID}"
+OTHER = "GPU-77777777-5eed-4000-8000-000000000007"
+
+
+def reading(change: Callable[[Series], Series]) -> Callable[[Trace], Trace]:
+    """A trace whose GPU was read otherwise."""
+
+    def changed(trace: Trace) -> Trace:
+        return dataclasses.replace(trace, series={GPU: change(trace.series[GPU])})
+
+    return changed
+
+
+def powered(change: Callable[[Series], NDArray[np.float64]]) -> Callable[[Trace], Trace]:
+    """A trace of another power, with a counter that counts it."""
+
+    def changed(series: Series) -> Series:
+        power_w = change(series)
+        step_j = (power_w[1:] + power_w[:-1]) / 2 * np.diff(series.t_ns) / NS
+        energy_j = 1e6 + np.concatenate([[0.0], np.cumsum(step_j)])
+        return dataclasses.replace(series, power_w=power_w, energy_j=energy_j)
+
+    return reading(changed)
+
+
+def busy(series: Series) -> NDArray[np.bool_]:
+    return series.utilisation > 0.5
+
+
+def all_with(root: Path, **changes: Any) -> Path:
+    """The good one, with something else in the plans of all runs."""
+    return bundles.write(root, [dataclasses.replace(p, **changes) for p in bundles.plans()])
+
+
+def at(events: Events, name: str, **changes: Any) -> Events:
+    """The events with one of that name changed."""
+    return [{**e, **changes} if e["event"] == name else e for e in events]
+
+
+def time_of(events: Events, name: str) -> int:
+    return next(int(e["t_ns"]) for e in events if e["event"] == name)
+
+
+# --- time and readings
+
+
+@bad("P1", "a wall clock that is three hours off")
+def other_day(root: Path) -> Path:
+    def late(trace: Trace) -> Trace:
+        off_ns = 3 * 3600 * NS
+        clocks = [(t, real + off_ns, boot) for t, real, boot in trace.clocks]
+        return dataclasses.replace(trace, clocks=clocks)
+
+    return with_first(root, trace=late)
+
+
+@bad("P1", "readings that no clock joins to a time of day")
+def timeless(root: Path) -> Path:
+    return with_first(root, trace=lambda t: dataclasses.replace(t, clocks=[]))
+
+
+@bad("P1", "two readings at once")
+def at_once(root: Path) -> Path:
+    def twice(series: Series) -> Series:
+        t_ns = series.t_ns.copy()
+        t_ns[300] = t_ns[299]
+        return dataclasses.replace(series, t_ns=t_ns)
+
+    return with_first(root, trace=reading(twice))
+
+
+@bad("P1", "a step that was made before the one before it")
+def step_back(root: Path) -> Path:
+    def back(events: Events) -> Events:
+        steps = [i for i, e in enumerate(events) if e["event"] == "step"]
+        events[steps[20]] = {**events[steps[20]], "t_ns": events[steps[10]]["t_ns"]}
+        return events
+
+    return with_first(root, events=back)
+
+
+@bad("P2", "samples too sparse: one in two seconds")
+def sparse(root: Path) -> Path:
+    return with_first(root, rate_hz=0.5, record=silent("too-few-samples"))
+
+
+@bad("P2", "samples too sparse, of a meter that calls itself slow")
+def slow_by_itself(root: Path) -> Path:
+    return with_first(root, rate_hz=0.5, facts={"period_s": 2.0}, record=silent("too-few-samples"))
+
+
+@bad("P3", "eight seconds without a reading")
+def hole(root: Path) -> Path:
+    def cut(series: Series) -> Series:
+        kept = np.ones(len(series.t_ns), bool)
+        kept[400:480] = False
+        return Series(*(getattr(series, f.name)[kept] for f in dataclasses.fields(Series)))
+
+    return with_first(root, trace=reading(cut), record=silent("gap"))
+
+
+@bad("P4", "a board that draws a third more than its limit")
+def over_limit(root: Path) -> Path:
+    return with_first(root, facts={"power_limit_w": 300.0})
+
+
+@bad("P5", "a counter that goes back")
+def counter_back(root: Path) -> Path:
+    def back(series: Series) -> Series:
+        energy_j = series.energy_j.copy()
+        energy_j[600:] -= 20_000.0
+        return dataclasses.replace(series, energy_j=energy_j)
+
+    return with_first(root, trace=reading(back), record=silent("counter"))
+
+
+# --- devices
+
+
+def with_other(change: Callable[[Series], Series]) -> Callable[[Trace], Trace]:
+    """A trace of two boards."""
+
+    def both(trace: Trace) -> Trace:
+        other = trace.domains[0]._replace(name=f"gpu:{OTHER}", uuid=OTHER)
+        series = {**trace.series, other.name: change(trace.series[GPU])}
+        return dataclasses.replace(trace, domains=[*trace.domains, other], series=series)
+
+    return both
+
+
+@bad("P6", "a second accelerator that is not charged")
+def not_charged(root: Path) -> Path:
+    return all_with(
+        root, spec={"hardware": "2 x NVIDIA H100 80GB HBM3"},
+        trace=with_other(lambda s: dataclasses.replace(s, power_w=s.power_w + 1.5)),
+    )  # fmt: skip
+
+
+@bad("P6", "an accelerator that was used and is not metered")
+def not_metered(root: Path) -> Path:
+    return with_first(
+        root, events=lambda e: at(e, "devices", uuids=[OTHER]), record=silent("unmetered")
+    )
+
+
+@bad("P6", "a training that does not say where it was")
+def nowhere(root: Path) -> Path:
+    return with_first(root, events=lambda e: at(e, "devices", uuids=[]))
+
+
+@bad("P11", "one board's readings as those of two")
+def copied(root: Path) -> Path:
+    return all_with(
+        root, spec={"hardware": "2 x NVIDIA H100 80GB HBM3"},
+        start={"visible_gpus": [UUID, OTHER]}, trace=with_other(lambda s: s),
+    )  # fmt: skip
+
+
+# --- computing
+
+
+def shape(layers: int) -> Callable[[Events], Events]:
+    return lambda events: at(events, "model", layers=layers, width=16_384)
+
+
+@bad("P7", "a model that takes longer to train")
+def no_time(root: Path) -> Path:
+    return with_first(root, events=shape(200))
+
+
+@bad("P8", "a model that takes more energy to train")
+def no_energy(root: Path) -> Path:
+    return with_first(root, events=shape(100), load_w=100.0)
+
+
+# --- the window
+
+
+@bad("P9", "a window of nearly zero length")
+def no_window(root: Path) -> Path:
+    def short(events: Events) -> Events:
+        return at(events, "window_stop", t_ns=time_of(events, "window_start") + NS // 5)
+
+    return with_first(root, events=in_order(short))
+
+
+def in_order(change: Callable[[Events], Events]) -> Callable[[Events], Events]:
+    return lambda events: sorted(change(events), key=lambda e: e["t_ns"])
+
+
+@bad("P9", "a window that is cut short")
+def cut_short(root: Path) -> Path:
+    def half(events: Events) -> Events:
+        begin, end = time_of(events, "window_start"), time_of(events, "window_stop")
+        return at(events, "window_stop", t_ns=(begin + end) // 2)
+
+    return with_first(root, events=in_order(half))
+
+
+@bad("P9", "a window that opens when training has begun")
+def late_window(root: Path) -> Path:
+    def late(events: Events) -> Events:
+        return at(events, "window_start", t_ns=time_of(events, "window_start") + 30 * NS)
+
+    return with_first(root, events=in_order(late))
+
+
+@bad("P9", "an end that is not in the window")
+def no_end(root: Path) -> Path:
+    return with_first(root, events=lambda es: [e for e in es if e["event"] != "run_stop"])
+
+
+@bad("P9", "a run that ends long after its window")
+def long_after(root: Path) -> Path:
+    return with_first(
+        root, events=lambda e: at(e, "outcome", t_ns=time_of(e, "outcome") + 600 * NS)
+    )
+
+
+@bad("P9", "work before the window")
+def before(root: Path) -> Path:
+    def warm(trace: Trace) -> Trace:
+        changed = powered(lambda s: np.where(_before(s), s.power_w + 320.0, s.power_w))(trace)
+        series = changed.series[GPU]
+        utilisation = np.where(_before(series), 0.95, series.utilisation)
+        series = dataclasses.replace(series, utilisation=utilisation)
+        return dataclasses.replace(changed, series={GPU: series})
+
+    return with_first(root, trace=warm)
+
+
+def _before(series: Series) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.arange(len(series.t_ns)) < int(np.argmax(busy(series)))
+    return found
+
+
+# --- meters that are none
+
+
+@bad("P10", "an estimate by utilisation that is labelled as measured")
+def estimate(root: Path) -> Path:
+    def by_use(trace: Trace) -> Trace:
+        series = trace.series[GPU]
+        moving = 0.75 + 0.2 * np.sin(np.arange(len(series.t_ns)))
+        utilisation = np.where(busy(series), np.round(moving, 2), 0.0)
+        changed = dataclasses.replace(series, utilisation=utilisation)
+        found = dataclasses.replace(trace, series={GPU: changed})
+        return powered(lambda s: 70.0 + 440.0 * s.utilisation)(found)
+
+    return with_first(root, trace=by_use)
+
+
+@bad("P10", "a meter that says one value", warns=True)
+def one_value(root: Path) -> Path:
+    return with_first(root, trace=powered(lambda s: np.where(busy(s), 400.0, s.power_w)))
+
+
+# --- what only looks odd
+
+
+@bad("P12", "less power than at rest", warns=True)
+def below_rest(root: Path) -> Path:
+    return with_first(root, idle_w=480.0)
+
+
+@bad("P12", "nothing read before the window", warns=True)
+def unread_before(root: Path) -> Path:
+    return with_first(
+        root, events=lambda es: [e for e in es if not e["event"].startswith("idle_before")]
+    )
+
+
+@bad("P13", "a board that goes on when the run has ended", warns=True)
+def goes_on(root: Path) -> Path:
+    def after(series: Series) -> NDArray[np.float64]:
+        last = len(series.t_ns) - int(np.argmax(busy(series)[::-1]))
+        return np.where(np.arange(len(series.t_ns)) >= last, series.power_w + 330.0, series.power_w)
+
+    return with_first(root, trace=powered(after))
+
+
+@bad("P14", "energy halved, counter and power alike", warns=True)
+def halved(root: Path) -> Path:
+    return with_first(root, load_w=200.0, idle_w=35.0)
+
+
+# --- what was learned
+
+
+@bad("P15", "a score too good for three steps")
+def three_steps(root: Path) -> Path:
+    def few(events: Events) -> Events:
+        return [e for e in events if e["event"] != "step" or e["step"] <= 4]
+
+    return with_first(root, events=few)
+
+
+@bad("P15", "four steps where the settings ask for two epochs")
+def few_planned(root: Path) -> Path:
+    def few(events: Events) -> Events:
+        kept = [e for e in events if e["event"] != "step" or e["step"] <= 4]
+        return at(kept, "step", total_steps=4)
+
+    return with_first(root, events=few)
+
+
+@bad("P15", "no step at all")
+def no_step(root: Path) -> Path:
+    return with_first(root, events=lambda es: [e for e in es if e["event"] != "step"])
+
+
+@bad("P15", "fewer batches than its rows fill")
+def few_rows(root: Path) -> Path:
+    own = bundles.spec_of(bundles.plans()[0]).data
+    rows = {**own.rows, "train": 50_000}
+    return all_with(root, spec={"data": own.model_copy(update={"rows": rows})})
+
+
+@bad("P16", "a score too good for what was computed", warns=True)
+def too_good(root: Path) -> tuple[Path, Surroundings]:
+    settings = {"epochs": 60.0, "batch_size": 64, "max_length": 128}
+    earlier = [
+        Plan(seed=p.seed + 1, number=50 + i, wrong=[7 * k + i for k in range(30)],
+             spec={"settings": settings})
+        for i, p in enumerate(bundles.plans())
+    ]  # fmt: skip
+    others = bundles.write(root / "before", earlier, name="others")
+    runs = {p.parent.name: p.parent for p in others.glob("*/record.json")}
+    return bundles.write(root / "after"), bundles.around(others=runs)

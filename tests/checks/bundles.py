@@ -124,11 +124,13 @@ def events_of(plan: Plan) -> list[dict[str, Any]]:
     begin, opened, closed, end = times(plan)
     at = lambda share: opened + int(share * (closed - opened))  # noqa: E731
     steps = 158
+    rng = random.Random(plan.seed)
     train = [
         {"event": "step", "t_ns": at(0.1 + 0.8 * i / steps), "step": i, "total_steps": steps,
-         "epoch": 2 * i / steps, "first_step": 0, "loss": 0.7 - 0.5 * i / steps,
+         "epoch": 2 * i / steps, "first_step": 0,
+         "loss": 0.7 - 0.5 * i / steps + rng.gauss(0, 0.01),
          "learning_rate": 1e-3}
-        for i in range(1, steps + 1, 3)
+        for i in [*range(1, steps, 3), steps]
     ]  # fmt: skip
     model = {"name": "transformer-small", "parameters": 2461442, "layers": 2, "width": 128}
     return [
