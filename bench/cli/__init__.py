@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.cli import board, catalogue, power, runs, study, sweep
+from bench.cli import board, catalogue, exchange, power, runs, study, sweep
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -63,6 +63,7 @@ for command in (
     power.reference,
 ):  # fmt: skip
     app.command(context_settings=runs.SETTINGS.get(command.__name__))(command)
+app.command()(exchange.export)
 app.add_typer(study.app, name="study")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(power.app, name="power")

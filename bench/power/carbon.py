@@ -33,6 +33,7 @@ class Region:
     year: int
     source: str
     kind: Kind  # figures of two kinds don't compare
+    code3: str = ""  # of a country, by ISO 3166
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _table() -> tuple[tuple[Region, str], ...]:
     for group in (g for g in _document().values() if "regions" in g):
         to_g = {"g/kWh": 1.0, "lb/MWh": KG_PER_LB}[group["unit"]]
         for code, (other, name, year, value) in group["regions"].items():
-            known = Region(code, name, value * to_g, year, group["source"], group["kind"])
+            known = Region(code, name, value * to_g, year, group["source"], group["kind"], other)
             found.append((known, other))
     return tuple(found)
 

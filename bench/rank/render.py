@@ -143,7 +143,7 @@ def as_csv(cells: Iterable[Cell], scenario: Scenario | None = None) -> str:
     writer.writerow([*header, "remarks"])
     for cell in cells:
         for entry in cell.entries:
-            writer.writerow([_harmless(v) for v in _csv_row(cell, entry, scenario)])
+            writer.writerow([harmless(v) for v in _csv_row(cell, entry, scenario)])
     return out.getvalue()
 
 
@@ -156,7 +156,7 @@ def _csv_row(cell: Cell, entry: Entry, scenario: Scenario | None) -> list[Any]:
     return [*row, "; ".join((*cell.notes, *entry.reasons))]
 
 
-def _harmless(value: Any) -> Any:
+def harmless(value: Any) -> Any:
     """A text that a spreadsheet would run as a formula starts with an apostrophe instead."""
     if not isinstance(value, str):
         return value
