@@ -63,6 +63,7 @@ for command in (
     power.reference,
 ):  # fmt: skip
     app.command(context_settings=runs.SETTINGS.get(command.__name__))(command)
+app.command("import")(exchange.import_)
 app.command()(exchange.export)
 app.add_typer(study.app, name="study")
 app.add_typer(sweep.app, name="sweep")

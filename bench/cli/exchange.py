@@ -1,4 +1,4 @@
-"""Commands that write what other tools read."""
+"""Commands that read what other tools have measured, and write what they read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,77 @@ from bench.cli.options import (
     Results,
     TaskFolders,
     cards_of,
+    console,
     find,
     roots,
 )
 from bench.errors import UsageError
+from bench.units import show_energy
+
+
+def import_(
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="codecarbon, mlperf-power, csv.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The log.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The folder to make."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="ID", help="codecarbon: one run of the file only.")
+    ] = None,
+    result_log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="mlperf-power: the run's own log, for its window."),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="csv: when a row was read.")
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(metavar="UNIT", help="csv: s, ms, us, ns, where no date tells.")
+    ] = None,
+    power: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COLUMN", help="csv: watts, such as gpu:0=draw (repeatable)."),
+    ] = None,
+    unit: Annotated[str | None, typer.Option(metavar="UNIT", help="csv: W, mW or kW.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="csv: what tells devices with rows of their own."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="csv: gpu, cpu, dram or node, where NAME does not say it.")
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(help="csv: M1 (software counters) or M2 (node, wall), else an estimate."),
+    ] = None,
+    gain: Annotated[
+        float | None, typer.Option(min=0, help="csv: the meter's relative uncertainty, k = 2.")
+    ] = None,
+    region: RegionOption = None,
+    pue: PueOption = None,
+    out: Out = RUNS,
+) -> None:
+    """Turn another tool's log into a measurement."""
+    from bench import importing
+    from bench import show as showing
+    from bench.power import carbon
+
+    options = {
+        "run": run, "result_log": result_log, "time": time, "time_unit": time_unit,
+        "power": power or None, "unit": unit, "by": by, "kind": kind, "level": level, "gain": gain,
+    }  # fmt: skip
+    asked = {name: value for name, value in options.items() if value is not None}
+    carbon.asked(region, pue)  # a slip in them is none of the log's
+    made = importing.bring(format, files, asked, out, output, region, pue)
+    if len(made) == 1:
+        ((record, folder),) = made
+        scenario = carbon.asked(record.region, record.pue)
+        console().print(showing.grid(showing.measurement_lines(record, folder, scenario)))
+        return
+    for record, folder in made:
+        energy = "unknown" if record.energy_j is None else show_energy(record.energy_j)
+        print(f"{record.run_id}  {record.started_at[:16]}  {energy} ({record.level})  {folder}")
 
 
 class ExportFormat(StrEnum):

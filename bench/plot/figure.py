@@ -137,7 +137,10 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
 
     path = folder / "trace.parquet"
     if not path.is_file():
-        raise BenchError(f"{folder} has no trace", "a run that failed early may have none")
+        raise BenchError(
+            f"{folder} has no trace",
+            "a run that failed early, and an imported log of totals, have none",
+        )
     trace = Trace.read_parquet(path)
     if not trace.stop_ns:
         raise BenchError(f"the trace of {folder} holds no readings")
