@@ -1,0 +1,89 @@
+"""An entry's runs as one, and what is known of those that were submitted before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from bench import submission
+from bench.checks import Found, Look, Skipped
+from bench.checks.bundle import EntryFolder, RunFolder, Surroundings
+from bench.record import Reference, Spec, Tuning
+from bench.submission import EntryFile
+
+LookAtRuns = Callable[[EntryFolder, list[RunFolder], Surroundings], Found]
+
+
+def of_runs(look: LookAtRuns) -> Look:
+    """A look at all runs that an entry submits. Without one of their records there is none, and a
+    retraction has no runs."""
+
+    @wraps(look)
+    def looked(entry: EntryFolder, around: Surroundings) -> Found:
+        if entry.entry.kind != "runs":
+            return
+        runs = own_runs(entry)
+        if not runs or any(run.fault("record") for run in runs):
+            yield Skipped("the record of a run can't be read")
+            return
+        yield from look(entry, runs, around)
+
+    return looked
+
+
+def own_runs(entry: EntryFolder) -> list[RunFolder]:
+    """Those that it submits; not those that these are charged for."""
+    named = set(entry.entry.runs)
+    return [run for run in entry.runs if run.folder.name in named]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the rules ask of a run that was submitted before."""
+
+    run_id: str
+    place: str  # of its entry
+    key: str  # of spec and code
+    spec: Spec
+    machine: dict[str, Any]
+    tuning: Tuning | None
+    reference: Reference | None
+
+
+def submitted(around: Surroundings) -> Iterator[Known]:
+    """Each is read once."""
+    memory = around.memory.setdefault("known", {})
+    for folder in around.others.values():
+        if folder not in memory:
+            memory[folder] = _known(folder)
+        if found := memory[folder]:
+            yield found
+
+
+def _known(folder: Path) -> Known | None:
+    """None where it can't be read, which a check of that entry says."""
+    run = RunFolder(folder, folder.name)
+    if run.fault("record"):
+        return None
+    r = run.record
+    return Known(
+        r.run_id, submission.place(folder.parent), r.entry_key(), r.spec, r.machine, r.tuning,
+        r.reference,
+    )  # fmt: skip
+
+
+def entries(around: Surroundings) -> dict[str, EntryFile]:
+    """Place -> what it says, of those that were submitted before and can be read."""
+    memory = around.memory.setdefault("entries", {})
+    for place, folder in around.entries.items():
+        if place not in memory:
+            memory[place] = _entry_file(folder)
+    return {place: memory[place] for place in around.entries if memory[place]}
+
+
+def _entry_file(folder: Path) -> EntryFile | None:
+    entry = EntryFolder(folder, folder.name, [], submitted=True)
+    return None if entry.fault("entry") else entry.entry
