@@ -139,7 +139,7 @@ def _counted(runs: Sequence[Run]) -> list[Run]:
 def _energy_j(run: Run) -> float | None:
     if isinstance(run, Record):
         return usable_energy_j(run)
-    return run.energy_j if run.energy_j and run.energy_j > 0 else None
+    return run.energy_j if run.energy_j and 0 < run.energy_j < math.inf else None
 
 
 def _known_j(run: Run) -> float:
@@ -201,8 +201,8 @@ def _named(run: Run) -> str:
 
 def _year(run: Metered) -> int | None:
     """None where a log of others had no dates."""
-    year = int(run.started_at[:4])
-    return year if year > 1970 else None
+    year = run.started_at[:4]
+    return int(year) if year.isdecimal() and int(year) > 1970 else None
 
 
 # --- Hugging Face's model card
@@ -362,7 +362,10 @@ def sci(
     runs: Sequence[Run], scenario: Scenario, per: Per = "run", made: Embodied | None = None
 ) -> str:
     """The score as JSON, with every term, its unit, source and year."""
-    return json.dumps(_sci(runs, scenario, per, made), indent=1, allow_nan=False) + "\n"
+    try:
+        return json.dumps(_sci(runs, scenario, per, made), indent=1, allow_nan=False) + "\n"
+    except ValueError:
+        raise BenchError("a record has a number that is none", "`bench show RUN --json`") from None
 
 
 def _sci(
@@ -424,7 +427,7 @@ def _terms(unit: _Unit, scenario: Scenario, made: Embodied | None) -> dict[str, 
 def _predicting(run: Run) -> _Unit:
     """Of a thousand predictions: the phase, over the examples that were scored."""
     joules = run.phase_energy_j("predict")
-    if not isinstance(run, Record) or run.metric is None or not run.metric.n or joules is None:
+    if not isinstance(run, Record) or run.metric is None or not run.metric.n or not joules:
         raise UsageError(
             f"run {run.run_id} has no metered prediction of a scored split", "leave out --per"
         )
@@ -572,7 +575,7 @@ def _by_kind(run: Run, scenario: Scenario) -> dict[str, float | None]:
 
 def _ended_at(run: Metered) -> str | None:
     try:
-        began = datetime.fromisoformat(run.started_at)
-    except ValueError:
+        ended = datetime.fromisoformat(run.started_at) + timedelta(seconds=run.duration_s)
+    except (ValueError, OverflowError):
         return None
-    return (began + timedelta(seconds=run.duration_s)).strftime("%Y-%m-%dT%H:%M:%S")
+    return ended.strftime("%Y-%m-%dT%H:%M:%S")

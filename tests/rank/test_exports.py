@@ -329,6 +329,16 @@ def test_a_program_of_ones_own_is_exported_too() -> None:
     assert (row["project_name"], row["timestamp"]) == ("python train.py", "2026-03-01T10:00:10")
 
 
+def test_a_record_that_makes_no_sense_is_no_traceback() -> None:
+    odd = make_record(started_at="soon", duration_s=float("inf"))
+    assert sci(odd)["E"]["year"] is None
+    (row,) = rows(exports.codecarbon([odd], US))
+    assert row["timestamp"] == ""
+    endless = make_record(domains=[make_domain(1.0, uncertainty_j=float("inf"))])
+    with pytest.raises(BenchError, match="a number that is none"):
+        exports.sci([endless], US)
+
+
 def test_nothing_known_is_nothing_exported() -> None:
     with pytest.raises(BenchError, match="no run's energy is known"):
         exports.model_card([make_record(energy_j=None)], US)
