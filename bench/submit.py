@@ -20,8 +20,9 @@ from bench import __version__, lineage, submission
 from bench import record as records
 from bench.checks import Report, check
 from bench.checks.bundle import EntryFolder, Surroundings
+from bench.checks.tuning import NAME as JOURNAL
 from bench.errors import BenchError, UsageError, first_fault
-from bench.record import Record
+from bench.record import Record, Tuning
 from bench.submission import EntryFile, Upstream
 
 _STAGING = re.compile(r"\.[a-z0-9][a-z0-9._+-]*\.\d+")
@@ -82,7 +83,8 @@ def pack(
     mine = _one_entry([(records.read(folder), folder) for folder in named])
     everything = {record.run_id: (record, folder) for record, folder in _readable(ledger)}
     key = next(iter(mine.values()))[0].entry_key()
-    attempts = {**{i: r for i, r in everything.items() if r[0].entry_key() == key}, **mine}
+    drawn = {i: r for i, r in everything.items() if r[0].spec.seed_origin == "harness"}
+    attempts = {**{i: r for i, r in drawn.items() if r[0].entry_key() == key}, **mine}
     added = [record for i, (record, _) in attempts.items() if i not in mine]
     charged = _charged([record for record, _ in attempts.values()], everything)
     first = next(iter(mine.values()))[0]
@@ -99,6 +101,9 @@ def pack(
     with _staged(folder) as staging:
         for record, source in [*attempts.values(), *charged.values()]:
             _copy(record, source, staging / record.run_id, asked.weights)
+        if first.tuning:
+            journal = _journal(first.tuning, next(iter(mine.values()))[1])
+            (staging / JOURNAL).write_bytes(journal)
         submission.write(entry, staging)
         place = submission.place(folder)
         report = check(EntryFolder.of(staging, place), around(staging))
@@ -284,6 +289,20 @@ def _copy(record: Record, source: Path, target: Path, weights: bool) -> None:
             raise UsageError(f"{path} is not there", "a run is submitted with all of its files")
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / name)
+
+
+def _journal(tuning: Tuning, run: Path) -> bytes:
+    """Of the sweep that chose the settings of a run, as it was then: beside the run in an entry, or
+    where the sweep was made."""
+    from bench.study import ledger, sweep
+
+    made = run.parent.parent / sweep.FOLDER / tuning.sweep / ledger.JOURNAL
+    for path in (run.parent / JOURNAL, made):
+        if path.is_file():
+            return path.read_bytes()[: tuning.journal_bytes]
+    raise UsageError(
+        f"{made} is not there", "what a sweep chose is submitted with what the sweep took"
+    )
 
 
 def _manifest(folder: Path) -> list[str]:

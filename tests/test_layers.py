@@ -56,7 +56,7 @@ TABLE: dict[str, set[str]] = {
     "checks": FOUNDATION
     | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"}
     | {"recipes", "study", "upstream"},
-    "submit": FOUNDATION | {"checks", "submission"},
+    "submit": FOUNDATION | {"checks", "study", "submission"},
     "reevaluation": FOUNDATION | {"power", "learn", "recipes", "checks", "run", "workfolder"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION

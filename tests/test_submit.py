@@ -17,7 +17,7 @@ from bench import record as records
 from bench import submission, submit
 from bench.errors import UsageError
 from bench.submission import EntryFile
-from tests.checks import bundles
+from tests.checks import bundles, tuned
 
 
 def asked(**changes: Any) -> submit.Asked:
@@ -62,6 +62,29 @@ def test_an_attempt_that_failed_goes_along_unasked(tmp_path: Path) -> None:
     assert [r.run_id for r in packed.added] == [failed.name]
     assert (packed.folder / failed.name / "record.json").is_file()
     assert len(packed.entry.attempts) == 4
+
+
+def test_a_replay_does_not_go_along(tmp_path: Path) -> None:
+    plans = bundles.plans(4)
+    plans[3].spec = {"seed_origin": "user"}
+    *runs, replay = made(tmp_path / "runs", plans)
+    packed = pack(runs, tmp_path / "results", tmp_path / "runs")
+    assert not packed.added
+    assert replay.name not in packed.entry.runs
+
+
+def test_what_a_sweep_chose_goes_with_its_journal(tmp_path: Path) -> None:
+    text = tuned.journal(tuned.events())
+    runs = made(tmp_path / "runs", tuned.plans(text))
+    with pytest.raises(UsageError, match="is not there"):
+        pack(runs, tmp_path / "results")
+    sweep = tmp_path / "runs/sweeps" / tuned.NAME
+    sweep.mkdir(parents=True)
+    (sweep / "journal.jsonl").write_bytes(text + b'{"event": "planned", "cell": "final"}\n')
+    packed = pack(runs, tmp_path / "results")
+    assert (packed.folder / "tuning.jsonl").read_bytes() == text
+    again = pack(list(packed.folder.glob("*/")), tmp_path / "elsewhere")
+    assert (again.folder / "tuning.jsonl").read_bytes() == text
 
 
 def test_what_would_fail_is_refused_with_its_rule_and_leaves_nothing(tmp_path: Path) -> None:
