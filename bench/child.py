@@ -373,7 +373,10 @@ def _takes_terminal() -> bool:
 def _stop_along(child: subprocess.Popen[bytes]) -> None:
     """When the child was stopped (Ctrl-Z), stop too, so that the shell goes on; then resume it.
     One that stopped because it asked for the terminal gets it, if it is bench's to give."""
-    stopped = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
+    try:
+        stopped = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:  # it has just ended
+        return
     if stopped is None or (front := _in_front()) is None:
         return
     asks = stopped.si_status in (signal.SIGTTIN, signal.SIGTTOU)

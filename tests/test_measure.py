@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import measure, record
+from bench import child, measure, record
 from bench.account import Start, Window, phase_spans, read_events
 from bench.child import Gauge, Limit, Outcome, Program, Progress
 from bench.interrupts import undisturbed
@@ -116,6 +116,14 @@ def test_a_child_that_fails_is_in_the_record(tmp_path: Path, script: str, says: 
     assert says in run.failure
     assert run.energy_j is not None
     assert not run.rankable
+
+
+def test_a_child_may_end_between_two_looks() -> None:
+    """Just after it was asked whether it has ended, and before whether it is stopped."""
+    with subprocess.Popen(["true"]) as ended:
+        wait_for(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE)
+        child._stop_along(ended)
+    assert ended.returncode == 0
 
 
 def test_a_budget_asks_the_child_to_stop(tmp_path: Path) -> None:
