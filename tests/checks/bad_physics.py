@@ -21,6 +21,8 @@ from tests.checks.corpus import bad
 Events = list[dict[str, Any]]
 GPU = f"gpu:{UUID}"
 OTHER = "GPU-77777777-5eed-4000-8000-000000000007"
+TWO = "2 x NVIDIA H100 80GB HBM3"
+OF_TWO = bundles.REFERENCE.model_copy(update={"hardware": TWO})
 
 
 def reading(change: Callable[[Series], Series]) -> Callable[[Trace], Trace]:
@@ -122,7 +124,7 @@ def hole(root: Path) -> Path:
 
 @bad("P4", "a board that draws a third more than its limit")
 def over_limit(root: Path) -> Path:
-    return with_first(root, facts={"power_limit_w": 300.0})
+    return with_first(root, facts={"power_limit_w": 300.0, "default_power_limit_w": 300.0})
 
 
 @bad("P5", "a counter that goes back")
@@ -152,7 +154,7 @@ def with_other(change: Callable[[Series], Series]) -> Callable[[Trace], Trace]:
 @bad("P6", "a second accelerator that is not charged")
 def not_charged(root: Path) -> Path:
     return all_with(
-        root, spec={"hardware": "2 x NVIDIA H100 80GB HBM3"},
+        root, spec={"hardware": TWO}, start={"references": [OF_TWO]},
         trace=with_other(lambda s: dataclasses.replace(s, power_w=s.power_w + 1.5)),
     )  # fmt: skip
 
@@ -172,8 +174,9 @@ def nowhere(root: Path) -> Path:
 @bad("P11", "one board's readings as those of two")
 def copied(root: Path) -> Path:
     return all_with(
-        root, spec={"hardware": "2 x NVIDIA H100 80GB HBM3"},
-        start={"visible_gpus": [UUID, OTHER]}, trace=with_other(lambda s: s),
+        root, spec={"hardware": TWO},
+        start={"visible_gpus": [UUID, OTHER], "references": [OF_TWO]},
+        trace=with_other(lambda s: s),
     )  # fmt: skip
 
 
@@ -302,7 +305,7 @@ def goes_on(root: Path) -> Path:
 
 @bad("P14", "energy halved, counter and power alike", warns=True)
 def halved(root: Path) -> Path:
-    return with_first(root, load_w=200.0, idle_w=35.0)
+    return all_with(root, load_w=200.0, idle_w=35.0)
 
 
 # --- what was learned

@@ -49,6 +49,8 @@ def half_the_power(root: Path) -> Path:
 @bad("Q3", "more energy for fewer updates", warns=True)
 def more_for_less(root: Path) -> Path:
     several = bundles.plans()
+    for plan in several:
+        plan.spec = {"recipe": "early-stop"}
     several[0].events = lambda events: [
         {**e, "total_steps": 79} if "step" in e else e for e in events if e.get("step", 0) < 80
     ]
@@ -66,6 +68,17 @@ def no_reference(root: Path) -> Path:
 @bad("Q4", "the reference job of another machine")
 def another_machine(root: Path) -> Path:
     reference = bundles.REFERENCE.model_copy(update={"hardware": "1 x NVIDIA A100-SXM4-80GB"})
+
+    def change(plan: Plan) -> None:
+        plan.start = {"references": [reference]}
+
+    return bundles.write(root, all_of(change))
+
+
+@bad("Q4", "a reference job that took nothing")
+def free_reference(root: Path) -> Path:
+    free = bundles.REFERENCE.repetitions[0].model_copy(update={"energy_j": 0.0})
+    reference = bundles.REFERENCE.model_copy(update={"repetitions": [free]})
 
     def change(plan: Plan) -> None:
         plan.start = {"references": [reference]}
