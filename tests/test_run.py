@@ -6,19 +6,23 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from bench import account, record, run
 from bench.errors import BenchError
+from bench.power.energy import Series
+from bench.power.trace import COLUMNS, Trace
 from bench.recipes import baseline
-from tests.command import write_reviews
+from tests.command import Command, write_reviews
 from tests.power.simulated import (
     Constant,
     SimulatedGpu,
@@ -31,7 +35,7 @@ from tests.test_measure import no_process_of, text_of, wait_for
 
 TINY = [
     "--task", "sst2", "--model", "transformer-tiny", "--data", "reviews",
-    "--set", "epochs=8", "--set", "batch_size=16",
+    "--set", "epochs=4", "--set", "batch_size=16", "--idle", "0",
 ]  # fmt: skip
 
 
@@ -63,14 +67,45 @@ def runs(folder: Path) -> list[record.Record]:
     return [record.read(f) for f in record.folders([folder / "runs"])]
 
 
-def test_from_data_to_leaderboard_on_two_simulated_gpus(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def estimated(folder: Path, kept: Path) -> record.Record:
+    """A run without meters, made for the first test that wants it and copied for the others."""
+    if not (place := kept / "estimated").exists():
+        bench("run", *TINY, "--out", str(place))
+    return copied(place, folder)
+
+
+@pytest.fixture
+def measured(folder: Path, kept: Path, tmp_path: Path) -> record.Record:
+    """The same on a processor that is metered."""
+    if not (place := kept / "measured").exists():
+        with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
+            bench("run", *TINY, "--out", str(place), **rapl.environment())
+    return copied(place, folder)
+
+
+def copied(place: Path, folder: Path) -> record.Record:
+    shutil.copytree(place, folder / "runs", dirs_exist_ok=True)
+    (only,) = record.folders([place])
+    return record.read(only)
+
+
+def test_from_data_to_leaderboard_on_two_simulated_gpus(
+    folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     gpus = SimulatedGpus(
         tmp_path / "nvml.conf", build_nvml(tmp_path / "lib"),
         [SimulatedGpu(Square(100, 400, 0.7)), SimulatedGpu(Constant(250))],
     )  # fmt: skip
     with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
         environment = {**gpus.environment(), **rapl.environment()}
-        out = bench("run", *TINY, "--runs", "3", "--region", "Germany", **environment)
+        options = ("--runs", "3", "--region", "Germany", "--idle", "0.3")
+        out = bench("run", *TINY, *options, **environment)
         assert out.count("qualified accuracy per kWh") == 3
         assert "Germany" in out
         assert "NOT the official data" in out
@@ -80,6 +115,8 @@ def test_from_data_to_leaderboard_on_two_simulated_gpus(folder: Path, tmp_path: 
             assert one.status == "complete"
             assert one.level == "M1"
             assert one.coverage == "gpu+cpu"
+            assert one.idle_before
+            assert one.idle_after
             assert one.metric
             assert one.metric.value > 0.9
             events = {e["event"]: e["t_ns"] for e in account.read_events(place / "events.jsonl")}
@@ -91,42 +128,44 @@ def test_from_data_to_leaderboard_on_two_simulated_gpus(folder: Path, tmp_path: 
                 assert domain.charged
         assert {p.name for p in found[0].phases} >= {"prepare", "train", "evaluate", "predict"}
 
-    board = json.loads(bench("leaderboard", "--results", "none", "--format", "json"))
+    def shown(*arguments: str) -> str:
+        said = here(*arguments)
+        assert said.code == 0, said.err
+        return said.out
+
+    here: Command = request.getfixturevalue("bench")
+    board = json.loads(shown("leaderboard", "--results", "none", "--format", "json"))
     (cell,) = board["cells"]
     assert "M1" in json.dumps(cell)
-    assert bench("leaderboard").count("transformer-tiny") >= 1
-    text = bench("leaderboard", "--results", "none", "--format", "csv")
+    assert shown("leaderboard").count("transformer-tiny") >= 1
+    text = shown("leaderboard", "--results", "none", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 1
-    assert "| " in bench("leaderboard", "--format", "markdown")
+    assert "| " in shown("leaderboard", "--format", "markdown")
     first, second = (r.run_id for r in found[:2])
-    assert "McNemar" in bench("compare", first, second)
-    assert first in bench("show", first[:8])
+    assert "McNemar" in shown("compare", first, second)
+    assert first in shown("show", first[:8])
 
 
-def test_an_estimate_never_stands_in_a_measured_table(folder: Path, tmp_path: Path) -> None:
-    bench("run", *TINY)
-    with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
-        bench("run", *TINY, **rapl.environment())
-    estimated, measured = sorted(runs(folder), key=lambda r: r.level)
+def test_an_estimate_never_stands_in_a_measured_table(
+    estimated: record.Record, measured: record.Record
+) -> None:
     assert (estimated.level, measured.level) == ("M0", "M1")
     assert measured.coverage == "cpu", "memory is estimated beside the measurement, not in its sum"
     cells = json.loads(bench("leaderboard", "--results", "none", "--format", "json"))["cells"]
     assert len(cells) == 2
 
 
-def test_a_seed_replays_a_run_exactly(folder: Path) -> None:
-    bench("run", *TINY)
-    (first,) = runs(folder)
-    bench("run", *TINY, "--seed", str(first.spec.seed))
-    again = next(r for r in runs(folder) if r.run_id != first.run_id)
+def test_a_seed_replays_a_run_exactly(folder: Path, estimated: record.Record) -> None:
+    bench("run", *TINY, "--seed", str(estimated.spec.seed))
+    again = next(r for r in runs(folder) if r.run_id != estimated.run_id)
     assert again.spec.seed_origin == "user"
     predictions = [
         (folder / "runs" / "sst2" / r.run_id / "predictions.parquet").read_bytes()
-        for r in (first, again)
+        for r in (estimated, again)
     ]
     assert predictions[0] == predictions[1]
-    assert first.entry_key() == again.entry_key()
+    assert estimated.entry_key() == again.entry_key()
 
 
 def test_a_plan_whose_sampler_does_not_start_is_one_line(
@@ -222,16 +261,27 @@ def test_a_failing_worker_says_why(folder: Path) -> None:
     assert one.failure[:20] in out
 
 
-def test_a_replayed_trace_gives_its_energy(folder: Path, tmp_path: Path) -> None:
-    with SimulatedRapl(tmp_path / "powercap", {"package-0": Constant(60)}) as rapl:
-        bench("run", *TINY, "--set", "epochs=24", **rapl.environment())  # the recording is longer
-    (measured,) = runs(folder)
-    trace = folder / "runs" / "sst2" / measured.run_id / "trace.parquet"
-    bench("run", *TINY, "--replay-trace", str(trace))
+def test_a_replayed_trace_gives_its_energy(folder: Path, measured: record.Record) -> None:
+    trace = longer(folder / "runs" / "sst2" / measured.run_id / "trace.parquet")
+    bench("run", *TINY, "--set", "epochs=0.5", "--replay-trace", str(trace))
     replayed = next(r for r in runs(folder) if r.run_id != measured.run_id)
     assert not replayed.rankable
     (package,) = [d for d in replayed.domains if d.domain == "cpu:package-0"]
     assert package.energy_j == pytest.approx(60 * replayed.duration_s, rel=0.05)
+
+
+def longer(path: Path) -> Path:
+    """The same trace as if its readings had gone on for some minutes, in a file of its own."""
+    trace = Trace.read_parquet(path)
+    for name, series in trace.series.items():
+        span_ns, joules = np.ptp(series.t_ns), np.ptp(series.energy_j)
+        turns = np.repeat(np.arange(300e9 // span_ns), len(series.t_ns))
+        several = {c: np.tile(getattr(series, c), len(turns) // len(series.t_ns)) for c in COLUMNS}
+        several["energy_j"] += turns * joules
+        t_ns = np.resize(series.t_ns, len(turns)) + (turns * span_ns).astype(np.int64)
+        trace.series[name] = Series(t_ns, **several)
+    trace.write_parquet(longer := path.with_name("longer.parquet"))
+    return longer
 
 
 def test_a_recipe_of_the_users_own_is_a_file_and_part_of_the_code_hash(folder: Path) -> None:
