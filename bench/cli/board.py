@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,10 @@ from bench.cli.options import (
     roots,
 )
 from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.rank import index
+    from bench.rank.entry import Run
 
 
 def leaderboard(
@@ -52,15 +56,19 @@ def leaderboard(
 ) -> None:
     """Rank entries by skill per kWh (qualified accuracy)."""
     from bench.power import carbon
-    from bench.rank import board, render
+    from bench.rank import board, index, render
 
     recover(out)
-    runs, broken = board.load(roots(results, out))
-    check_task(task, runs, tasks)
     filters = board.Filters(
         task=task, track=track, hardware=hardware, access=access, level=level, model=model,
         recipe=recipe, origin=origin, since=since, until=until,
     )  # fmt: skip
+
+    def question(source: index.Source) -> tuple[list[Run], list[str]]:
+        check_task(task, source.tasks, tasks)
+        return source.board(filters), source.broken()
+
+    runs, broken = index.ask(roots(results, out), question)
     scenario = carbon.asked(region, pue)
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
@@ -84,7 +92,7 @@ def show(
     from bench import record as records
     from bench import show as showing
     from bench.power import carbon
-    from bench.rank import board
+    from bench.rank import index
 
     recover(out)
     folder = find(run, results, out)
@@ -97,8 +105,8 @@ def show(
     if isinstance(record, records.Measurement):
         lines = showing.measurement_lines(record, folder, scenario)
     else:
-        known = (r.record for r in board.load(roots(results, out))[0])
-        later = [r for r in known if record.run_id in [part.run_id for part in r.parts]]
+        found = index.ask(roots(results, out), lambda source: source.later(record.run_id))
+        later = [run.record for run in found]
         card = cards_of([record], tasks).get(record.spec.task)
         lines = showing.record_lines(record, folder, scenario, card)
         lines += showing.continued_lines(sorted(later, key=lambda r: r.started_at))
@@ -113,14 +121,15 @@ def compare(
 ) -> None:
     """Compare runs: settings, accuracy, energy."""
     from bench import record as records
-    from bench.rank import board
     from bench.rank import compare as comparing
+    from bench.rank import index
 
     if len(runs) < 2:
         raise UsageError("one run can't be compared", "name two or more: bench compare RUN RUN")
     recover(out)
     found = [records.read(find(r, results, out)) for r in runs]
-    ledger, _ = board.load(roots(results, out))
+    keys = {record.entry_key() for record in found}
+    ledger = index.ask(roots(results, out), lambda source: source.entries(keys))
     comparison = comparing.compare(found, [r.record for r in ledger])
     if as_json:
         print(json.dumps(comparison.as_dict(), indent=1))

@@ -63,9 +63,10 @@ def tasks(
 
 
 def _costs(card: Card, results: Path | None, out: Path) -> list[costs.Cost]:
-    from bench.rank import board, costs
+    from bench.rank import costs, index
 
-    found, broken = board.load([(root / card.name, origin) for root, origin in roots(results, out)])
+    here = [(root / card.name, origin) for root, origin in roots(results, out)]
+    found, broken = index.ask(here, lambda source: (source.task(card.name), source.broken()))
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
     return costs.of(card, found)

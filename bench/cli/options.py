@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -204,13 +204,16 @@ def _plain(run: str) -> str:
     return "".join(c for c in run if c.isalnum()) or "-"
 
 
-def check_task(task: str | None, runs: list[Any], extra: list[Path] | None) -> None:
+def check_task(task: str | None, of_runs: Callable[[], set[str]], extra: list[Path] | None) -> None:
     """An unknown task is a slip, not an empty board."""
     from bench import cards
     from bench.errors import unknown_name
 
-    known = {*cards.names(extra or []), *(r.record.spec.task for r in runs)}
-    if task is not None and task not in known:
+    known = set(cards.names(extra or []))
+    if task is None or task in known:
+        return
+    known |= of_runs()
+    if task not in known:
         raise unknown_name("task", task, known, "bench tasks")
 
 

@@ -81,11 +81,15 @@ class Filters:
 
     def takes_run(self, run: Run) -> bool:
         spec = run.record.spec
+        return self.origin in (None, run.origin) and self.takes(
+            spec.task, spec.track, spec.hardware
+        )
+
+    def takes(self, task: str, track: str, hardware: str) -> bool:
         return (
-            self.task in (None, spec.task)
-            and self.track in (None, spec.track)
-            and self.origin in (None, run.origin)
-            and _part(self.hardware, spec.hardware)
+            self.task in (None, task)
+            and self.track in (None, track)
+            and _part(self.hardware, hardware)
         )
 
     def takes_place(self, place: Place) -> bool:
@@ -94,11 +98,13 @@ class Filters:
     def shows(self, entry: Entry) -> bool:
         day = entry.date
         return (
-            _part(self.model, entry.spec.model)
-            and _part(self.recipe, entry.spec.recipe)
+            self.names(entry.spec.model, entry.spec.recipe)
             and (self.since is None or (day is not None and day >= self.since))
             and (self.until is None or (day is not None and day <= self.until))
         )
+
+    def names(self, model: str, recipe: str) -> bool:
+        return _part(self.model, model) and _part(self.recipe, recipe)
 
 
 def _part(asked: str | None, name: str) -> bool:
@@ -172,7 +178,7 @@ def _without_parts(runs: list[Run]) -> list[Run]:
 def _entries(runs: Iterable[Run], cards: Mapping[str, Card]) -> list[Entry]:
     by_key: dict[tuple[str, Origin], list[Run]] = defaultdict(list)
     for run in sorted(runs, key=_started):
-        by_key[run.record.entry_key(), run.origin].append(run)
+        by_key[run.key, run.origin].append(run)
     return [
         _entry(key, origin, place, group, members, cards)
         for (key, origin), group in by_key.items()

@@ -26,6 +26,11 @@ class Run:
     record: Record
     folder: Path
     origin: Origin
+    entry: str | None = None  # the key of its entry, where that is known already
+
+    @property
+    def key(self) -> str:
+        return self.entry or self.record.entry_key()
 
 
 class Place(NamedTuple):
@@ -192,8 +197,12 @@ class Cell:
 
 
 def hardware_class(record: Record) -> str:
-    """As it is written now; the first records say '1 cores' of what is one."""
-    return re.sub(r"\b1 cores\b", "1 core", record.spec.hardware)
+    return written_now(record.spec.hardware)
+
+
+def written_now(hardware: str) -> str:
+    """The first records say '1 cores' of what is one."""
+    return re.sub(r"\b1 cores\b", "1 core", hardware)
 
 
 def usable_metric(record: Record) -> Metric | None:
