@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.checks.bundle import Surroundings
 from bench.power.energy import Series
 from bench.power.trace import Trace
-from tests.checks import bundles
+from tests.checks import bundles, several
 from tests.checks.bad_derivation import silent, with_first
 from tests.checks.bundles import NS, UUID, Plan
 from tests.checks.corpus import bad
@@ -178,6 +178,14 @@ def copied(root: Path) -> Path:
         start={"visible_gpus": [UUID, OTHER], "references": [OF_TWO]},
         trace=with_other(lambda s: s),
     )  # fmt: skip
+
+
+@bad("P11", "one machine's file as that of two")
+def copied_node(root: Path) -> Path:
+    def copied(part: Trace, of: Trace) -> Trace:
+        return several.second(of)
+
+    return bundles.write(root, several.plans(copied))
 
 
 # --- computing

@@ -73,6 +73,8 @@ class Plan:
     status: records.Status = "complete"
     trace: Callable[[Trace], Trace] = lambda trace: trace  # before the record is made
     events: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda events: events
+    beside: Callable[[Path, account.Start], None] = lambda folder, start: None
+    """What lies in its folder, such as other machines' parts, before the record is made."""
     record: Callable[[Record], Record] = lambda record: record  # after it was made
 
 
@@ -210,6 +212,7 @@ def write_run(plan: Plan, root: Path) -> Path:
         data.Predictions(said, None).write(folder / "predictions.parquet")
         metric = metrics.score(CARD.metric, LABELS, said)
     outcome = Outcome(plan.status, None if plan.status == "complete" else "it was stopped")
+    plan.beside(folder, start)
     record = measure.concluded(folder, start, trace, metric, outcome)
     assert isinstance(record, Record)
     measure.keep(folder, trace, plan.record(record))
