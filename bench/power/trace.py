@@ -22,6 +22,8 @@ from bench.power.energy import OF_THE_TRACE, Curve, Series
 from bench.power.probes import Domain, Mark, why_unusable
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from bench.record import DomainEnergy, Warn
 
 VERSION = 1
@@ -90,11 +92,22 @@ class Trace:
     @classmethod
     def read_parquet(cls, path: Path) -> Trace:
         import pyarrow as pa
-        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         try:
             table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise BenchError(f"{path} is not a trace: {error}") from None
+        return cls.of_table(table, str(path))
+
+    @classmethod
+    def of_table(cls, table: pyarrow.Table, name: str) -> Trace:
+        """The trace in a table as `write_parquet` has it; BenchError, which calls it by `name`,
+        when there is none."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        try:
             about = json.loads(table.schema.metadata[b"bench"])
             if about["version"] != VERSION:
                 raise ValueError("it is of another version of bench")
@@ -105,17 +118,17 @@ class Trace:
             marks = [Mark(*m) for m in about["marks"]]
             clocks = [(c[0], c[1], c[2]) for c in about["clocks"]]
             t_ns = table["t_ns"].to_numpy()
-            names = table["domain"].cast(pa.string())
+            whose = table["domain"].cast(pa.string())
             values = {c: table[c].to_numpy().astype(np.float64) for c in COLUMNS}
             for why in filter(None, map(why_unusable, domains)):
                 raise ValueError(why)
             for domain in domains:  # its facts are numbers where they have to be
                 Curve(domain, _series([]), [], 10.0)
         except (pa.ArrowInvalid, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise BenchError(f"{path} is not a trace: {error}") from None
+            raise BenchError(f"{name} is not a trace: {error}") from None
         series = {}
         for domain in domains:
-            mine = pc.equal(names, domain.name).to_numpy()
+            mine = pc.equal(whose, domain.name).to_numpy()
             series[domain.name] = Series(t_ns[mine], **{c: v[mine] for c, v in values.items()})
         return cls(domains, series, marks, clocks, facts)
 
