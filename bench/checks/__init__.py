@@ -31,7 +31,8 @@ GROUPS = {
 }
 """Letter of an id -> the group, whose rules are in the module of that name."""
 
-Scope = Literal["run", "entry", "tree"]  # of results/, when it grows
+Scope = Literal["run", "entry", "folder", "tree"]
+"""`folder`: each run and the entry; `tree`: results/, when it grows."""
 Status = Literal["pass", "skipped", "warning", "error"]
 Number = str | int | float | bool | None
 
@@ -145,10 +146,10 @@ def check(entry: EntryFolder, around: Surroundings) -> Report:
     """What every rule says of an entry and of each of its runs."""
     said: list[Verdict] = []
     for each in rules():
-        if each.scope == "run":
+        if each.scope in ("run", "folder"):
             for run in entry.runs:
                 said += verdicts(each, run, around)
-        elif each.scope == "entry" and entry.submitted:
+        if each.scope in ("entry", "folder") and entry.submitted:
             said += verdicts(each, entry, around)
     derived = tuple(run.derived for run in entry.runs if not run.fault("derived"))
     return Report(entry.where, entry.folder, tuple(said), derived)

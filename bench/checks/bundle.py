@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import ValidationError
-
-from bench import merging, submission
+from bench import lineage, merging, submission
 from bench.cards import Card
-from bench.checks import safe
-from bench.checks.safe import Fault
-from bench.errors import BenchError, UsageError, first_fault
+from bench.checks import safe, shapes, tables, weights
+from bench.checks.safe import Fault, Item
+from bench.checks.weights import Tensor
+from bench.errors import BenchError, UsageError
 from bench.record import Record, part_folder
 from bench.submission import EntryFile
 
@@ -22,18 +22,9 @@ if TYPE_CHECKING:
     from bench.checks.labels import Scored
     from bench.power.trace import Trace
 
-TRACE_COLUMNS = {
-    "t_ns": "int64", "domain": "dictionary<values=string, indices=int32, ordered=0>|string",
-    "power_w": "double", "energy_j": "double", "utilisation": "double", "clock_mhz": "double",
-    "temperature_c": "double",
-}  # fmt: skip
-PREDICTION_COLUMNS = {
-    "id": "int64", "prediction": "string|double",
-    "scores": "list<element: float>|list<element: double>",
-}  # fmt: skip
-
-
-MOST_NODES = 1024  # machines of one run
+MOST_ENTRIES = 100_000  # below one folder
+MANIFEST = submission.MANIFEST
+Read = TypeVar("Read")
 
 _UNFIT = (
     BenchError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError,
@@ -43,12 +34,14 @@ _UNFIT = (
 
 
 class Folder:
-    """A folder whose parts are read once: `part` gives one or raises its `Fault`."""
+    """A folder whose parts are read once: `part` gives one or raises its `Fault`. `where` is what
+    it is called in verdicts."""
 
     _readers: ClassVar[Mapping[str, Callable[[Any], Any]]]
+    depth = 1  # of names below it that are its own
 
-    def __init__(self, folder: Path, where: str) -> None:
-        self.folder, self.where = folder, where
+    def __init__(self, folder: Path, where: str, submitted: bool = True) -> None:
+        self.folder, self.where, self.submitted = folder, safe.shown(where), submitted
         self._read: dict[str, Any] = {}
 
     @property
@@ -73,21 +66,55 @@ class Folder:
             return fault
         return None
 
-    def faults(self, rule: str) -> Iterator[tuple[str, Fault]]:
-        """Part and fault of all parts that break this rule."""
+    def faults(self, rule: str) -> Iterator[Fault]:
+        """Those of all parts that break this rule, each once."""
+        seen = set()
         for name in self.parts:
-            if (fault := self.fault(name)) and fault.rule == rule:
-                yield name, fault
+            fault = self.fault(name)
+            if fault and fault.rule == rule and (fault.file, fault.message) not in seen:
+                seen.add((fault.file, fault.message))
+                yield fault
 
-    def json(self, name: str) -> Any:
-        return safe.json_value(safe.data(self.folder / name))
+    @property
+    def files(self) -> dict[str, Item]:
+        """Path below the folder -> what is there."""
+        found: dict[str, Item] = self.part("files")
+        return found
 
+    def reading(self, name: str, read: Callable[[Path], Read]) -> Read:
+        """What `read` makes of a file, which is one; a `Fault` says of which file it is."""
+        item = self.files.get(name)
+        try:
+            if item is None:
+                raise Fault("S10", "is not there")
+            if item.kind != "file":
+                raise Fault("S3", "is no file")
+            return read(self.folder / name)
+        except Fault as fault:
+            fault.file = fault.file or name
+            raise
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file."""
+        if name not in self._digests:
+            self._digests[name] = self.reading(name, safe.sha256)
+        return self._digests[name]
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {}
+
+    @property
     def manifest(self) -> dict[str, str]:
         """Path below the folder -> SHA-256."""
-        found = self.json("manifest.json")
-        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-            raise Fault("S5", "manifest.json is no table of hashes")
+        found: dict[str, str] = self.part("manifest")
         return found
+
+    def _files(self) -> dict[str, Item]:
+        return safe.listing(self.folder, self.depth)
+
+    def _manifest(self) -> dict[str, str]:
+        return self.reading(MANIFEST, lambda path: shapes.manifest(safe.data(path)))
 
 
 class Part(NamedTuple):
@@ -97,40 +124,24 @@ class Part(NamedTuple):
     trace: Trace
 
 
-def _events_in(folder: Path) -> list[dict[str, Any]]:
-    lines = safe.data(folder / "events.jsonl").split(b"\n")
-    events = []
-    for number, line in enumerate(lines, 1):
-        if not line:
-            if number < len(lines):
-                raise Fault("S6", f"events.jsonl: line {number} is empty")
-            continue
-        event = safe.json_value(line)
-        if (
-            not isinstance(event, dict)
-            or not isinstance(event.get("event"), str)
-            or type(event.get("t_ns")) is not int
-            or not 0 <= event["t_ns"] < 1 << 63
-        ):
-            raise Fault("S6", f"events.jsonl: line {number} is no event with its time")
-        events.append(event)
-    return events
-
-
-def _trace_in(folder: Path) -> Trace:
+def _trace(path: Path) -> Trace:
     from bench.power.trace import Trace
 
-    path = folder / "trace.parquet"
-    safe.parquet(path, TRACE_COLUMNS)
+    table = tables.trace(path)
+    about = shapes.trace_about((table.schema.metadata or {}).get(b"bench", b""))
+    tables.check_domains(table, {domain.name for domain in about.domains})
     try:
-        return Trace.read_parquet(path)
+        return Trace.of_table(table, "the file")
     except BenchError as error:
-        raise Fault("S7", str(error.message).replace(f"{path} ", "")[:300]) from None
+        raise Fault("S7", safe.shown(error.message)) from None
 
 
 class RunFolder(Folder):
     """One run: `record`, `manifest`, `events`, `trace`, `predictions`, `nodes` (what other machines
-    handed over), and `derived`, the record as it follows from the other files."""
+    handed over), `weights` (the tensors of those that lie beside it; None: there are none), and
+    `derived`, the record as it follows from the other files."""
+
+    depth = 2
 
     @property
     def record(self) -> Record:
@@ -169,48 +180,41 @@ class RunFolder(Folder):
         return not self.fault("record") and self.record.rankable
 
     def _record(self) -> Record:
-        value = self.json("record.json")
-        try:
-            return Record.model_validate(value)
-        except ValidationError as error:
-            raise Fault("S5", f"record.json: {first_fault(error)}"[:300]) from None
+        return self.reading("record.json", lambda path: shapes.record(safe.data(path)))
 
-    def _events(self) -> list[dict[str, Any]]:
-        return _events_in(self.folder)
+    def _events(self, below: str = "") -> list[dict[str, Any]]:
+        return self.reading(f"{below}events.jsonl", lambda path: shapes.events(safe.data(path)))
 
-    def _trace(self) -> Trace:
-        return _trace_in(self.folder)
+    def _trace(self, below: str = "") -> Trace:
+        return self.reading(f"{below}trace.parquet", _trace)
 
     def _nodes(self) -> dict[int, Part]:
         """By number; one that handed over less than all has none, as in `bench.merging`."""
-        if self.fault("record"):
-            return {}
         nodes = self.record.spec.nodes
-        if nodes > MOST_NODES:
-            raise Fault("D1", f"{nodes:,} machines; {MOST_NODES:,} are the most")
+        if nodes > 1 and merging.HELLOS in self.files:
+            self.reading(merging.HELLOS, lambda path: shapes.hellos(safe.data(path)))
         found = {}
-        if nodes > 1 and (self.folder / merging.HELLOS).exists():
-            self.json(merging.HELLOS)
         for number in range(1, nodes):
-            folder = part_folder(self.folder, number)
-            if folder.is_symlink():
-                raise Fault("S3", f"{folder.name} is a link")
-            names = ("node.json", "events.jsonl", "trace.parquet")
-            if all((folder / name).exists() for name in names):
-                safe.json_value(safe.data(folder / "node.json"))
-                found[number] = Part(_events_in(folder), _trace_in(folder))
+            below = f"{part_folder(Path(), number)}/"
+            start, events, trace = (
+                below + name in self.files
+                for name in ("node.json", "events.jsonl", "trace.parquet")
+            )
+            if start:  # each that is there, as the record is derived from what can be read
+                self.reading(f"{below}node.json", lambda path: shapes.start(safe.data(path)))
+            said = self._events(below) if events else []
+            read = self._trace(below) if trace else None
+            if start and events and read is not None:
+                found[number] = Part(said, read)
         return found
 
-    def _predictions(self) -> list[Any]:
-        table = safe.parquet(self.folder / "predictions.parquet", PREDICTION_COLUMNS)
-        if not {"id", "prediction"} <= set(table.column_names):
-            raise Fault("S7", "predictions.parquet lacks id or prediction")
-        if table["id"].to_pylist() != list(range(table.num_rows)):
-            raise Fault("S7", "predictions.parquet: the ids are not 0, 1, 2, ... in order")
-        predictions: list[Any] = table["prediction"].to_pylist()
-        if None in predictions:
-            raise Fault("S7", f"predictions.parquet: {predictions.index(None)} has no prediction")
-        return predictions
+    def _predictions(self) -> list[str] | list[float]:
+        return self.reading("predictions.parquet", tables.predictions)
+
+    def _weights(self) -> dict[str, Tensor] | None:
+        if lineage.WEIGHTS not in self.files:
+            return None
+        return self.reading(lineage.WEIGHTS, weights.header)
 
     def _derived(self) -> Record:
         """By the same arithmetic that wrote it, from events and trace. What was known before the
@@ -227,7 +231,7 @@ class RunFolder(Folder):
         start = account.Start(
             run_id=stated.run_id, nonce=stated.nonce, started_at=stated.started_at,
             machine=stated.machine, software=stated.software,
-            visible_gpus=[d.domain[4:] for d in stated.charged if d.domain.startswith("gpu:")],
+            visible_gpus=_visible_gpus(stated),
             region=stated.region, pue=stated.pue, spec=stated.spec,
             code_sha256=stated.code_sha256,
             references=[stated.reference] if stated.reference else [],
@@ -245,33 +249,49 @@ class RunFolder(Folder):
         return found
 
     _readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "files": Folder._files,
         "record": _record,
-        "manifest": Folder.manifest,
+        "manifest": Folder._manifest,
         "events": _events,
         "trace": _trace,
         "nodes": _nodes,
         "predictions": _predictions,
+        "weights": _weights,
         "derived": _derived,
     }
+
+
+def _visible_gpus(stated: Record) -> list[str]:
+    """What this machine's child could see: what is charged, or lies below a meter that is."""
+    whole = any(d.kind == "node" and d.node == 0 for d in stated.charged)
+    return [d.domain[4:] for d in stated.domains
+            if d.domain.startswith("gpu:") and (d.charged or whole)]  # fmt: skip
 
 
 class EntryFolder(Folder):
     """An entry: `entry`, `manifest`, and its runs. A run that is in no entry stands alone."""
 
-    def __init__(self, folder: Path, where: str, runs: list[RunFolder], submitted: bool) -> None:
-        super().__init__(folder, where)
-        self.runs, self.submitted = runs, submitted
+    def __init__(
+        self, folder: Path, where: str, runs: Sequence[RunFolder] = (), submitted: bool = True
+    ) -> None:
+        super().__init__(folder, where, submitted)
+        self.runs = list(runs)
 
     @classmethod
     def of(cls, folder: Path, where: str) -> EntryFolder:
-        """The entry in a folder, with every folder below it as a run."""
-        below = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.is_symlink()]
-        runs = [RunFolder(p, f"{where}/{p.name}") for p in below]
-        return cls(folder, where, runs, submitted=True)
+        """The entry in a folder, with every folder below it that is called like a run."""
+        entry = cls(folder, where)
+        if not entry.fault("files"):
+            entry.runs = [
+                RunFolder(folder / name, f"{where}/{name}")
+                for name, item in entry.files.items()
+                if item.kind == "folder" and submission.RUN_ID.fullmatch(name)
+            ]
+        return entry
 
     @classmethod
     def of_run(cls, folder: Path, where: str) -> EntryFolder:
-        return cls(folder, where, [RunFolder(folder, where)], submitted=False)
+        return cls(folder, where, [RunFolder(folder, where, submitted=False)], submitted=False)
 
     @property
     def entry(self) -> EntryFile:
@@ -288,15 +308,12 @@ class EntryFolder(Folder):
         return [run for run in self.runs if run.counts]
 
     def _entry(self) -> EntryFile:
-        value = self.json(submission.NAME)
-        try:
-            return EntryFile.model_validate(value)
-        except ValidationError as error:
-            raise Fault("S5", f"{submission.NAME}: {first_fault(error)}"[:300]) from None
+        return self.reading(submission.NAME, lambda path: shapes.entry(safe.data(path)))
 
     _readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "files": Folder._files,
         "entry": _entry,
-        "manifest": Folder.manifest,
+        "manifest": Folder._manifest,
     }
 
 
@@ -329,20 +346,41 @@ class Surroundings:
 
 
 def found(folder: Path) -> list[EntryFolder]:
-    """The entries in or below a folder: one entry, one run, a task's, or all of `results/`."""
+    """The entries in or below a folder: one entry, one run, a task's, or all of `results/`. A link
+    in the place of an entry is one, and refused."""
+    folder = Path(os.path.abspath(folder))
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}", "give an entry's folder, or results/")
-    if (folder / "record.json").exists():
+    if _holds(folder, "record.json"):
         return [EntryFolder.of_run(folder, folder.name)]
-    if (folder / submission.NAME).exists() or any(folder.glob("*/record.json")):
-        return [EntryFolder.of(folder, submission.place(folder.resolve()))]
+    if _is_entry(folder):
+        return [EntryFolder.of(folder, submission.place(folder))]
     several = [
-        EntryFolder.of(below, submission.place(below.resolve()))
-        for pattern in ("*", "*/*")
-        for below in sorted(folder.glob(pattern))
-        if below.is_dir()
-        and ((below / submission.NAME).exists() or any(below.glob("*/record.json")))
+        entry
+        for below in _below(folder)
+        for entry in ([below] if below.is_symlink() or _is_entry(below) else _below(below))
     ]
     if not several:
         raise UsageError(f"{folder} holds no entry and no run", "`bench submit` makes entries")
-    return several
+    return [EntryFolder.of(entry, submission.place(entry)) for entry in several]
+
+
+def _is_entry(folder: Path) -> bool:
+    runs = (below for below in _below(folder) if submission.RUN_ID.fullmatch(below.name))
+    return _holds(folder, submission.NAME) or any(runs)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    """Whether it is there, whatever it is."""
+    return os.path.lexists(folder / name)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Folders and links in a folder that is no link itself; none that is hidden, which no board
+    sees either."""
+    try:
+        items = safe.listing(folder, depth=1, most=MOST_ENTRIES)
+    except Fault:
+        return []
+    wanted = ("folder", "link")
+    return [folder / name for name, i in items.items() if i.kind in wanted and name[0] != "."]

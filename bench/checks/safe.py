@@ -1,23 +1,28 @@
-"""Reading files that somebody else has sent: sizes, links, JSON, Parquet, each before anything
-believes them. What is refused raises a `Fault` that names the rule which guards it."""
+"""Reading files that somebody else has sent: links, sizes, JSON, each before anything believes
+them. What is refused raises a `Fault` that names the rule which guards it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
 import os
 import stat
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    import pyarrow
-
     from bench.checks import Number
 
+MOST_FILES = 1000  # and folders, of a run, or directly in an entry
 MOST_DEPTH = 40
 MOST_DIGITS = 400  # of a number; more is an attack on whoever converts it
+MOST_NUMBER, LEAST_NUMBER = 1e100, 1e-100  # but for zero: squares of them are still numbers
+MOST_LINE_BYTES, MOST_LINES = 1 << 20, 1_000_000
 MOST_BYTES = {
     "entry.json": 1 << 18,
     "manifest.json": 1 << 20,
@@ -25,35 +30,106 @@ MOST_BYTES = {
     "nodes.json": 1 << 20,
     "node.json": 1 << 20,
     "events.jsonl": 64 << 20,
-    "trace.parquet": 256 << 20,
-    "predictions.parquet": 256 << 20,
+    "trace.parquet": 100 << 20,
+    "predictions.parquet": 100 << 20,
     "log.txt": 4 << 20,
     "tuning.jsonl": 64 << 20,
     "model.safetensors": 8 << 30,
 }
 """The names that a file may have, and how large it may be."""
 
-MOST_ROWS, MOST_UNPACKED_BYTES = 50_000_000, 4 << 30  # of a Parquet file
-
 
 class Fault(Exception):
-    """Why a file is not read. `rule` is the id of the rule that it breaks."""
+    """Why a file is not read. `rule` is the id of the rule that it breaks, `file` what it is of,
+    where that is known."""
 
     def __init__(
         self, rule: str, message: str, numbers: Mapping[str, Number] | None = None
     ) -> None:
         super().__init__(message)
         self.rule, self.message, self.numbers = rule, message, numbers or {}
+        self.file: str | None = None
 
 
-def data(path: Path) -> bytes:
-    """The bytes of a regular file of bearable size; never through a link."""
+def shown(text: str, most: int = 400) -> str:
+    """A text of somebody else's for a terminal, a page or a log: in one line, what can't be seen or
+    turns the order of letters around as its number."""
+    short = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in short)
+
+
+# --- what lies in a folder
+
+
+Kind = Literal["file", "folder", "link", "special"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A name in a folder, as it is, not what it leads to."""
+
+    kind: Kind
+    bytes: int
+    names: int  # of the same file: more than one is a hard link
+
+
+def listing(folder: Path, depth: int, most: int = MOST_FILES) -> dict[str, Item]:
+    """Path below the folder -> what is there, in order of name, without following a link. What lies
+    more than `depth` names deep is left out: the folder that holds it is listed."""
+    found: dict[str, Item] = {}
+    left = [("", 1)]
+    while left:
+        below, level = left.pop()
+        for name, item in _names(folder / below):
+            path = below + name
+            found[path] = item
+            if len(found) > most:
+                raise Fault("S2", f"holds more than {most:,} files and folders", {"most": most})
+            if item.kind == "folder" and level < depth:
+                left.append((f"{path}/", level + 1))
+    return dict(sorted(found.items()))
+
+
+def _names(folder: Path) -> Iterator[tuple[str, Item]]:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise Fault("S3", _why_closed(error)) from None
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                yield entry.name, _item(entry.stat(follow_symlinks=False))
+    finally:
+        os.close(descriptor)
+
+
+def _item(about: os.stat_result) -> Item:
+    kind: Kind = "special"
+    if stat.S_ISREG(about.st_mode):
+        kind = "file"
+    elif stat.S_ISDIR(about.st_mode):
+        kind = "folder"
+    elif stat.S_ISLNK(about.st_mode):
+        kind = "link"
+    return Item(kind, about.st_size, about.st_nlink)
+
+
+def _why_closed(error: OSError) -> str:
+    return f"can't be opened: {error.strerror or error}"
+
+
+# --- files
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
+    """A regular file of bearable size, and its size; never through a link, never waiting."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise Fault("S10", "is not there") from None
     except OSError as error:
-        raise Fault("S3", f"can't be opened: {error.strerror or error}") from None
+        raise Fault("S3", _why_closed(error)) from None
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
@@ -62,12 +138,27 @@ def data(path: Path) -> bytes:
         if about.st_size > most:
             text = f"has {about.st_size:,} bytes; {most:,} are the most"
             raise Fault("S2", text, {"bytes": about.st_size, "most": most})
-        return file.read(most + 1)
+        yield file, about.st_size
+
+
+def data(path: Path) -> bytes:
+    """The bytes of a file."""
+    with opened(path) as (file, size):
+        return file.read(size)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    with opened(path) as (file, _):
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- JSON
 
 
 def json_value(text: bytes) -> Any:
-    """One JSON value in UTF-8: no key twice, no NaN or Infinity, not too deep, no endless
-    number."""
+    """One JSON value in UTF-8: no key twice, no half of a character, not too deep, and all numbers
+    finite, of a magnitude that can be reckoned with, whole ones of 64 bits."""
     try:
         decoded = text.decode("utf-8")
         value = json.loads(
@@ -81,27 +172,56 @@ def json_value(text: bytes) -> Any:
         raise Fault("S4", text_) from None
     except RecursionError:  # json's own bound, before the stack's
         raise Fault("S4", f"is nested more than {MOST_DEPTH} deep") from None
-    if _depth(value) > MOST_DEPTH:
-        raise Fault("S4", f"is nested more than {MOST_DEPTH} deep")
+    halves = b"\\u" in text  # nothing else can make one
+    if not halves and text.count(b"[") + text.count(b"{") <= MOST_DEPTH:
+        return value
+    for part, depth in _parts(value):
+        if depth > MOST_DEPTH:
+            raise Fault("S4", f"is nested more than {MOST_DEPTH} deep")
+        if halves and isinstance(part, str) and any("\ud800" <= c <= "\udfff" for c in part):
+            raise Fault("S4", f"holds half of a character: {shown(part, 60)!r}")
     return value
 
 
-def _depth(value: Any) -> int:
-    deepest, left = 0, [(value, 0)]
+def json_lines(text: bytes) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line; nothing may be empty but what follows the last."""
+    if text.count(b"\n") > MOST_LINES:
+        raise Fault("S6", f"has more than {MOST_LINES:,} lines", {"most": MOST_LINES})
+    lines = text.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        if len(line) > MOST_LINE_BYTES:
+            numbers = {"bytes": len(line), "most": MOST_LINE_BYTES}
+            raise Fault("S6", f"line {number} has {len(line):,} bytes", numbers)
+        try:
+            yield number, json_value(line)
+        except Fault as fault:
+            raise Fault(fault.rule, f"line {number} {fault.message}", fault.numbers) from None
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All that is text in a JSON value, keys too."""
+    return (part for part, _ in _parts(value) if isinstance(part, str))
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, int]]:
+    """Everything in a JSON value, keys too, and how deep it is."""
+    left = [(value, 0)]
     while left:
         one, depth = left.pop()
-        deepest = max(deepest, depth)
-        parts = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-        left += [(part, depth + 1) for part in parts]
-    return deepest
+        yield one, depth
+        if isinstance(one, dict):
+            left += [(part, depth + 1) for pair in one.items() for part in pair]
+        elif isinstance(one, list):
+            left += [(part, depth + 1) for part in one]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Fault("S4", f"has the key {twice[:60]!r} twice")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise Fault("S4", f"has the key {shown(twice, 60)!r} twice")
     return found
 
 
@@ -110,46 +230,15 @@ def _constant(name: str) -> Any:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > MOST_DIGITS:
-        raise Fault("S4", f"holds a number of {len(digits):,} digits")
-    return int(digits)
-
-
-def _real(digits: str) -> float:
-    number = float(digits) if len(digits) <= MOST_DIGITS else math.inf
-    if not math.isfinite(number):
-        raise Fault("S4", f"holds {digits[:40]}, which is no finite number")
+    if len(digits) > 20 or not -(1 << 63) <= (number := int(digits)) < 1 << 63:
+        raise Fault("S4", f"holds a whole number of {len(digits):,} digits")
     return number
 
 
-def parquet(path: Path, columns: Mapping[str, str]) -> pyarrow.Table:
-    """A table of the columns named, each of that Arrow type; sizes are checked in its footer before
-    anything is unpacked."""
-    import io
-
-    import pyarrow
-    import pyarrow.parquet
-
-    text = data(path)
-    try:
-        file = pyarrow.parquet.ParquetFile(
-            io.BytesIO(text), thrift_string_size_limit=64 << 20, thrift_container_size_limit=1 << 20
-        )
-        about = file.metadata
-        unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        if about.num_rows > MOST_ROWS or unpacked > MOST_UNPACKED_BYTES:
-            numbers = {"rows": about.num_rows, "bytes": unpacked}
-            raise Fault("S7", f"unpacks to {unpacked:,} bytes, {about.num_rows:,} rows", numbers)
-        found = {f.name: str(f.type) for f in file.schema_arrow}
-        if len(found) != len(file.schema_arrow) or not set(found) <= set(columns):
-            odd = sorted(set(found) - set(columns)) or ["one twice"]
-            raise Fault("S7", f"has a column that it should not have: {odd[0][:60]!r}")
-        for name, kind in found.items():
-            if kind not in columns[name].split("|"):
-                raise Fault("S7", f"its column {name} is of {kind[:60]}, not {columns[name]}")
-        return file.read(use_threads=False)
-    except Fault:
-        raise
-    except (pyarrow.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Fault("S7", f"is not Parquet: {first[:200]}") from None
+def _real(digits: str) -> float:
+    number = float(digits) if len(digits) <= MOST_DIGITS else 0.0
+    if number == 0.0 and not set(digits.lower().split("e")[0]) & set("123456789"):
+        return number
+    if not LEAST_NUMBER <= abs(number) <= MOST_NUMBER:
+        raise Fault("S4", f"holds {digits[:40]}, which nothing measures")
+    return number

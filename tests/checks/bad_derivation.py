@@ -80,17 +80,14 @@ def scaled(share: float) -> Callable[[Trace], Trace]:
 # --- D1
 
 
-@bad("D1", "a counter's period that is no number")
+@bad("D1", "weights of a size that is no number")
 def no_number(root: Path) -> Path:
     folder = bundles.write(root)
-    run = min(p.parent for p in folder.glob("*/record.json"))
-    path = run / "trace.parquet"
-    table = pyarrow.parquet.read_table(path)
-    about = json.loads(table.schema.metadata[b"bench"])
-    about["marks"] = [[0, "slow", "it took long", about["domains"][0]["name"], "long"]]
-    pyarrow.parquet.write_table(
-        table.replace_schema_metadata({"bench": json.dumps(about)}), path, compression="zstd"
-    )
+    path = min(folder.glob("*/events.jsonl"))
+    last = json.loads(path.read_text().splitlines()[-1])
+    kept = {"name": "weights", "file": "weights/model.safetensors", "sha256": "0" * 64}
+    event = {"event": "saved", "t_ns": last["t_ns"], **kept, "bytes": "many", "step": 158}
+    path.write_text(path.read_text() + json.dumps(event) + "\n")
     bundles.reseal(folder)
     return folder
 
@@ -335,12 +332,14 @@ def failed(root: Path) -> Path:
 
 def taught(root: Path, change: Callable[[Any], Any]) -> tuple[Path, Surroundings]:
     """Runs with a teacher that was submitted before, and what they say of it."""
-    before = bundles.write(root / "before", bundles.plans(1), name="teacher")
+    before = bundles.write(root / "before", bundles.plans(4)[3:], name="teacher")
     place = next(p.parent for p in before.glob("*/record.json"))
     cost = change(lineage.teacher(records.read(place), place))
     plans = bundles.plans()
-    for plan in plans:
-        plan.number += 10  # it was made later
+    for i, plan in enumerate(plans):  # made later, of other seeds
+        plan.number += 10
+        plan.seed += 1
+        plan.wrong = [7 * k + i for k in range(30)]
         plan.start = {"charged_runs": [cost]}
     folder = bundles.write(root / "after", plans)
     return folder, bundles.around(others={place.name: place})
