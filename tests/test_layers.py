@@ -55,9 +55,12 @@ TABLE: dict[str, set[str]] = {
     "upstream": {"learn", "submission"},
     "checks": FOUNDATION
     | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"}
-    | {"recipes", "study", "upstream"},
+    | {"merging", "recipes", "study", "upstream"},
     "submit": FOUNDATION | {"checks", "study", "submission"},
     "reevaluation": FOUNDATION | {"power", "learn", "recipes", "checks", "run", "workfolder"},
+    "verification": FOUNDATION
+    | {"power", "learn", "recipes", "rank", "child", "checks", "submission", "run", "reference"}
+    | {"workfolder"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
@@ -83,6 +86,7 @@ TABLE: dict[str, set[str]] = {
         "submit",
         "upstream",
         "reevaluation",
+        "verification",
     },
     "__main__": {"cli"},
     "metering": FOUNDATION | {"power", "child", "account", "measure"},
