@@ -13,11 +13,12 @@ import pyarrow.parquet
 
 from bench import lineage
 from bench import record as records
+from bench.cards import Rows
 from bench.checks.bundle import Surroundings
 from bench.learn import data
 from bench.power.trace import Trace
 from bench.record import Phase, Record, Warn
-from tests.checks import bundles
+from tests.checks import bundles, several
 from tests.checks.corpus import bad
 
 
@@ -167,6 +168,32 @@ def not_official(root: Path) -> Path:
     return bundles.write(root, plans)
 
 
+@bad("D3", "a metric that the task does not have")
+def other_metric(root: Path) -> Path:
+    return with_first(root, record=claiming(name="mcc"))
+
+
+@bad("D3", "statistics that are not all there")
+def no_statistics(root: Path) -> Path:
+    return with_first(root, record=claiming(statistics={"right": 380.0}))
+
+
+@bad("D3", "official data of other rows")
+def fewer_rows(root: Path) -> tuple[Path, Surroundings]:
+    card = bundles.CARD.model_copy(update={"rows": Rows(train=9_000, scored=400)})
+    return bundles.write(root), bundles.around(cards={"toy": card})
+
+
+@bad("D3", "a prediction for each of the rows that were right")
+def fewer_predictions(root: Path) -> Path:
+    folder = bundles.write(root)
+    path = min(folder.glob("*/predictions.parquet"))
+    said = pyarrow.parquet.read_table(path)["prediction"].to_pylist()
+    data.Predictions(said[:370], None).write(path)
+    bundles.reseal(folder)
+    return folder
+
+
 @bad("D12", "a row that is right in one run and, said otherwise, in another")
 def right_both_ways(root: Path) -> tuple[Path, Surroundings]:
     def swapped(record: Record) -> Record:
@@ -197,6 +224,11 @@ def half_as_long(root: Path) -> Path:
 @bad("D5", "a phase of another name")
 def renamed(root: Path) -> Path:
     return with_first(root, record=of_phase(2, name="download"))
+
+
+@bad("D5", "a training that is longer than it was")
+def longer_training(root: Path) -> Path:
+    return with_first(root, record=of_phase(2, duration_s=90.0))
 
 
 @bad("D5", "less energy in training, and as much more elsewhere")
@@ -257,6 +289,11 @@ def surer(root: Path) -> Path:
     return with_first(root, record=of_domain(uncertainty_j=400.0))
 
 
+@bad("D6", "a band, as if it were estimated")
+def band(root: Path) -> Path:
+    return with_first(root, record=of_domain(band_j=(1_000.0, 50_000.0)))
+
+
 @bad("D7", "a counter that counts twice what power says")
 def twice(root: Path) -> Path:
     return with_first(root, trace=scaled(0.5), record=silent("disagreement"))
@@ -268,6 +305,16 @@ def more_idle(root: Path) -> Path:
         assert record.idle_before
         power_w = {d: 2 * w for d, w in record.idle_before.power_w.items()}
         idle = record.idle_before.model_copy(update={"power_w": power_w})
+        return record.model_copy(update={"idle_before": idle})
+
+    return with_first(root, record=change)
+
+
+@bad("D8", "a minute of idle power that was five seconds")
+def longer_idle(root: Path) -> Path:
+    def change(record: Record) -> Record:
+        assert record.idle_before
+        idle = record.idle_before.model_copy(update={"duration_s": 60.0})
         return record.model_copy(update={"idle_before": idle})
 
     return with_first(root, record=change)
@@ -328,6 +375,19 @@ def failed(root: Path) -> Path:
         return [*events[:-1], last]
 
     return with_first(root, events=ended)
+
+
+@bad("D10", "another machine than the one that handed over")
+def other_machine(root: Path) -> Path:
+    plans = several.plans()
+
+    def renamed(record: Record) -> Record:
+        first, second = record.nodes
+        second = second.model_copy(update={"machine": {"cpu": "a small one"}})
+        return record.model_copy(update={"nodes": [first, second]})
+
+    plans[0].record = renamed
+    return bundles.write(root, plans)
 
 
 def taught(root: Path, change: Callable[[Any], Any]) -> tuple[Path, Surroundings]:

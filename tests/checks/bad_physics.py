@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.checks.bundle import Surroundings
 from bench.power.energy import Series
+from bench.power.probes import Domain
 from bench.power.trace import Trace
 from tests.checks import bundles, several
 from tests.checks.bad_derivation import silent, with_first
@@ -75,6 +76,21 @@ def other_day(root: Path) -> Path:
         return dataclasses.replace(trace, clocks=clocks)
 
     return with_first(root, trace=late)
+
+
+@bad("P1", "a run that is still to come")
+def to_come(root: Path) -> Path:
+    return with_first(root, number=2_000_000)
+
+
+@bad("P1", "a clock that goes back")
+def clock_back(root: Path) -> Path:
+    def back(trace: Trace) -> Trace:
+        clocks = list(trace.clocks)
+        clocks[3], clocks[4] = clocks[4], clocks[3]
+        return dataclasses.replace(trace, clocks=clocks)
+
+    return with_first(root, trace=back)
 
 
 @bad("P1", "readings that no clock joins to a time of day")
@@ -180,6 +196,19 @@ def copied(root: Path) -> Path:
     )  # fmt: skip
 
 
+@bad("P11", "one board under two names")
+def two_names(root: Path) -> Path:
+    def named_again(trace: Trace) -> Trace:
+        both = with_other(lambda s: dataclasses.replace(s, power_w=s.power_w + 1.5))(trace)
+        domains = [d._replace(uuid=UUID) for d in both.domains]
+        return dataclasses.replace(both, domains=domains)
+
+    return all_with(
+        root, spec={"hardware": TWO}, trace=named_again,
+        start={"visible_gpus": [UUID, OTHER], "references": [OF_TWO]},
+    )  # fmt: skip
+
+
 @bad("P11", "one machine's file as that of two")
 def copied_node(root: Path) -> Path:
     def copied(part: Trace, of: Trace) -> Trace:
@@ -280,6 +309,24 @@ def estimate(root: Path) -> Path:
         return powered(lambda s: 70.0 + 440.0 * s.utilisation)(found)
 
     return with_first(root, trace=by_use)
+
+
+@bad("P10", "an estimate of processors that is labelled as measured")
+def processor(root: Path) -> Path:
+    def with_processor(trace: Trace) -> Trace:
+        cpu = Domain("cpu:estimate", "cpu", "AMD EPYC 9B14", "M1", 0.1)
+        series = trace.series[GPU]
+        counted = series.energy_j / 5 + np.linspace(0, 9, len(series.t_ns))
+        other = dataclasses.replace(
+            series, power_w=series.power_w / 5 + 0.1, energy_j=counted,
+            utilisation=series.utilisation / 2,
+        )  # fmt: skip
+        return dataclasses.replace(
+            trace, domains=[*trace.domains, cpu], series={**trace.series, cpu.name: other}
+        )
+
+    reference = bundles.REFERENCE.model_copy(update={"coverage": "gpu+cpu"})
+    return all_with(root, trace=with_processor, start={"references": [reference]})
 
 
 @bad("P10", "a meter that says one value", warns=True)
