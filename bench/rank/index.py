@@ -15,7 +15,6 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -69,7 +68,7 @@ def ask(roots: Roots, question: Callable[[Source], T]) -> T:
             return _ask(_place(), ordered, question)
         except slim.Damaged:
             continue
-        except (sqlite3.OperationalError, OSError, BrokenExecutor):  # no place, no room, no turn
+        except (sqlite3.OperationalError, OSError):  # no place, no room, no turn
             break
     return question(Direct(ordered))
 

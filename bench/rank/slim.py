@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -59,22 +62,45 @@ class Row(NamedTuple):
 
 def rows(keys: list[scan.Key]) -> Iterator[Row]:
     """In order, by several processes where it pays. A record that has vanished has none."""
-    if len(keys) <= SERIAL:
-        with paused_gc():
-            yield from _rows(keys)
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    with paused_gc():
+        yield from _rows(keys) if len(keys) <= SERIAL else _by_processes(keys)
 
+
+def _by_processes(keys: list[scan.Key]) -> Iterator[Row]:
+    """Chunks, in turn from each process; what one does not hand over is read here."""
+    count = min(len(os.sched_getaffinity(0)), 8)
     chunks = [keys[i : i + CHUNK] for i in range(0, len(keys), CHUNK)]
-    processes = min(len(os.sched_getaffinity(0)), 8)
-    with ProcessPoolExecutor(processes, get_context("spawn"), gc.disable) as pool:
-        for found in pool.map(_listed_rows, chunks):
-            yield from found
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(_worker(chunks[i::count])) for i in range(count)]
+        for number, chunk in enumerate(chunks):
+            try:
+                yield from pickle.load(outputs[number % count])
+            except (EOFError, pickle.UnpicklingError):
+                yield from _rows(chunk)
 
 
-def _listed_rows(keys: list[scan.Key]) -> list[Row]:
-    return list(_rows(keys))
+@contextmanager
+def _worker(chunks: list[list[scan.Key]]) -> Iterator[IO[bytes]]:
+    """A process's output, which has the rows of each chunk. It is no fork: an open database, or
+    the threads of others, must not be copied."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", f"from {__name__} import work; work()"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError), process.stdin:
+            pickle.dump(chunks, process.stdin)
+        yield process.stdout
+
+
+def work() -> None:
+    """What such a process does."""
+    gc.disable()
+    for chunk in pickle.load(sys.stdin.buffer):
+        pickle.dump(list(_rows(chunk)), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
 
 def _rows(keys: Iterable[scan.Key]) -> Iterator[Row]:
