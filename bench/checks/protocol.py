@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from bench import EDITION, recipes, submission, upstream
+from bench import EDITION, recipes, upstream
 from bench.checks import Found, Problem, Skipped, rule, safe
 from bench.checks import tuning as sweeps
 from bench.checks.bundle import EntryFolder, RunFolder, Surroundings
@@ -16,7 +16,7 @@ from bench.checks.others import Known, entries, of_runs, submitted
 from bench.errors import UsageError
 from bench.rank import board
 from bench.record import Record
-from bench.submission import EntryFile
+from bench.submission import Attempt, EntryFile
 from bench.units import show_energy, significant
 
 EDITIONS = (EDITION,)
@@ -80,9 +80,9 @@ def seeds(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> Fo
         if r.spec.seed_origin == "user":
             yield Problem(f"run {r.run_id} replays a given seed, {r.spec.seed}: it never ranks")
         elif not 0 <= r.spec.seed < SEEDS:
-            yield Problem(f"run {r.run_id} has the seed {r.spec.seed}, which is never drawn")
+            yield Problem(f"run {r.run_id} has the seed {r.spec.seed!s:.20}, which is never drawn")
     parts = {part.run_id for r in records for part in r.parts}
-    drawn = [r.spec.seed for r in records if r.run_id not in parts]
+    drawn = [r.spec.seed for r in records if r.run_id not in parts and 0 <= r.spec.seed < SEEDS]
     for seed, count in Counter(drawn).items():
         if count > 1:
             yield Problem(f"{count} runs have the seed {seed}", {"seed": seed, "runs": count})
@@ -121,7 +121,7 @@ def attempts(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) ->
         yield Problem("an attempt is listed twice", {"listed": len(said), "attempts": len(about)})
     for run in runs:
         of = run.record
-        if of.spec.seed_origin == "harness" and about.get(of.run_id) != submission.attempt(of):
+        if of.spec.seed_origin == "harness" and not _is_of(about.get(of.run_id), of):
             listed = of.run_id in about
             text = "listed otherwise than its record has it" if listed else "not among the attempts"
             yield Problem(f"run {of.run_id} is {text}")
@@ -135,6 +135,11 @@ def attempts(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) ->
     if len(about) > 2 * max(counting, 1):
         text = f"{len(about)} attempts for {counting} runs that count"
         yield Problem(text, {"attempts": len(about), "counting": counting}, warns=True)
+
+
+def _is_of(attempt: Attempt | None, record: Record) -> bool:
+    said = attempt and (attempt.started_at, attempt.seed, attempt.status)
+    return said == (record.started_at, record.spec.seed, record.status)
 
 
 def _not_listed(
@@ -174,6 +179,9 @@ def entry_says(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) 
 @of_runs
 def own_board(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> Found:
     """D3 refuses data that says it is official and is not."""
+    if any({"train", "scored"} - run.record.spec.data.fingerprints.keys() for run in runs):
+        yield Skipped("a fingerprint is not there")
+        return
     cards = {board.data_board(run.record, card): card
              for run in runs for card in [around.card(run.record)]}  # fmt: skip
     for found, card in cards.items():
@@ -384,7 +392,7 @@ def whole_device(run: RunFolder, around: Surroundings) -> Found:
 def _watts(facts: Any, *names: str) -> list[float]:
     """Facts of a device that are numbers; NaN, which compares with nothing, for one that is not."""
     found = [facts.get(name) if isinstance(facts, dict) else None for name in names]
-    return [float(w) if isinstance(w, int | float) else math.nan for w in found]
+    return [float(w) if isinstance(w, int | float) and 0 < w < 1e9 else math.nan for w in found]
 
 
 @rule("R11", "live", "What a run's meters said was read while it ran.",

@@ -21,6 +21,7 @@ one node of 8 H100, which ends when it is good enough, has 0.086."""
 
 MOST_APART = 0.25  # of a reference job from those of its kind of hardware
 LEAST_OTHERS = 2  # reference jobs of other entries that say what is usual
+MOST_J, MOST_OF_A_METRIC = 1e15, 1e9  # beyond which there is nothing to compute
 LEAST_ROWS = 200  # that nobody gets all right
 
 
@@ -29,9 +30,20 @@ def _counting(runs: Sequence[RunFolder], around: Surroundings) -> list[Record]:
     found: list[Record] = []
     for run in sorted(runs, key=lambda run: run.record.started_at):
         record, seeds = run.record, [r.spec.seed for r in found]
-        if board.why_not(record, around.card(record), seeds) is None:
+        if _why_not(record, around, seeds) is None:
             found.append(record)
     return found
+
+
+def _why_not(record: Record, around: Surroundings, seeds: Sequence[int] = ()) -> str | None:
+    if why := board.why_not(record, around.card(record), seeds):
+        return why
+    m, energy_j = record.metric, usable_energy_j(record)
+    assert m is not None
+    assert energy_j is not None
+    numbers = (m.value, m.chance, m.best, 1 / (m.best - m.chance))
+    can_be = energy_j < MOST_J and all(abs(number) < MOST_OF_A_METRIC for number in numbers)
+    return None if can_be else "it states numbers that can't be"
 
 
 @rule("Q1", "enough", "An entry has three runs that count; with fewer it is provisional.",
@@ -41,7 +53,7 @@ def enough(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> F
     count = len(_counting(runs, around))
     numbers = {"runs": len(runs), "counting": count}
     if count == 0:
-        why = board.why_not(runs[0].record, around.card(runs[0].record))
+        why = _why_not(runs[0].record, around)
         yield Problem(f"none of {len(runs)} runs counts: {why}", numbers)
     elif count < score.RANKED_RUNS:
         text = f"{count} of {len(runs)} runs count: it is provisional, and not ranked"
@@ -119,7 +131,7 @@ def _steps(run: RunFolder) -> int:
     """Updates that a run made, by its events."""
     events = [] if run.fault("events") else run.events
     steps = (e.get("step") for e in events if e["event"] == "step")
-    return max((s for s in steps if type(s) is int), default=0)
+    return max((s for s in steps if type(s) is int and s < 1 << 53), default=0)
 
 
 @rule("Q4", "reference-job", "A measured entry has the reference job of its machine, which takes "
@@ -135,6 +147,9 @@ def reference_job(entry: EntryFolder, runs: list[RunFolder], around: Surrounding
             text = f"run {r.run_id} is of {r.spec.hardware}, its reference job of"
             yield Problem(f"{text} {r.reference.hardware} ({r.reference.device})")
             return
+        if r.reference and not all(0 < j < MOST_J for j in _each_j(r.reference)):
+            yield Problem(f"the reference job of run {r.run_id} took no energy that can be")
+            return
     without = sum(r.reference is None for r in counting)
     if without:
         text = f"{without} of {len(counting)} runs have no reference job: nothing compares them"
@@ -146,6 +161,10 @@ def reference_job(entry: EntryFolder, runs: list[RunFolder], around: Surrounding
         yield from _unusual(reference, around)
 
 
+def _each_j(reference: Reference) -> list[float]:
+    return [repetition.energy_j for repetition in reference.repetitions] or [0.0]
+
+
 def _unusual(reference: Reference, around: Surroundings) -> Found:
     """Of the same work, on the same kind of hardware, by the same kind of meter."""
     others = {
@@ -155,6 +174,7 @@ def _unusual(reference: Reference, around: Surroundings) -> Found:
         and k.reference.key == reference.key
         and k.reference.workload == reference.workload
         and k.reference.measured_at != reference.measured_at
+        and all(0 < j < MOST_J for j in _each_j(k.reference))
     }
     if len(others) < LEAST_OTHERS:
         return
