@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.cli import board, catalogue, exchange, power, runs, study, sweep
+from bench.cli import board, catalogue, exchange, power, runs, study, submissions, sweep, verify
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -60,7 +60,8 @@ def _options(
 for command in (
     runs.run, runs.measure, board.leaderboard, board.show, board.compare, catalogue.tasks,
     catalogue.models, catalogue.recipes, catalogue.rules, power.doctor,
-    power.reference,
+    power.reference, submissions.submit, submissions.check,
+    verify.verify,
 ):  # fmt: skip
     app.command(context_settings=runs.SETTINGS.get(command.__name__))(command)
 app.command("import")(exchange.import_)
