@@ -14,7 +14,7 @@ from bench import cards, record, run
 from bench.cards import MetricFacts
 from bench.errors import BenchError, UsageError
 from bench.learn import data, sources
-from bench.learn.corpora import gazetteer
+from bench.learn.corpora import gazetteer, verdicts
 from bench.metrics import language, recompute, score
 from tests.learn.test_language import small
 
@@ -26,8 +26,9 @@ FEW = [
 
 @pytest.fixture(autouse=True)
 def short_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = gazetteer.corpus
-    monkeypatch.setattr(gazetteer, "corpus", lambda: whole(120, 8))
+    lines, films = gazetteer.corpus, verdicts.corpus
+    monkeypatch.setattr(gazetteer, "corpus", lambda: lines(120, 8))
+    monkeypatch.setattr(verdicts, "corpus", lambda: films(150, 20))
 
 
 def only_run() -> record.Record:
@@ -192,7 +193,8 @@ def test_chance_is_what_the_words_own_frequencies_give() -> None:
 def test_wikitext_2(bench, shared_data: Path) -> None:
     """Every word of the official test text is counted, and metrics are of its lines."""
     asked = ["--task", "wikitext2", "--model", "gpt2-tiny", "--data", shared_data, *FEW]
-    said = bench("run", *asked, "--set", "stride=32", "--set", "max_steps=20")
+    least = [s for size in ("layers=1", "width=16", "heads=2") for s in ("--set", size)]
+    said = bench("run", *asked, "--set", "stride=32", "--set", "max_steps=20", *least)
     assert said.code == 0, said.out + said.err
     assert "stands in for wiki.train.raw" in " ".join(said.out.split())
     text = (shared_data / "wikitext-2" / "wiki.test.raw").read_text(encoding="utf-8")
