@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.account import Window, window_of
 from bench.checks import Found, Problem, Skipped, computing, rule
@@ -30,9 +31,9 @@ from bench.units import NS_PER_S, significant
 
 if TYPE_CHECKING:
     from bench.cards import Card
-    from bench.power.energy import Series
     from bench.power.probes import Domain
-    from bench.power.ticks import Floats
+
+Floats = NDArray[np.float64]
 
 _DERIVED = ("record", "events", "trace", "derived")
 
@@ -54,12 +55,20 @@ class Metered:
 
     name: str  # as the record has it
     domain: Domain
-    series: Series
     window: Window
     trace: Trace
 
+    @property
+    def t_ns(self) -> NDArray[np.int64]:
+        return self.trace.series[self.domain.name].t_ns
+
+    def readings(self, what: str) -> Floats:
+        """A column of the trace; NaN where it was not read."""
+        found: Floats = getattr(self.trace.series[self.domain.name], what)
+        return found
+
     def within(self, values: Floats) -> Floats:
-        t_ns = self.series.t_ns
+        t_ns = self.t_ns
         found: Floats = values[(t_ns >= self.window.start_ns) & (t_ns <= self.window.stop_ns)]
         return found
 
@@ -67,10 +76,10 @@ class Metered:
     def power_w(self) -> Floats:
         """Inside the window, of those read; of a meter that has a counter alone, between its
         readings."""
-        power_w = self.within(self.series.power_w)
+        power_w = self.within(self.readings("power_w"))
         if np.isfinite(power_w).any():
             return power_w[np.isfinite(power_w)]
-        t_s, energy_j = self.within(self.series.t_ns / NS_PER_S), self.within(self.series.energy_j)
+        t_s, energy_j = self.within(self.t_ns / NS_PER_S), self.within(self.readings("energy_j"))
         read = np.isfinite(energy_j)
         apart_s = np.diff(t_s[read])
         found: Floats = np.diff(energy_j[read])[apart_s > 0] / apart_s[apart_s > 0]
@@ -85,7 +94,7 @@ def metered(run: RunFolder) -> Iterator[Metered]:
         window = window_of(events, trace)
         for domain in trace.domains:
             if (name := on_node(number, domain.name)) in charged:
-                yield Metered(name, domain, trace.series[domain.name], window, trace)
+                yield Metered(name, domain, window, trace)
 
 
 def measured(run: RunFolder) -> Iterator[Metered]:
@@ -213,8 +222,8 @@ def limits(run: RunFolder, around: Surroundings) -> Found:
         limit_w = one.domain.facts.get("power_limit_w")
         if not isinstance(limit_w, int | float) or not limit_w > 0:
             continue
-        power_w = one.within(one.series.power_w)
-        t_s = one.within(one.series.t_ns / NS_PER_S)
+        power_w = one.within(one.readings("power_w"))
+        t_s = one.within(one.t_ns / NS_PER_S)
         read = np.isfinite(power_w)
         most_w = _sustained(t_s[read], power_w[read])
         if most_w > _OVER * limit_w:
@@ -441,7 +450,7 @@ def _worked_before(run: RunFolder) -> Iterator[Problem]:
         power_w, rest_w = powers.get(one.name, (0.0, None))
         if one.domain.kind != "gpu" or rest_w is None or begin is None or end is None:
             continue
-        t_ns, busy = one.series.t_ns, one.series.utilisation
+        t_ns, busy = one.t_ns, one.readings("utilisation")
         seen = busy[(t_ns >= begin) & (t_ns <= end) & np.isfinite(busy)]
         share = float(seen.mean()) if len(seen) and one.trace is run.trace else 0.0
         if share > _BUSY and rest_w > _AT_LOAD * power_w:
@@ -471,8 +480,8 @@ def disguised(run: RunFolder, around: Surroundings) -> Found:
 
 def _follows(one: Metered) -> bool:
     """Whether power is a + b x utilisation, to a thousandth of how far it moves."""
-    power_w = one.within(one.series.power_w)
-    busy = one.within(one.series.utilisation)
+    power_w = one.within(one.readings("power_w"))
+    busy = one.within(one.readings("utilisation"))
     read = np.isfinite(power_w) & np.isfinite(busy)
     power_w, busy = power_w[read], busy[read]
     if len(power_w) < _LOOKED_AT or len(np.unique(busy)) < 3 or np.ptp(power_w) <= 0:
@@ -564,7 +573,7 @@ def at_rest(run: RunFolder, around: Surroundings) -> Found:
     for one in measured(run):
         row = computing.accelerator(one.domain.device) if one.domain.kind == "gpu" else None
         least_w = row.get("idle_w") if row else None
-        power_w = one.series.power_w[np.isfinite(one.series.power_w)]
+        power_w = one.readings("power_w")[np.isfinite(one.readings("power_w"))]
         if least_w is None or len(power_w) < _LOOKED_AT:
             continue
         rest_w = float(np.quantile(power_w, 0.01))
