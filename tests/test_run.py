@@ -306,7 +306,7 @@ def test_a_recipe_of_the_users_own_is_a_file_and_part_of_the_code_hash(folder: P
 def test_the_official_data_is_recognised_and_learned(folder: Path, shared_data: Path) -> None:
     out = bench(
         "run", "--task", "sst2", "--model", "transformer-tiny", "--data", str(shared_data),
-        "--set", "epochs=0.3",
+        "--set", "epochs=0.1", "--idle", "0",
     )  # fmt: skip
     (one,) = runs(folder)
     assert one.spec.data.official
