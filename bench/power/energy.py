@@ -40,7 +40,9 @@ OF_THE_TRACE = {  # ids of marks that concern all of a trace, and whether it may
 }  # fmt: skip
 _SERIOUS = {"contended", "probe-failed"}  # marks that make the energy unfit for a rank
 _INFORMATION = {"power-capped"}  # marks that are no reason to doubt: most trainings meet the limit
-_SLOW_S = 0.1  # calls that take less long are in the uncertainty and are no doubt of their own
+# Calls that take less long are in the uncertainty and are no doubt of their own: those of an H200
+# take up to 0.11 s whenever a process begins to use it.
+_SLOW_S = 0.2
 
 Instants = NDArray[np.int64]
 

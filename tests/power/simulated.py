@@ -264,10 +264,7 @@ _GENERATIONS: dict[str, dict[str, Any]] = {
     "h200": {
         "name": "NVIDIA H200", "chip": "2335", "memory_bytes": 150_754_820_096,
         "refresh_s": 0.1, "window_s": 0.025, "average_s": 1.0,
-        "faults": [
-            ("slow", -99.0, FOREVER, 0.003, "nvmlDeviceGetFieldValues"),
-            ("narrow", -99.0, FOREVER, 191),
-        ],
+        "faults": [("slow", -99.0, FOREVER, 0.003, "nvmlDeviceGetFieldValues")],
     },
 }  # fmt: skip
 

@@ -79,11 +79,13 @@ def test_the_energy_of_a_window_is_the_injected_one(make_gpus: MakeGpus, tmp_pat
         SimulatedGpu(Square(100, 400, 0.73)),
         SimulatedGpu(Ramp(80, 700, 3.1), tick_s=0.02),
         SimulatedGpu.of("v100", Square(100, 400, 2.1)),
-        SimulatedGpu.of("h200", Constant(500), start_j=2**32 / 1e3 - 1000.0),  # 32 bits end at 2 s
+        SimulatedGpu.of("h200", Square(130, 700, 0.61)),
+        # 32 bits are full at 2 s
+        SimulatedGpu(Constant(500), start_j=4293967.0, faults=[("narrow", -99.0, FOREVER, 191)]),
     )
     meter = Meter(tmp_path, probes=["nvml"])
     started = meter.start()
-    assert [d.name for d in started.domains] == [gpus.domain(i) for i in range(5)]
+    assert [d.name for d in started.domains] == [gpus.domain(i) for i in range(6)]
     assert started.domains[0].device == "NVIDIA H100 80GB HBM3"
     assert started.domains[3].facts["energy_source"] == "field 83"
     start_ns, stop_ns, trace = window(meter, 3.0)

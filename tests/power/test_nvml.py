@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import subprocess
 import sys
@@ -474,6 +475,9 @@ def test_marks_have_their_numbers(sick: dict[str, Any]) -> None:
     assert len(marks["crowded"]) >= 4  # about once a second
 
 
+_OFTEN = "module._ASK_NS = 20_000_000"  # a question with each reading
+
+
 @pytest.mark.parametrize(
     ("container", "busy", "marks"),
     [(True, 50, {"processes-hidden"}), (True, 0, set()), (False, 50, set())],
@@ -483,7 +487,14 @@ def test_a_busy_board_on_which_no_process_is_seen(
 ) -> None:
     gpus = make_gpus(SimulatedGpu(more=[f"utilisation {busy} 0"]))
     prelude = f"tree.follow(os.getpid()); module._in_container = lambda: {container}"
-    assert Seen(gpus, 1.6, prelude).told(0) == marks
+    assert Seen(gpus, 1.6, f"{prelude}; {_OFTEN}").told(0) == marks
+
+
+def test_a_board_is_still_busy_when_its_process_has_just_ended(make_gpus: MakeGpus) -> None:
+    own = os.getpid()  # the parent of who looks
+    gpus = make_gpus(SimulatedGpu(more=["utilisation 50 0"], processes=[(own, -99.0, 2.0)]))
+    prelude = "tree.follow(os.getpid()); module._in_container = lambda: True"
+    assert Seen(gpus, 1.9, f"{prelude}; {_OFTEN}").told(0) == set()
 
 
 def test_a_board_that_can_not_be_opened_does_not_stop_the_others(make_gpus: MakeGpus) -> None:

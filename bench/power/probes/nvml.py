@@ -3,10 +3,10 @@
 Both come from one `nvmlDeviceGetFieldValues` where the driver has the fields (83 energy, mJ since
 the driver was loaded; 186 power now, mW; scope 0: the board). Others fall back to
 `nvmlDeviceGetTotalEnergyConsumption`, and to `nvmlDeviceGetPowerUsage`, which is an average over a
-second on Ampere and newer except GA100. Field 191 is the counter of field 83 once more; driver 580
-was seen to call it a number of 32 bits, which 4.3 MJ fill: it is asked where there is no 83. What a
-device can do is found by asking it. Sources: the header of NVML; Yang, Adamek and Armour, arXiv
-2312.02741.
+second on Ampere and newer except GA100. Field 191 is the counter of field 83 once more, and is
+asked where there is no 83: in a call for nine fields, driver 580.159 gave it the type of those
+beside it, 32 bits, which 4.3 MJ fill. What a device can do is found by asking it. Sources: the
+header of NVML; Yang, Adamek and Armour, arXiv 2312.02741; an H200.
 
 A reading that fails is a reading with an error. Codes 15 and 16 (lost, reset required) are final.
 A device that hangs keeps the thread that asks it; another thread reads the others on.
@@ -32,6 +32,7 @@ _ENERGY_FIELDS, _POWER_NOW, _POWER_AVERAGE = (83, 191), 186, 185
 _ASK_NS = 200_000_000  # one of five questions that matter less than energy and power
 _THICK_NS = 8_000_000
 _STILL_NS = 2_000_000_000  # a counter that has not moved for so long is none
+_LAG_NS = 1_000_000_000  # utilisation is of up to so long ago, when a process may still have run
 _SILENT = "the driver has not answered for this GPU"
 _FINAL = (nvml.GPU_IS_LOST, nvml.RESET_REQUIRED)
 _ABSURD_MW = 1e7  # no board draws so much; 0xffffffff stands for "not available"
@@ -173,7 +174,9 @@ class _State:
         self._clock = Number(library, "nvmlDeviceGetClockInfo", handle, nvml.SM)
         self._temperature = Number(library, "nvmlDeviceGetTemperature", handle, 0)
         self._reasons = _reasons(library, handle)
-        self._busy = self._capped = False
+        self._capped = False
+        self._busy_ns = 0  # when it was last seen to be used
+        self._unlisted_ns: int | None = None  # since when no process is listed
         self._next_ns = self._read_ns = self._processes_ns = 0
         self._seen: list[float | None] = [None, None, None]  # utilisation, clock, temperature
         self._questions = cycle((
@@ -204,7 +207,8 @@ class _State:
 
     def _ask_utilisation(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
         self._seen[0] = None if self._ask_rates() else self._rates.gpu / 100
-        self._busy = bool(self._seen[0])
+        if self._seen[0]:
+            self._busy_ns = t_ns
         return ()
 
     def _ask_clock(self, t_ns: int, tree: Tree) -> Iterable[Mark]:
@@ -217,15 +221,20 @@ class _State:
             pids = self._processes()
         except NvmlError as error:
             return self._hidden(t_ns, f"can't be listed ({error})")
+        self._unlisted_ns = None if pids else self._unlisted_ns or t_ns
         known = (os.getpid(), os.getppid())
         others = [p for p in pids if p not in known and p not in tree]
         foreign = [p for p in others if tree.exists(p)]
         if foreign:
             text = f"{len(foreign)} other process(es) used the GPU"
             return [Mark(t_ns, "contended", text, self._name, float(len(foreign)))]
-        if others or (self._busy and tree.followed and not pids and _in_container()):
+        if others or (self._used_by_nobody() and tree.followed and _in_container()):
             return self._hidden(t_ns, "may be hidden by a container")
         return ()
+
+    def _used_by_nobody(self) -> bool:
+        """Whether it was used when none of its processes had been listed for a while."""
+        return self._unlisted_ns is not None and self._busy_ns - self._unlisted_ns > _LAG_NS
 
     def _hidden(self, t_ns: int, why: str) -> Iterable[Mark]:
         text = f"processes on this GPU {why}: others can't be ruled out"
