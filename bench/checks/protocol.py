@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from bench import EDITION, recipes, upstream
+from bench import EDITION, recipes, registry, upstream
 from bench.checks import Found, Problem, Skipped, rule, safe
 from bench.checks import tuning as sweeps
 from bench.checks.bundle import EntryFolder, RunFolder, Surroundings
@@ -237,10 +238,16 @@ def checkpoint(run: RunFolder, around: Surroundings) -> Found:
             yield Problem(text, {"model": name}, warns=True)
 
 
+@cache
+def _known(package: str, group: str) -> frozenset[str]:
+    """Recipes, or meters, that are installed."""
+    return frozenset(registry.names(package, group))
+
+
 def _fields(recipe: str, kind: Any) -> list[str] | None:
     """The settings of a recipe that name a run, or a model; None where bench does not have it: a
     file of that name is never opened."""
-    if not set(recipe.split("+")) <= set(recipes.names()):
+    if not set(recipe.split("+")) <= _known("bench.recipes", "bench.recipes"):
         return None
     try:
         return recipes.found_before(recipe, kind)
@@ -398,12 +405,11 @@ def _watts(facts: Any, *names: str) -> list[float]:
 @rule("R11", "live", "What a run's meters said was read while it ran.",
       needs=("record", "trace", "derived"), counting=True)  # fmt: skip
 def live(run: RunFolder, around: Surroundings) -> Found:
-    from bench import registry
     from bench.power import probes
 
     yield from _doubted(run, "replayed")
     used = run.trace.facts.get("probes")
-    known = set(registry.names(probes.PACKAGE, probes.GROUP))
+    known = _known(probes.PACKAGE, probes.GROUP)
     names = [str(name) for name in used] if isinstance(used, list) else []
     for name in names:
         if name.partition(":")[0] not in known:
