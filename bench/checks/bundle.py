@@ -322,10 +322,8 @@ class Surroundings:
     """What a submission is held against, apart from itself."""
 
     cards: Mapping[str, Card]
-    labels: Callable[[Card], list[str] | None] = lambda card: None
-    """The scored split's labels in canonical form, where they are at hand."""
     scored: Callable[[Card], Scored | None] = lambda card: None
-    """The same with texts and parts, which a few metrics need."""
+    """The scored split's labels and texts, where they are at hand."""
     others: Mapping[str, Path] = field(default_factory=dict)
     """Run id -> folder, of all runs beside the submission's own: those submitted before."""
     entries: Mapping[str, Path] = field(default_factory=dict)

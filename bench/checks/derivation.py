@@ -100,7 +100,7 @@ def metric(run: RunFolder, around: Surroundings) -> Found:
             yield Problem("the labels that follow from predictions and what is said to be right "
                           "are not the task's")  # fmt: skip
             return
-        scored = Scored(labels, [], {})
+        scored = Scored(labels)
     yield from _rescored(stated, facts, run.predictions, scored, card)
 
 
@@ -126,8 +126,7 @@ _WHAT: dict[Kind, str] = {
 
 def _at_hand(stated: Data, card: Card, around: Surroundings) -> Scored | None:
     """The scored split, if the labels found are those of the record."""
-    labels = around.labels(card)
-    found = around.scored(card) or (Scored(labels, [], {}) if labels else None)
+    found = around.scored(card)
     if found is None or data.labels_digest(found.labels) != stated.labels_sha256:
         return None
     return found

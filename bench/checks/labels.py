@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.cards import Card
 
@@ -12,8 +12,8 @@ class Scored:
     """In order: labels in canonical form, the texts of each row, and the rows of each part."""
 
     labels: list[str]
-    texts: list[tuple[str, ...]]
-    parts: dict[str, int]  # empty where the split is one
+    texts: list[tuple[str, ...]] = field(default_factory=list)
+    parts: dict[str, int] = field(default_factory=dict)  # none where the split is one
 
 
 def scored_of(card: Card, data: str | None = None) -> Scored | None:
@@ -22,9 +22,3 @@ def scored_of(card: Card, data: str | None = None) -> Scored | None:
 
     found = sources.scored(card, data)
     return Scored(found.scored.labels, found.scored.inputs, found.parts) if found else None
-
-
-def labels_of(card: Card, data: str | None = None) -> list[str] | None:
-    """The labels alone."""
-    found = scored_of(card, data)
-    return found.labels if found else None

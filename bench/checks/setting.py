@@ -15,7 +15,7 @@ from bench import submission
 from bench.cards import Card
 from bench.checks import Report, check
 from bench.checks.bundle import EntryFolder, Surroundings, found
-from bench.checks.labels import labels_of
+from bench.checks.labels import Scored, scored_of
 
 _FEW = 4  # entries that are not worth another process
 
@@ -28,7 +28,7 @@ class Setting:
     results: Path
     data: str | None = None
     tasks: Sequence[Path] = ()
-    _labels: dict[str, list[str] | None] = field(default_factory=dict)
+    _scored: dict[str, Scored | None] = field(default_factory=dict)
 
     @cached_property
     def cards(self) -> dict[str, Card]:
@@ -49,15 +49,15 @@ class Setting:
         """For a submission in that folder, of which nothing is among the others."""
         here = folder.resolve()
         return Surroundings(
-            cards=self.cards, labels=self.labels,
+            cards=self.cards, scored=self.scored,
             others={i: f for i, f in self.runs.items() if not f.resolve().is_relative_to(here)},
             entries={p: f for p, f in self.entries.items() if f.resolve() != here},
         )  # fmt: skip
 
-    def labels(self, card: Card) -> list[str] | None:
-        if card.name not in self._labels:
-            self._labels[card.name] = labels_of(card, self.data)
-        return self._labels[card.name]
+    def scored(self, card: Card) -> Scored | None:
+        if card.name not in self._scored:
+            self._scored[card.name] = scored_of(card, self.data)
+        return self._scored[card.name]
 
     def reports(self, folders: Sequence[Path]) -> Iterator[tuple[int, int, Report]]:
         """How many are done, of how many, and the next report, in order of the folders."""

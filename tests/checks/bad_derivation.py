@@ -15,6 +15,7 @@ from bench import lineage
 from bench import record as records
 from bench.cards import Rows
 from bench.checks.bundle import Surroundings
+from bench.checks.labels import Scored
 from bench.learn import data
 from bench.power.trace import Trace
 from bench.record import Phase, Record, Warn
@@ -116,7 +117,9 @@ def wrong_rows(root: Path) -> tuple[Path, Surroundings]:
         )  # fmt: skip
         return record.model_copy(update={"metric": metric})
 
-    return with_first(root, record=change), bundles.around(labels=lambda card: bundles.LABELS)
+    return with_first(root, record=change), bundles.around(
+        scored=lambda card: Scored(bundles.LABELS)
+    )
 
 
 @bad("D2", "a prediction that is no class")

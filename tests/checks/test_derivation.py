@@ -41,13 +41,9 @@ def made(
     return bundles.write(root, bundles.plans(1)), card
 
 
-def said_of(
-    folder: Path, card: Card, scored: Scored | None = None, labels: list[str] | None = None
-) -> list[tuple[str, str]]:
+def said_of(folder: Path, card: Card, scored: Scored) -> list[tuple[str, str]]:
     """Status and message of D2."""
-    around = bundles.around(
-        cards={"toy": card}, scored=lambda card: scored, labels=lambda card: labels
-    )
+    around = bundles.around(cards={"toy": card}, scored=lambda card: scored)
     found = bundles.checked(folder, around).verdicts
     return [(v.status, v.message) for v in found if v.rule == "D2"]
 
@@ -64,26 +60,26 @@ def spoken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, Card]
 
 def test_perplexity_and_its_chance_follow_from_texts(spoken: tuple[Path, Card]) -> None:
     folder, card = spoken
-    assert said_of(folder, card, Scored(WORDS, TEXTS, {})) == [("pass", "")]
+    assert said_of(folder, card, Scored(WORDS, TEXTS)) == [("pass", "")]
     others: list[tuple[str, ...]] = [("b",)] * ROWS
-    ((status, message),) = said_of(folder, card, Scored(WORDS, others, {}))
+    ((status, message),) = said_of(folder, card, Scored(WORDS, others))
     assert status == "error"
     assert "chance" in message
 
 
 def test_without_texts_the_value_alone_is_derived(spoken: tuple[Path, Card]) -> None:
     folder, card = spoken
-    ((status, message),) = said_of(folder, card, labels=WORDS)
+    ((status, message),) = said_of(folder, card, Scored(WORDS))
     assert (status, "chance was not derived" in message) == ("skipped", True)
     path = next(folder.glob("*/predictions.parquet"))
     data.Predictions([n + 1 for n in NATS], None).write(path)
     bundles.reseal(folder)
-    assert "error" in {status for status, _ in said_of(folder, card, labels=WORDS)}
+    assert "error" in {status for status, _ in said_of(folder, card, Scored(WORDS))}
 
 
 def test_labels_of_other_data_are_none_of_these(spoken: tuple[Path, Card]) -> None:
     folder, card = spoken
-    ((status, message),) = said_of(folder, card, labels=["9"] * ROWS)
+    ((status, message),) = said_of(folder, card, Scored(["9"] * ROWS))
     assert (status, message) == ("skipped", "not re-scored here: the labels are not at hand")
 
 
@@ -114,7 +110,7 @@ def test_only_the_first_part_is_scored(monkeypatch: pytest.MonkeyPatch, tmp_path
     folder, card = made(monkeypatch, tmp_path, facts, labels, said, local=local)
     monkeypatch.setattr(metrics, "score", score)
     assert said_of(folder, card, Scored(labels, [], parts)) == [("pass", "")]
-    ((status, message),) = said_of(folder, card, labels=labels)
+    ((status, message),) = said_of(folder, card, Scored(labels))
     assert (status, "part" in message) == ("skipped", True)
     fewer = Scored(labels, [], {"matched": 200, "mismatched": 200})
     assert {status for status, _ in said_of(folder, card, fewer)} == {"error"}

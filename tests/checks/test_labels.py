@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import cards
-from bench.checks.labels import labels_of, scored_of
+from bench.checks.labels import scored_of
 from bench.learn import data, sources
 from tests.command import write_reviews
 
@@ -29,22 +29,24 @@ def test_a_folders_labels_are_those_that_a_run_is_scored_on(tmp_path: Path) -> N
     assert data.labels_digest(found.labels) == resolved.identity.labels_sha256
     assert found.texts == resolved.scored.inputs
     next(tmp_path.rglob("train.tsv")).write_text("no table at all")
-    assert labels_of(sst2, str(tmp_path)) == found.labels, "train is not read"
+    assert scored_of(sst2, str(tmp_path)) == found, "train is not read"
 
 
 def test_what_is_not_there_is_not_at_hand(tmp_path: Path) -> None:
     sst2 = cards.load("sst2")
-    assert labels_of(sst2, str(tmp_path / "nowhere")) is None
-    assert labels_of(sst2, "hub") is None
+    assert scored_of(sst2, str(tmp_path / "nowhere")) is None
+    assert scored_of(sst2, "hub") is None
     write_reviews(tmp_path / "data")
     next((tmp_path / "data").rglob("dev.tsv")).write_text("sentence\tlabel\n")
-    assert labels_of(sst2, str(tmp_path / "data")) is None, "a damaged file is none"
+    assert scored_of(sst2, str(tmp_path / "data")) is None, "a damaged file is none"
 
 
 def test_the_embedded_corpus_stands_in_where_no_folder_is_named() -> None:
     sst2 = cards.load("sst2")
-    found = labels_of(sst2)
-    assert found == labels_of(sst2, "embedded") == sources.resolve(sst2).scored.labels
+    found = scored_of(sst2)
+    assert found
+    assert found == scored_of(sst2, "embedded")
+    assert found.labels == sources.resolve(sst2).scored.labels
 
 
 def test_several_parts_are_told_apart(tmp_path: Path) -> None:
@@ -68,4 +70,6 @@ def test_rows_that_were_put_aside_from_train_are_found(tmp_path: Path) -> None:
     assert card.local
     local = card.local.model_copy(update={"scored": 0.1})
     card = card.model_copy(update={"local": local})
-    assert labels_of(card, str(tmp_path)) == sources.resolve(card, tmp_path).scored.labels
+    found = scored_of(card, str(tmp_path))
+    assert found
+    assert found.labels == sources.resolve(card, tmp_path).scored.labels
