@@ -12,15 +12,19 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, fields
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import record
 from bench.cards import Card, Family, Kind
 from bench.errors import BenchError, near_names
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
 
 FIELD = "\x1f"
 ROW = "\x1e"
@@ -304,13 +308,47 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Write Parquet with the columns id, prediction and, where known, scores (float32)."""
+        import numpy as np
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns = {"id": pa.array(range(len(self.labels)), pa.int64()), "prediction": self.labels}
+        labels: list[Any] = self.labels
+        of_texts = bool(labels) and isinstance(labels[0], str)
+        columns = {
+            "id": _numbers(np.arange(len(labels))),
+            "prediction": _texts(labels) if of_texts else _numbers(np.asarray(labels)),
+        }
         if self.scores is not None:
-            columns["scores"] = pa.array(self.scores, pa.list_(pa.float32()))
+            ends = _ends(self.scores)
+            flat = np.fromiter(chain.from_iterable(self.scores), np.float32, ends[-1])
+            columns["scores"] = pa.ListArray.from_arrays(_numbers(ends), _numbers(flat))
         pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+# Arrays from their bytes: of a list pyarrow asks whether it is one of pandas', which it imports for
+# that: half a second of every run.
+
+
+def _numbers(values: np.ndarray) -> pyarrow.Array:
+    import pyarrow as pa
+
+    type_ = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(values)])
+
+
+def _texts(values: list[str]) -> pyarrow.Array:
+    import pyarrow as pa
+
+    encoded = [value.encode() for value in values]
+    ends, data = pa.py_buffer(_ends(encoded)), pa.py_buffer(b"".join(encoded))
+    return pa.StringArray.from_buffers(len(values), ends, data)
+
+
+def _ends(values: Sequence[Sized]) -> np.ndarray:
+    """Where each begins, and the last ends, when they stand one after the other."""
+    import numpy as np
+
+    return np.cumsum([0, *map(len, values)], dtype=np.int32)
 
 
 def read_predictions(folder: Path, n: int, kind: Kind, classes: Sequence[str]) -> Predictions:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -220,6 +222,37 @@ def write(folder: Path, suffix: str, predictions: list[dict]) -> None:
         for row in predictions:
             table.append([f'"{v}"' if isinstance(v, list) else str(v) for v in row.values()])
         path.write_text("".join(",".join(cells) + "\r\n" for cells in table))
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"),
+    [
+        (["good", "bad"], [[0.25, 0.75], [1.0, 0.0]]),
+        (["größer 好", ""], None),
+        ([1.5, 2], [[0.5], []]),
+        ([], None),
+    ],
+)
+def test_what_is_written_is_read(tmp_path: Path, labels: list, scores: list | None) -> None:
+    data.Predictions(labels, scores).write(tmp_path / "predictions.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "predictions.parquet")
+    table.validate(full=True)
+    found = table.to_pydict()
+    assert found.pop("id") == list(range(len(labels)))
+    assert found.pop("prediction") == labels
+    assert found == ({} if scores is None else {"scores": scores})
+    if scores:
+        assert table["scores"].type == pyarrow.list_(pyarrow.float32())
+
+
+def test_predictions_are_written_without_pandas(tmp_path: Path) -> None:
+    """Which takes half a second to import, in the window."""
+    code = (
+        "import sys; from pathlib import Path; from bench.learn.data import Predictions\n"
+        "Predictions(['a', 'b'], [[0, 1], [1, 0]]).write(Path('x.parquet'))\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
