@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -299,7 +299,7 @@ def _cell(place: Place, entries: list[Entry], cards: Mapping[str, Card], filters
     judged = _ranked([_judged(e, asked, why) for e in _titled(entries)])
     sections = []
     for name in SECTIONS:
-        rows = [e for e in judged if filters.shows(e) and name in (e.tier, e.status)]
+        rows = [e for e in judged if name in (e.tier, e.status) and filters.shows(e)]
         if rows:
             value = score.metric_at(asked[name], *scale) if name in asked else None
             sections.append(Section(name, value, tuple(sorted(rows, key=_best_first))))
@@ -336,20 +336,20 @@ def _judged(entry: Entry, asked: Mapping[str, float], why: str | None) -> Entry:
     """The entry with its status, tier and, if it isn't ranked, the reason; `why` is the cell's."""
 
     def unranked(why: str) -> Entry:
-        return replace(entry, status="unranked", reasons=(*entry.reasons, why))
+        return entry.judged(status="unranked", reasons=(*entry.reasons, why))
 
     if not entry.counted:
-        return replace(entry, status="unranked")
+        return entry.judged(status="unranked")
     if why:
         return unranked(why)
     if entry.counted < score.RANKED_RUNS:
-        return replace(entry, status="provisional")
+        return entry.judged(status="provisional")
     tier = score.tier(entry.skills, asked)
     if tier is None:
-        return replace(entry, status="below")
+        return entry.judged(status="below")
     if min(entry.skills) <= 0:
         return unranked("a run at or below chance has no score that could be compared")
-    return replace(entry, status="ranked", tier=tier)
+    return entry.judged(status="ranked", tier=tier)
 
 
 def _ranked(entries: list[Entry]) -> list[Entry]:
@@ -359,7 +359,7 @@ def _ranked(entries: list[Entry]) -> list[Entry]:
         rivals = [e for e in entries if e.tier == tier]
         logs = [score.log_scores(e.skills, e.energies_j) or [] for e in rivals]
         for entry, rank in zip(rivals, score.rank_intervals(logs), strict=True):
-            done.append(replace(entry, rank=rank))
+            done.append(entry.judged(rank=rank))
     return done
 
 
@@ -384,7 +384,7 @@ def _titled(entries: list[Entry]) -> list[Entry]:
         same = len({tuple(parts) for parts in said.values()}) < len(said)
         for e in group:
             parts = [*said[e.key], f"entry {e.key[:4]}"] if same else said[e.key]
-            titled.append(replace(e, title=" · ".join([model, recipe, *parts])))
+            titled.append(e.judged(title=" · ".join([model, recipe, *parts])))
     return titled
 
 

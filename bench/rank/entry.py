@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bench.cards import Card
 from bench.rank import notation, score
@@ -75,7 +75,14 @@ class Entry:
     tier: str | None = None
     rank: tuple[int, int] | None = None
 
-    @property
+    def judged(self, **facts: Any) -> Entry:
+        """With another title, status, tier, rank or reasons; what follows from its runs stays, and
+        is not computed again."""
+        entry = replace(self, **facts)
+        vars(entry).update({k: v for k, v in vars(self).items() if k not in vars(entry)})
+        return entry
+
+    @cached_property
     def records(self) -> list[Record]:
         return [r.record for r in self.runs]
 

@@ -258,6 +258,7 @@ def table(
     out = io.StringIO()
     console = Console(
         file=out, width=width, force_terminal=colour, color_system="256" if colour else None,
+        height=25,  # without one it asks the terminal, line by line
         highlight=False, markup=False, emoji=False, legacy_windows=False,
     )  # fmt: skip
     if not cells:

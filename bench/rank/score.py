@@ -126,13 +126,18 @@ def rank_intervals(samples: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
 
     if len(samples) < 2:
         return [(1, 1)] * len(samples)
-    each = [moments(s) for s in samples]
-    all_of_them = tuple(np.array(column) for column in zip(*each, strict=True))
+    mean, variance, df = (np.array(c) for c in zip(*map(moments, samples), strict=True))
+    # Welch's degrees of freedom lie between the smallest of one entry and the largest of two:
+    # only where t is between what these two ask for does it take the test itself to decide.
+    least, enough = (_t_quantile(n, 1 - ALPHA / 2) for n in (2 * df.max(), df.min()))
     ranks = []
-    for own in each:
-        t, _, p = welch(own, all_of_them)
-        better, worse = (p < ALPHA) & (t < 0), (p < ALPHA) & (t > 0)
-        ranks.append((1 + int(better.sum()), len(samples) - int(worse.sum())))
+    for own in zip(mean, variance, df, strict=True):
+        t = (own[0] - mean) / np.sqrt(own[1] + variance)
+        differs = np.abs(t) > enough * (1 + 1e-9)
+        open_ = ~differs & (np.abs(t) > least * (1 - 1e-9))
+        differs[open_] = welch(own, (mean[open_], variance[open_], df[open_]))[2] < ALPHA
+        worse = int((differs & (t > 0)).sum())
+        ranks.append((1 + int(differs.sum()) - worse, len(samples) - worse))
     return ranks
 
 

@@ -114,6 +114,24 @@ def test_ranks_are_intervals_where_ties_are_not_transitive() -> None:
     assert score.rank_intervals([a, b, c]) == [(1, 2), (1, 3), (2, 3)]
 
 
+@pytest.mark.parametrize("sizes", [[3], [2, 3, 5], [3, 40], [100]])
+@pytest.mark.parametrize("scatter", [0.0, 0.002, 0.05, 0.5])
+def test_ranks_are_those_of_every_test(sizes: list[int], scatter: float) -> None:
+    """Most pairs are told apart, or not, without a test of their own: exactly as by one."""
+    draw = np.random.default_rng(11)
+    samples = [
+        list(draw.normal(draw.normal(0, 0.2), scatter * draw.lognormal(0, 1), draw.choice(sizes)))
+        for _ in range(60)
+    ]
+    expected = []
+    for own in samples:
+        found = [welch(own, other) for other in samples]
+        better = sum(p < score.ALPHA and t < 0 for t, _, p in found)
+        worse = sum(p < score.ALPHA and t > 0 for t, _, p in found)
+        expected.append((1 + better, 60 - worse))
+    assert score.rank_intervals(samples) == expected
+
+
 def test_ranks_of_none_and_of_one() -> None:
     assert score.rank_intervals([]) == []
     assert score.rank_intervals([[1.0, 1.1, 1.2]]) == [(1, 1)]
