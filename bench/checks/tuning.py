@@ -17,13 +17,14 @@ from bench.checks import Problem
 from bench.errors import BenchError
 from bench.lineage import LIMITS
 from bench.record import Record, Scalar, Tuning
-from bench.units import significant
+from bench.units import show_energy, significant
 
 if TYPE_CHECKING:
     from bench.study.ledger import Ledger
     from bench.study.trials import Taken, Trial
 
 NAME = "tuning.jsonl"
+LEAST_OF_IDLE, LEAST_OF_A_RUN = 0.5, 0.5
 CLOCK_S = 60.0  # that a wall clock may be set back between a sweep and its final runs
 
 
@@ -35,13 +36,13 @@ def problems(journal: bytes, stated: Tuning, record: Record) -> list[Problem]:
         text = f"it is not the journal that the runs name, {stated.journal_sha256[:12]}"
         return [Problem(f"{text} of {stated.journal_bytes:,} bytes", file=NAME)]
     try:
-        return [Problem(text, file=NAME) for text in _faults(journal, stated, record)]
+        return list(_found(journal, stated, record))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, BenchError,
             RecursionError) as error:  # fmt: skip
         return [Problem(f"it is no journal of a sweep: {type(error).__name__}", file=NAME)]
 
 
-def _faults(journal: bytes, stated: Tuning, record: Record) -> list[str]:
+def _found(journal: bytes, stated: Tuning, record: Record) -> Iterator[Problem]:
     from bench.study import ledger, trials, tuning
 
     lines = journal.split(b"\n")
@@ -49,11 +50,13 @@ def _faults(journal: bytes, stated: Tuning, record: Record) -> list[str]:
     found, took = trials.trials(book), trials.taken(book)
     chosen = tuning.best(found)
     derived = tuning.tuning(book, found, took, chosen, journal)
-    return [
+    faults = [
         *_misread(book, lines), *_differing(stated, derived), *_attempts(book, took),
         *_proposals(book, found), *_another_sweep(book, stated, record),
         *_another_choice(chosen, record), *_too_late(lines, record),
     ]  # fmt: skip
+    yield from (Problem(text, file=NAME) for text in faults)
+    yield from (Problem(text, warns=True, file=NAME) for text in _too_little(took, chosen, record))
 
 
 def _misread(book: Ledger, lines: Sequence[bytes]) -> Iterator[str]:
@@ -169,6 +172,26 @@ def _means(text: str, value: Scalar) -> bool:
     if isinstance(value, bool):
         return (text.lower() in ("true", "yes", "1")) == value
     return float(text) == value if isinstance(value, int | float) else text == str(value)
+
+
+def _too_little(took: Sequence[Taken], chosen: Trial | None, record: Record) -> Iterator[str]:
+    """What the same meters would hardly have read: less than an idle machine takes, or much less
+    for the chosen settings than the runs took for them."""
+    alike = [
+        t for t in took
+        if (t.level, t.coverage) == (record.level, record.coverage) and t.energy_j and t.duration_s
+    ]  # fmt: skip
+    idle_w = record.idle_w(record.idle_before) or 0.0
+    powers_w = [t.energy_j / t.duration_s for t in alike if t.energy_j]
+    if low := [w for w in powers_w if w < LEAST_OF_IDLE * idle_w]:
+        text = f"{len(low)} attempts took {significant(min(low))} W"
+        yield f"{text}, and the machine of the runs {significant(idle_w)} W when idle"
+    best, run_j = chosen.decisive if chosen else None, record.window_energy_j
+    if best not in alike or not run_j or record.parts:
+        return
+    if best and best.energy_j and best.energy_j < LEAST_OF_A_RUN * run_j:
+        text = f"the chosen trial took {show_energy(best.energy_j)}"
+        yield f"{text}, and a run with the same settings {show_energy(run_j)}"
 
 
 def _too_late(lines: Sequence[bytes], record: Record) -> Iterator[str]:

@@ -438,6 +438,23 @@ def free_trials(root: Path) -> Path:
     )
 
 
+@bad("R9", "trials that took less than the runs take for the same", warns=True)
+def cheap_trials(root: Path) -> Path:
+    return tuned.entry(
+        root, lambda lines: [{**e, "energy_j": 9_000.0} if "took" in e else e for e in lines]
+    )
+
+
+@bad("R9", "a failed trial that took less than an idle GPU", warns=True)
+def cheap_failure(root: Path) -> Path:
+    return tuned.entry(
+        root,
+        lambda lines: [
+            {**e, "energy_j": 9.0} if "took" in e and e["trial"] == "trial 2" else e for e in lines
+        ],
+    )
+
+
 @bad("R9", "an attempt noted again, for less")
 def noted_twice(root: Path) -> Path:
     def change(lines: list[Event]) -> list[Event]:
