@@ -23,7 +23,7 @@ from typing import Any, Literal
 from bench import lineage, metrics, recipes, run, workfolder
 from bench import record as records
 from bench.cards import Card
-from bench.checks import weights
+from bench.checks import safe, weights
 from bench.checks.bundle import RunFolder
 from bench.checks.safe import Fault
 from bench.errors import BenchError
@@ -111,7 +111,7 @@ def reevaluate(
         work = _Work(folder, card, environment, wait_s)
         return _compared(found, shipped, work, kept, data_argument)
     except _Ended as ended:
-        return replace(found, verdict=ended.verdict, message=ended.message)
+        return replace(found, verdict=ended.verdict, message=safe.shown(ended.message))
 
 
 def _notes(record: Record) -> list[str]:
@@ -121,7 +121,7 @@ def _notes(record: Record) -> list[str]:
     for name in ("torch", "tokenizers"):
         then, now = record.software.get(name), here.get(name)
         if then and then != now:
-            found.append(f"{name} {then} then, {now} here")
+            found.append(f"{name} {safe.shown(then, 40)} then, {now} here")
     if record.code_sha256 != run.code_sha256():
         found.append(f"bench's code was {record.code_sha256[:12]} then, and is another here")
     return found

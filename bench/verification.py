@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from bench import EDITION, recipes, reference, run, submission
 from bench import record as records
+from bench.checks import safe
 from bench.checks.bundle import EntryFolder
 from bench.checks.others import own_runs
 from bench.child import Outcome, Progress
@@ -92,7 +93,8 @@ def find(entry: str, roots: Sequence[Path]) -> Path:
 def claim(folder: Path) -> Claim:
     """What the entry in a folder says, or one run of it; UsageError where no run counts."""
     is_run = (folder / "record.json").exists()
-    place = submission.place(folder.resolve().parent if is_run else folder.resolve())
+    whole = folder.resolve().parent if is_run else folder.resolve()
+    place = safe.shown(submission.place(whole))
     entry = (EntryFolder.of_run if is_run else EntryFolder.of)(folder, place)
     if not is_run and (folder / submission.NAME).exists():
         if fault := entry.fault("entry"):
@@ -111,9 +113,10 @@ def claim(folder: Path) -> Claim:
 # --- making it again -----------------------------------------------------------------------------
 
 
-def prepare(claimed: Claim, asked: Request) -> Plan:
+def prepare(claimed: Claim, asked: Request, root: Path) -> Plan:
     """What will be trained: the entry's own spec, with data, device and meters as they are `asked`
-    for. UsageError, before anything is trained, where that can't be made here."""
+    for, and a teacher below `root`. UsageError, before anything is trained, where that can't be
+    made here."""
     record, spec = claimed.runs[0], claimed.spec
     for why in _refusals(record):
         raise UsageError(f"{claimed.place} can't be made again here: {why}")
@@ -132,7 +135,7 @@ def prepare(claimed: Claim, asked: Request) -> Plan:
             budget=spec.budget,
             region=record.region if of_grid else asked.region,
             pue=record.pue if of_grid else asked.pue,
-            find_run=_found_by_id(asked.find_run),
+            find_run=lambda name: _teacher(name, root),
         )
     )
     for why in _differences(spec, planned):
@@ -143,8 +146,11 @@ def prepare(claimed: Claim, asked: Request) -> Plan:
 def _refusals(record: Record) -> Iterator[str]:
     """What no plan of this machine's can be."""
     spec = record.spec
+    texts = [spec.model, spec.recipe, spec.budget, spec.hardware, *spec.settings.values()]
+    if not all(str(text).isprintable() for text in texts):
+        yield "its spec has signs that can't be shown"
     if spec.edition != EDITION:
-        yield f"it is of edition {spec.edition} of the rules, and this is {EDITION}"
+        yield f"it is of edition {safe.shown(spec.edition)} of the rules, and this is {EDITION}"
     if not set(spec.recipe.split("+")) <= set(recipes.names()):
         yield (
             "its recipe is not in `bench recipes`: a program of its own, which "
@@ -158,15 +164,18 @@ def _refusals(record: Record) -> Iterator[str]:
         yield f"it was trained in {len(record.parts) + 1} parts, and here it would be in one"
 
 
-def _found_by_id(find: Callable[[str], Path]) -> Callable[[str], Path]:
-    """A run that a setting names, by its id alone: a path in a record leads nowhere."""
-
-    def found(name: str) -> Path:
-        if not submission.RUN_ID.fullmatch(name):
-            raise UsageError(f"'{name[:40]}' is not the id of a run")
-        return find(name)
-
-    return found
+def _teacher(name: str, root: Path) -> Path:
+    """The folder of a run that a setting names, by its id and among one's own runs alone: of a
+    submission nothing is loaded."""
+    if not submission.RUN_ID.fullmatch(name):
+        raise UsageError(f"'{safe.shown(name, 40)}' is not the id of a run")
+    folder = next((f for f in root.glob(f"*/{name}") if records.is_written(f)), None)
+    if folder is None:
+        raise UsageError(
+            f"its teacher, run {name}, is not below {root}",
+            "put its folder there, with its weights, if you trust who has made it",
+        )
+    return folder
 
 
 def _differences(spec: Spec, planned: Plan) -> Iterator[str]:

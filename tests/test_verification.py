@@ -160,7 +160,7 @@ def test_an_entry_can_not_widen_its_bounds(world: World) -> None:
     assert verification.accuracy(wild, here).bound == verification.SKILL_APART
     assert verification.energy(far, here).verdict == "disagrees"
     best = [
-        r.model_copy(update={"metric": r.metric.model_copy(update={"chance": 0.0})})
+        r.model_copy(update={"metric": r.metric.model_copy(update={"chance": 0.62})})
         for r in world.three(1, better=0.05)
         if r.metric
     ]
@@ -249,6 +249,7 @@ def part() -> RunCost:
         ({"spec": {"recipe": "./mine.py"}}, "its recipe is not in `bench recipes`"),
         ({"spec": {"recipe": "program"}}, "bench measure --task"),
         ({"spec": {"model": "/tmp/model"}}, "its model is not in `bench models`"),
+        ({"spec": {"recipe": "baseline\x1b[2J"}}, "its spec has signs that can't be shown"),
         ({"spec": {"edition": "0.9"}}, "it is of edition 0.9"),
         ({"spec": {"nodes": 2, "processes": 2}}, "trained on 2 machines together"),
         ({"spec": {"task_version": 2}}, "its task_version was 2, and here it is 1"),
@@ -285,7 +286,10 @@ def test_other_data_a_device_that_is_not_there_and_a_teacher_by_path_are_said(
     assert "'../teacher' is not the id of a run" in world.verify(entry="sst2/taught").err
     taught["settings"] = settings | {"teacher": "a" * 16}
     world.entry([world.record(6, spec=taught)], "missing")
-    assert "no run is called" in world.verify(entry="sst2/missing").err
+    world.entry([world.record(7, run_id="a" * 16)], "others")  # and not among the user's own
+    assert f"its teacher, run {'a' * 16}, is not below runs" in (
+        world.verify(entry="sst2/missing").err
+    )
 
 
 def test_what_is_no_entry_is_said(world: World) -> None:

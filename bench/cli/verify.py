@@ -21,7 +21,6 @@ from bench.cli.options import (
     TaskFolders,
     alone,
     console,
-    find,
     recover,
     roots,
 )
@@ -63,14 +62,14 @@ def verify(
     claimed = verification.claim(verification.find(entry, places))
     request = Request(
         task="", data=data, device=device, probes=probe or [], idle_s=idle,
-        task_folders=tasks or [], find_run=lambda name: find(name, None, out),
+        task_folders=tasks or [],
     )  # fmt: skip
-    planned = verification.prepare(claimed, request)
-    screen = console(stderr=as_json)
-    screen.print(show.grid(verification.plan_lines(claimed, planned)))
+    planned = verification.prepare(claimed, request, out)
     at_hand = sum(verification.counts(r) for r, _ in verification.made(planned, claimed, out))
     left = max(0, runs - at_hand)
-    screen.print(show.grid(verification.cost_lines(claimed, planned, at_hand, left)))
+    screen = console(stderr=as_json)
+    lines = verification.plan_lines(claimed, planned)
+    screen.print(show.grid(lines + verification.cost_lines(claimed, planned, at_hand, left)))
     if plan:
         return
     ended = True
