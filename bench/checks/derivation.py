@@ -140,6 +140,8 @@ def _implied(run: RunFolder, metric: Metric, card: Card) -> list[str] | None:
     right = records.unpack_bits(metric.correct, metric.n)
     if len(card.classes) != 2:
         return [str(s) for s in said] if all(right) else None
+    if not set(map(str, said)) <= set(card.classes):
+        return None
     other = dict(zip(card.classes, reversed(card.classes), strict=True))
     return [str(s) if ok else other[str(s)] for s, ok in zip(said, right, strict=True)]
 
@@ -403,13 +405,7 @@ def others(run: RunFolder, around: Surroundings) -> Found:
         said, found = (_json(getattr(r, name)) for r in (stated, derived))
         if said != found:
             yield _differs(name, said, found)
-    if [n.model_dump(exclude={"duration_s"}) for n in stated.nodes] != [
-        n.model_dump(exclude={"duration_s"}) for n in derived.nodes
-    ] or any(
-        apart(a.duration_s, b.duration_s, 0.0, _TIME_S)
-        for a, b in zip(stated.nodes, derived.nodes, strict=True)
-    ):
-        yield Problem("its machines are not as they were handed over")
+    yield from _machines(run)
     if stated.reference and not derived.reference:
         yield Problem("its reference was measured at another level, or covers something else")
     told = [e for e in run.events if e["event"] == "outcome"]
@@ -417,6 +413,27 @@ def others(run: RunFolder, around: Surroundings) -> Found:
     graded = stated.status == "failed" and ended in ("complete", "budget")  # failed when scored
     if stated.status != ended and not graded:
         yield _differs("how it ended", stated.status, ended)
+
+
+def _machines(run: RunFolder) -> Iterator[Problem]:
+    """Of several: what each handed over, and what all had said of themselves at the start."""
+    record, derived = run.record, run.derived
+    said, found = (
+        [(n.number, n.machine, n.software, round(n.duration_s, 6)) for n in r.nodes]
+        for r in (record, derived)
+    )
+    if said != found:
+        yield Problem("its machines are not as they were handed over")
+        return
+    for number, hello in run.hellos.items():
+        gpus = {d.domain.rpartition("gpu:")[2] for d in derived.domains
+                if d.node == number and d.kind == "gpu" and d.charged}  # fmt: skip
+        whole = any(d.node == number and d.kind == "node" for d in derived.charged)
+        if hello.code != record.code_sha256:
+            yield Problem(f"node {number} ran other code: {hello.code[:16]}")
+        if gpus != set(hello.gpus) and not whole:
+            text = f"node {number} could see {len(hello.gpus)} GPUs; charged: {len(gpus)}"
+            yield Problem(text, {"visible": len(hello.gpus), "charged": len(gpus)})
 
 
 def _json(value: Any) -> str:

@@ -78,12 +78,13 @@ class Plan:
     record: Callable[[Record], Record] = lambda record: record  # after it was made
 
 
-def plans(n: int = 3) -> list[Plan]:
-    """Runs that differ as runs do: a percent in power, some rows right or wrong."""
-    rng = random.Random(11)
+def plans(n: int = 3, first: int = 0) -> list[Plan]:
+    """Runs that differ as runs do: a percent in power, some rows right or wrong. Those from another
+    `first` on are others."""
+    rng = random.Random(11 + first)
     return [
         Plan(
-            seed=rng.randrange(2**31), number=i, load_w=400.0 + 3 * i, window_s=100.0 + 0.7 * i,
+            seed=rng.randrange(2**31), number=first + i, load_w=400.0 + 3 * i, window_s=100.0 + 0.7 * i,
             wrong=sorted(rng.sample(range(ROWS), 30 + i)),
         )
         for i in range(n)

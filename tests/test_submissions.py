@@ -1,0 +1,169 @@
+"""`bench submit` and `bench check` as they are typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import record as records
+from bench import submission
+from tests.checks import bundles
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a task's card, three runs, and empty results/."""
+    bundles.write_card(tmp_path / "tasks")
+    (tmp_path / "results").mkdir()
+    for plan in bundles.plans():
+        bundles.write_run(plan, tmp_path / "runs/toy")
+    return tmp_path
+
+
+SAID = ("--title", "A small one", "--authors", "A. Turing; G. Hopper")
+
+
+def ids(place: Path) -> list[str]:
+    return [f.name for f in records.folders([place / "runs"])]
+
+
+def options(place: Path) -> list[object]:
+    return ["--results", place / "results", "--tasks", place / "tasks"]
+
+
+def submitted(bench, place: Path, *more: object):
+    where = [*options(place), "--out", place / "runs"]
+    return bench("submit", *ids(place), *SAID, *where, *more)
+
+
+def test_an_entry_is_made_and_the_next_steps_are_printed(bench, place: Path) -> None:
+    said = submitted(bench, place)
+    assert said.code == 0, said.err
+    entry = place / "results/toy/transformer-small-baseline"
+    assert submission.read(entry).authors == ["A. Turing", "G. Hopper"]
+    assert f"git add {entry}" in said.out
+    assert "git commit -m 'Add toy/transformer-small-baseline'" in said.out
+    assert "(3 runs, " in said.out
+
+    checked = bench("check", place / "results", *options(place))
+    assert checked.code in (0, 3), checked.out
+    assert "toy/transformer-small-baseline" in checked.out
+    assert "T1" in checked.out
+    assert "the board: " in checked.out
+
+
+def test_a_dry_run_makes_nothing(bench, place: Path) -> None:
+    said = submitted(bench, place, "--dry-run")
+    assert said.code == 0
+    assert "would make" in said.out
+    assert "git" not in said.out
+    assert list(submission.folders(place / "results")) == []
+
+
+def test_what_would_fail_is_refused_with_its_reason(bench, place: Path) -> None:
+    plan = bundles.plans(4)[3]
+    plan.record = lambda r: r.model_copy(update={"duration_s": r.duration_s / 2})
+    bundles.write_run(plan, place / "runs/toy")
+    said = submitted(bench, place)
+    assert said.code == 1
+    assert "error   D4   duration" in said.out
+    assert "nothing was submitted: 1 rule not met" in said.err
+    assert list(submission.folders(place / "results")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["submit"], "nobody has written it"),
+        (["submit", "--authors", "A"], "no run is named"),
+        (["submit", "0000", "--authors", "A"], "the entry has no title"),
+        (["submit", "0000", *SAID], "no run is called '0000'"),
+        (["submit", "--retract", "toy/x", "--authors", "A", "--reason", "r"], "has no entry toy/x"),
+        (["submit", "0000", *SAID, "--retract", "toy/x"], "a retraction takes no runs"),
+        (["check"], "nothing is named that could be checked"),
+        (["check", "nowhere"], "there is no folder "),
+    ],
+)
+def test_a_slip_is_one_line_and_code_2(bench, place: Path, arguments: list[str], says: str) -> None:
+    said = bench(*arguments, "--results", place / "results")
+    assert said.code == 2
+    assert says in said.err
+    assert "hint: " in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_retraction_is_made_by_a_command(bench, place: Path) -> None:
+    submitted(bench, place)
+    name = "toy/transformer-small-baseline"
+    said = bench("submit", "--retract", name, *SAID, "--reason", "no", *options(place))
+    assert said.code == 0, said.err
+    entry = submission.read(place / "results/toy/retraction-of-transformer-small-baseline")
+    assert entry.retracts == name
+
+
+def bad(place: Path) -> Path:
+    """An entry with an error, its name a workflow command."""
+    plans = bundles.plans()
+    plans[0].record = lambda r: r.model_copy(update={"duration_s": r.duration_s / 2})
+    return bundles.write(place / "results", plans)
+
+
+def test_an_error_is_exit_1_and_in_every_format(bench, place: Path) -> None:
+    folder = bad(place)
+    text = bench("check", folder, *options(place))
+    assert text.code == 1
+    assert "1 error" in text.out
+
+    told = bench("check", folder, "--format", "json", *options(place))
+    assert told.code == 1
+    found = json.loads(told.out)
+    (verdict,) = [v for v in found["entries"][0]["verdicts"] if v["status"] == "error"]
+    assert (verdict["rule"], verdict["name"]) == ("D4", "duration")
+    assert verdict["numbers"]["stated_s"] == pytest.approx(50.0)
+
+    github = bench("check", folder, "--format", "github", *options(place))
+    assert github.code == 1
+    (line,) = [line for line in github.out.splitlines() if line.startswith("::error")]
+    assert line.startswith("::error file=results/toy/transformer-small-baseline/")
+    assert "title=D4 duration::" in line
+
+
+def test_a_text_of_a_submission_is_no_command_of_the_workflow(bench, place: Path) -> None:
+    folder = bundles.write(place / "results")
+    run = next(folder.glob("*/record.json"))
+    run.write_text(run.read_text()[:-5] + ',"x\\n::set-env name=a::b%0A":1}')
+    said = bench("check", folder, "--format", "github", *options(place))
+    assert said.code == 1
+    assert all(line.startswith(("::error ", "::warning ", "::notice ")) for line in
+               said.out.splitlines())  # fmt: skip
+
+
+def test_one_run_is_checked_without_an_entry(bench, place: Path) -> None:
+    folder = next(records.folders([place / "runs"]))
+    said = bench("check", folder, *options(place))
+    assert said.code in (0, 3), said.out
+    assert folder.name in said.out
+
+
+def test_what_a_pull_request_adds_is_checked_and_nothing_else(bench, place: Path) -> None:
+    bad(place)
+    shutil.copytree(place / "results", place / "proposed")
+    bundles.write(place / "proposed", bundles.plans(first=3), name="new")
+    added = [place / "proposed", "--added-to", place / "results", "--tasks", place / "tasks"]
+    said = bench("check", *added)
+    assert said.code in (0, 3), said.out
+    assert "toy/new" in said.out
+    assert "\ntoy/transformer-small-baseline" not in said.out
+    (place / "proposed/toy/transformer-small-baseline/entry.json").write_text("{}")
+    said = bench("check", *added)
+    assert said.code == 1
+    assert "H9" in said.out
+
+
+def test_the_rules_can_be_listed(bench) -> None:
+    said = bench("check", "--rules")
+    assert said.code == 0
+    assert "D4   duration: A run lasted as long as its window." in said.out
