@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.checks import tuning as packed
 from bench.study import drive, ledger, trials, tuning
 from tests.command import Command, Said, write_reviews
 from tests.study.trainer import EVALUATIONS, FULL_J, Trainer, accuracy
@@ -385,5 +386,7 @@ def test_real_trials_are_scored_on_tune_at_their_end(bench: Command, reviews: Pa
     assert (tried.trial, final.trial) == ("one", None)
     assert final.tuning is not None
     assert final.tuning.energy_j == pytest.approx(tried.window_energy_j)
+    journal = (book.folder / ledger.JOURNAL).read_bytes()[: final.tuning.journal_bytes]
+    assert not [p for p in packed.problems(journal, final.tuning, final) if not p.warns]
     assert tuning.result(book).times == pytest.approx(tried.energy_j / final.energy_j)
     assert final.spec.seed_origin == "harness"
