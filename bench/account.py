@@ -133,7 +133,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     """The events of a run; a torn last line is left out."""
     events = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
             try:
                 events.append(json.loads(line))
             except (json.JSONDecodeError, RecursionError):
