@@ -130,10 +130,11 @@ def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
         raise Fault("S10", "is not there") from None
     except OSError as error:
         raise Fault("S3", _why_closed(error)) from None
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(descriptor)
+        raise Fault("S3", "is no regular file")
     with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise Fault("S3", "is no regular file")
         most = MOST_BYTES.get(path.name, 0)
         if about.st_size > most:
             text = f"has {about.st_size:,} bytes; {most:,} are the most"

@@ -224,10 +224,10 @@ def entry_twice(root: Path) -> Path:
     folder = written(root)
     path = folder / submission.NAME
     path.write_text(path.read_text().replace("{", '{"title": "Another",', 1))
-    return _resealed_entry(folder)
+    return resealed_entry(folder)
 
 
-def _resealed_entry(folder: Path) -> Path:
+def resealed_entry(folder: Path) -> Path:
     """As `reseal`, where entry.json can't be read."""
     path = folder / submission.MANIFEST
     names = json.loads(path.read_text())
@@ -265,14 +265,14 @@ def no_hash(root: Path) -> Path:
 
     folder = written(root)
     change(first_run(folder))
-    return _resealed_entry(folder)
+    return resealed_entry(folder)
 
 
 def _entry(change: Callable[[Any], None]) -> Callable[[Path], Path]:
     def write(root: Path) -> Path:
         folder = written(root)
         edited(folder / submission.NAME, change)
-        return _resealed_entry(folder)
+        return resealed_entry(folder)
 
     return write
 
