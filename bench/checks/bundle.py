@@ -13,6 +13,7 @@ from bench import lineage, merging, submission
 from bench.cards import Card
 from bench.checks import safe, shapes, tables, weights
 from bench.checks.safe import Fault, Item
+from bench.checks.shapes import Hello
 from bench.checks.weights import Tensor
 from bench.errors import BenchError, UsageError
 from bench.record import Record, part_folder
@@ -163,6 +164,12 @@ class RunFolder(Folder):
         found: dict[int, Part] = self.part("nodes")
         return found
 
+    @cached_property
+    def hellos(self) -> dict[int, Hello]:
+        """By number, what machines said of themselves, where `nodes` could be read."""
+        there = merging.HELLOS in self.files and not self.fault("nodes")
+        return {int(number): hello for number, hello in self._hellos().items()} if there else {}
+
     @property
     def predictions(self) -> list[str] | list[float]:
         """In the order of the scored split. A run that failed has none: a fault."""
@@ -188,11 +195,14 @@ class RunFolder(Folder):
     def _trace(self, below: str = "") -> Trace:
         return self.reading(f"{below}trace.parquet", _trace)
 
+    def _hellos(self) -> dict[str, Hello]:
+        return self.reading(merging.HELLOS, lambda path: shapes.hellos(safe.data(path)))
+
     def _nodes(self) -> dict[int, Part]:
         """By number; one that handed over less than all has none, as in `bench.merging`."""
         nodes = self.record.spec.nodes
         if nodes > 1 and merging.HELLOS in self.files:
-            self.reading(merging.HELLOS, lambda path: shapes.hellos(safe.data(path)))
+            self._hellos()
         found = {}
         for number in range(1, nodes):
             below = f"{part_folder(Path(), number)}/"

@@ -607,6 +607,9 @@ def trained(run: RunFolder, around: Surroundings) -> Found:
         epochs = record.spec.settings.get("epochs")
         text = f"{steps.total:,} steps are not {epochs} epochs of {significant(steps.per_epoch)}"
         yield Problem(text, {"total": steps.total})
+    numbers = [e["step"] for e in run.events if e["event"] == "step"]
+    if any(after <= before for before, after in pairwise(numbers)):
+        yield Problem("the numbers of its steps go back")
     yield from _all_rows(run, steps, around)
 
 

@@ -393,6 +393,27 @@ def other_machine(root: Path) -> Path:
     return bundles.write(root, plans)
 
 
+@bad("D10", "a machine whose GPU is not charged")
+def hidden_gpu(root: Path) -> Path:
+    return with_hello(root, gpus=[several.SECOND, "GPU-33333333-5eed-4000-8000-000000000003"])
+
+
+@bad("D10", "a machine that ran other code")
+def other_code(root: Path) -> Path:
+    return with_hello(root, code="d" * 64)
+
+
+def with_hello(root: Path, **changes: Any) -> Path:
+    """Runs on two machines, of which the second said something else at the start."""
+    folder = bundles.write(root, several.plans())
+    path = min(folder.glob("*/nodes.json"))
+    hellos = json.loads(path.read_text())
+    hellos["1"] |= changes
+    path.write_text(json.dumps(hellos))
+    bundles.reseal(folder)
+    return folder
+
+
 def taught(root: Path, change: Callable[[Any], Any]) -> tuple[Path, Surroundings]:
     """Runs with a teacher that was submitted before, and what they say of it."""
     before = bundles.write(root / "before", bundles.plans(4)[3:], name="teacher")

@@ -383,6 +383,16 @@ def few_planned(root: Path) -> Path:
     return with_first(root, events=few)
 
 
+@bad("P15", "a step that was made twice")
+def again(root: Path) -> Path:
+    def twice(events: Events) -> Events:
+        steps = [i for i, e in enumerate(events) if e["event"] == "step"]
+        events[steps[20]] = {**events[steps[20]], "step": events[steps[19]]["step"]}
+        return events
+
+    return with_first(root, events=twice)
+
+
 @bad("P15", "no step at all")
 def no_step(root: Path) -> Path:
     return with_first(root, events=lambda es: [e for e in es if e["event"] != "step"])
