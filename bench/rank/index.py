@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -150,7 +150,9 @@ def _read(path: Path) -> bytes | None:
 _SCHEMA = """
 CREATE TABLE roots (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE folders (path BLOB PRIMARY KEY, stamp INTEGER, files BLOB, folders BLOB) WITHOUT ROWID;
-CREATE TABLE facets (facet INTEGER PRIMARY KEY, task TEXT, track TEXT, hardware TEXT);
+CREATE TABLE facets (
+  facet INTEGER PRIMARY KEY, path BLOB, task TEXT, track TEXT, hardware TEXT
+);
 CREATE TABLE runs (
   path BLOB, stamp INTEGER, complaint TEXT, run_id TEXT, facet INTEGER, model TEXT, recipe TEXT,
   entry TEXT, ended INTEGER, trial INTEGER, text BLOB
@@ -304,7 +306,7 @@ class _Index:
         """Those that are not there any more; and remember these."""
         for (key,) in self._sql.execute("SELECT path FROM roots").fetchall():
             if not os.path.isdir(scan.path(key)):
-                for table in ("roots", "folders", "runs", "parts", "submissions"):
+                for table in ("roots", "folders", "facets", "runs", "parts", "submissions"):
                     self._sql.execute(
                         f"DELETE FROM {table} WHERE path >= ? AND path < ?", scan.below(key)
                     )
@@ -315,8 +317,9 @@ class _Index:
         gone = list(gone)
         self._delete("runs", gone)
         self._delete("parts", gone)
-        found = self._sql.execute("SELECT task, track, hardware, facet FROM facets").fetchall()
+        found = self._sql.execute("SELECT path, task, track, hardware, facet FROM facets")
         facets = {tuple(names): facet for *names, facet in found}
+        unused = count(1 + max(facets.values(), default=0))
         stamps = self._disk.files[b"record.json"]
         parts: list[tuple[scan.Key, str]] = []
 
@@ -326,7 +329,10 @@ class _Index:
                 if row.complaint is not None and not row.lasting:
                     self._withheld[row.key] = row.complaint
                     continue
-                facet = row.facet and facets.setdefault(row.facet, len(facets) + 1)
+                facet = None
+                if row.facet is not None:
+                    names = (self._root_of(row.key), *row.facet)
+                    facet = facets.get(names) or facets.setdefault(names, next(unused))
                 parts.extend((row.key, part) for part in row.parts)
                 yield (
                     row.key, stamps[row.key], row.complaint, row.run_id, facet, row.model,
@@ -336,9 +342,12 @@ class _Index:
         self._sql.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values())
         self._sql.executemany("INSERT INTO parts VALUES (?, ?)", parts)
         self._sql.executemany(
-            "INSERT OR IGNORE INTO facets VALUES (?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO facets VALUES (?, ?, ?, ?, ?)",
             ((facet, *names) for names, facet in facets.items()),
         )
+
+    def _root_of(self, key: scan.Key) -> scan.Key:
+        return next(root.key for root in self._roots if _holds(root.key, key))
 
     def _delete(self, table: str, keys: Iterable[scan.Key]) -> None:
         self._sql.executemany(f"DELETE FROM {table} WHERE path = ?", ((key,) for key in keys))
@@ -346,32 +355,36 @@ class _Index:
     # --- questions
 
     def board(self, filters: Filters) -> list[Run]:
-        facets = self._facets(filters)
-        if not facets:
-            return []
         parts = self._parts()
         return self._runs(
-            f"r.facet IN ({', '.join(map(str, facets))}) AND NOT r.trial",
-            [],
-            lambda run_id, origin: (
+            f"r.facet IN ({_listed(self._shown(filters))}) AND NOT r.trial",
+            takes=lambda run_id, origin: (
                 filters.origin in (None, origin) and (run_id, origin) not in parts
             ),
         )
 
-    def _facets(self, filters: Filters) -> list[int]:
-        """Those whose cells may have something to show. What is only hidden is ranked, so a model
-        or recipe asks for all of the cells that it is in."""
-        rows = self._sql.execute("SELECT facet, task, track, hardware FROM facets").fetchall()
-        taken = {facet: names for facet, *names in rows if filters.takes(*names)}
-        if not (filters.model or filters.recipe):
-            return list(taken)
-        named = self._sql.execute("SELECT DISTINCT facet, model, recipe FROM runs")
-        shown = {
-            _cell(taken[facet])
-            for facet, model, recipe in named
-            if facet in taken and filters.names(model, recipe)
+    def _facets(self, filters: Filters) -> dict[int, tuple[str, str, str]]:
+        """Tasks, tracks and hardware that there may be below the roots and that are asked for. Each
+        is known by the root that it was first looked for in, which may be within one of these."""
+        rows = self._sql.execute("SELECT facet, path, task, track, hardware FROM facets")
+        return {
+            facet: (task, track, hardware)
+            for facet, path, task, track, hardware in rows
+            if filters.takes(task, track, hardware)
+            and any(_holds(r.key, path) or _holds(path, r.key) for r in self._roots)
         }
-        return [facet for facet, names in taken.items() if _cell(names) in shown]
+
+    def _shown(self, filters: Filters) -> list[int]:
+        """Facets whose cells may have something to show. What is only hidden is ranked, so a model
+        or recipe asks for all of the cells that it is in."""
+        facets = self._facets(filters)
+        if not (filters.model or filters.recipe):
+            return list(facets)
+        named = self._sql.execute(
+            f"SELECT DISTINCT facet, model, recipe FROM runs WHERE facet IN ({_listed(facets)})"
+        )
+        shown = {_cell(facets[f]) for f, model, recipe in named if filters.names(model, recipe)}
+        return [facet for facet, names in facets.items() if _cell(names) in shown]
 
     def _parts(self) -> set[tuple[str, str]]:
         """What `board.build` leaves out, found over all runs there are."""
@@ -384,7 +397,7 @@ class _Index:
         return {pair for part, origin in rows for pair in ((part, origin), (part, "local"))}
 
     def task(self, name: str) -> list[Run]:
-        return self._runs("r.facet IN (SELECT facet FROM facets WHERE task = ?)", [name])
+        return self._runs(f"r.facet IN ({_listed(self._facets(Filters(task=name)))})")
 
     def entries(self, keys: Collection[str]) -> list[Run]:
         return self._runs(f"r.entry IN ({', '.join('?' for _ in keys)})", list(keys))
@@ -403,17 +416,16 @@ class _Index:
     def broken(self) -> list[str]:
         complaints: dict[tuple[int, scan.Key], str] = {}
         for rank, root in enumerate(self._roots):
-            low, high = scan.below(root.key)
             stored = self._sql.execute(
                 "SELECT path, complaint FROM runs INDEXED BY broken "
                 "WHERE complaint IS NOT NULL AND path >= ? AND path < ?",
-                (low, high),
+                scan.below(root.key),
             )
             complaints |= {(rank, key): complaint for key, complaint in stored}
             complaints |= {
                 (rank, key): complaint
                 for key, complaint in self._withheld.items()
-                if low <= key < high
+                if _holds(root.key, key)
             }
         return [
             f"left out: {self._roots[rank].folder(key)}{complaint}"
@@ -434,7 +446,7 @@ class _Index:
     def _runs(
         self,
         where: str,
-        values: Sequence[str],
+        values: Sequence[str] = (),
         takes: Callable[[str, Origin], bool] = lambda run_id, origin: True,
     ) -> list[Run]:
         rows = self._sql.execute(
@@ -457,6 +469,15 @@ _FIRST = """r.run_id IS NOT NULL AND NOT EXISTS (
   WHERE o.run_id = r.run_id AND (t.rank, o.path) < (s.rank, r.path)
 )"""
 """Of runs that lie in several places, the first."""
+
+
+def _holds(root: scan.Key, key: scan.Key) -> bool:
+    low, high = scan.below(root)
+    return low <= key < high
+
+
+def _listed(facets: Iterable[int]) -> str:
+    return ", ".join(map(str, facets))
 
 
 def _cell(names: Sequence[str]) -> tuple[str, str, str]:
