@@ -14,6 +14,7 @@ from bench import registry
 from bench.errors import BenchError
 from bench.power import gpus, machine, probes
 from bench.power.meter import Meter, Started
+from bench.power.processes import all_seen
 
 if TYPE_CHECKING:
     from bench.power.probes import Domain
@@ -210,7 +211,7 @@ def _notes(facts: dict[str, Any], started: Started) -> list[str]:
             f"a virtual machine{named}: its processor's counters are the host's; a meter of the "
             "host or the wall can stand in: --probe command:… or prometheus:…"
         )
-    if container and "gpu" in kinds:
+    if container and "gpu" in kinds and not all_seen():
         found.append(
             f"a container ({container}): other processes on a GPU may be hidden from it; "
             "docker run --pid=host … shows them"

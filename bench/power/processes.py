@@ -10,6 +10,17 @@ import time
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _SCAN_S = 0.25  # how often new descendants are looked for
+_FIRST = "pid:[4026531836]"  # the kernel's number for the namespace that all others are in
+_CONTAINERS = ("/.dockerenv", "/run/.containerenv")
+
+
+def all_seen() -> bool:
+    """Whether every process of this machine is seen from here: not so from a namespace within
+    another, as a container has one unless it is started with `--pid=host`."""
+    try:
+        return os.readlink("/proc/self/ns/pid") == _FIRST
+    except OSError:  # it can't be told
+        return not any(map(os.path.exists, _CONTAINERS))
 
 
 class Tree:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.power import doctor, gpus, machine
+from bench.power import doctor, gpus, machine, processes
 from bench.power.gpus import Listing
 from bench.power.meter import Started
 from bench.power.probes import Domain
@@ -160,3 +160,39 @@ def test_a_container_hides_rapl(monkeypatch: pytest.MonkeyPatch) -> None:
     (note,) = surroundings(monkeypatch, container="docker")
     assert "-e BENCH_POWERCAP_ROOT=/powercap" in note
     assert surroundings(monkeypatch) == []
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_container_may_hide_who_uses_a_gpu(
+    make_gpus: MakeGpus, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    """Unless it sees the machine's processes: --pid=host, or a machine made of an image."""
+    make_gpus(SimulatedGpu())
+    monkeypatch.setattr(machine, "facts", lambda: {"virtual": None, "container": "docker"})
+    monkeypatch.setattr(doctor, "all_seen", lambda: seen)
+    notes = doctor.examine(["nvml"]).notes
+    assert any("docker run --pid=host" in note for note in notes) is not seen
+
+
+@pytest.mark.parametrize(
+    ("link", "files", "seen"),
+    [
+        ("pid:[4026531836]", True, True),  # --pid=host
+        ("pid:[4026532201]", False, False),
+        (None, True, False),
+        (None, False, True),
+    ],
+)
+def test_whether_all_processes_are_seen(
+    monkeypatch: pytest.MonkeyPatch, link: str | None, files: bool, seen: bool
+) -> None:
+    def readlink(path: str) -> str:
+        assert path == "/proc/self/ns/pid"
+        if link is None:
+            raise PermissionError(path)
+        return link
+
+    monkeypatch.setattr(processes.os, "readlink", readlink)
+    monkeypatch.setattr(processes.os.path, "exists", lambda path: files)
+    assert processes.all_seen() is seen

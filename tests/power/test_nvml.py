@@ -486,14 +486,14 @@ def test_a_busy_board_on_which_no_process_is_seen(
     make_gpus: MakeGpus, container: bool, busy: int, marks: set[str]
 ) -> None:
     gpus = make_gpus(SimulatedGpu(more=[f"utilisation {busy} 0"]))
-    prelude = f"tree.follow(os.getpid()); module._in_container = lambda: {container}"
+    prelude = f"tree.follow(os.getpid()); module.all_seen = lambda: not {container}"
     assert Seen(gpus, 1.6, f"{prelude}; {_OFTEN}").told(0) == marks
 
 
 def test_a_board_is_still_busy_when_its_process_has_just_ended(make_gpus: MakeGpus) -> None:
     own = os.getpid()  # the parent of who looks
     gpus = make_gpus(SimulatedGpu(more=["utilisation 50 0"], processes=[(own, -99.0, 2.0)]))
-    prelude = "tree.follow(os.getpid()); module._in_container = lambda: True"
+    prelude = "tree.follow(os.getpid()); module.all_seen = lambda: False"
     assert Seen(gpus, 1.9, f"{prelude}; {_OFTEN}").told(0) == set()
 
 

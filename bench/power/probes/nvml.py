@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from bench.power import gpus, nvml
 from bench.power.nvml import Answer, Fields, Handle, Library, Number, NvmlError
 from bench.power.probes import Domain, Mark, Reading, Refusal, Timed
-from bench.power.processes import Tree
+from bench.power.processes import Tree, all_seen
 
 GAIN = 0.10  # twelve boards against an external meter: -8.0 to +12.9 %, mean 4.4 %
 _ENERGY_FIELDS, _POWER_NOW, _POWER_AVERAGE = (83, 191), 186, 185
@@ -228,7 +228,7 @@ class _State:
         if foreign:
             text = f"{len(foreign)} other process(es) used the GPU"
             return [Mark(t_ns, "contended", text, self._name, float(len(foreign)))]
-        if others or (self._used_by_nobody() and tree.followed and _in_container()):
+        if others or (self._used_by_nobody() and tree.followed and not all_seen()):
             return self._hidden(t_ns, "may be hidden by a container")
         return ()
 
@@ -349,12 +349,3 @@ def _no_library(error: str) -> Refusal:
     if present:
         return Refusal(f"a GPU of {present[0]} is here, which bench can't read", None)
     return Refusal("no NVIDIA GPU here", None, ())
-
-
-def _in_container() -> bool:
-    """Whether other namespaces may hide processes on the GPU."""
-    try:
-        own = os.readlink("/proc/self/ns/pid") != "pid:[4026531836]"  # the first one's number
-    except OSError:
-        own = False
-    return own or any(map(os.path.exists, ("/.dockerenv", "/run/.containerenv")))
