@@ -495,7 +495,7 @@ def report_lines(found: Verification) -> Lines:
     besides = f", and {failed} that came to no end" if failed else ""
     said = [
         ("entry", f"{found.place}: {_runs(len(found.claimed))}"),
-        ("made", f"{_runs(len(found.made))} with fresh seeds{besides}: {', '.join(found.made)}"),
+        ("made", f"{_runs(len(found.made))} with fresh seeds{besides} {' '.join(found.made)}"),
         ("code", "the entry's own" if found.same_code else "another than the entry's: weaker"),
         ("accuracy", _accuracy_line(found.accuracy)),
         ("energy", _energy_line(found.energy)),
