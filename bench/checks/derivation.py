@@ -348,13 +348,17 @@ def _domain(said: DomainEnergy, found: DomainEnergy) -> Iterator[Problem]:
 @rule(
     "D7", "counter and integral",
     "The energy counter and the integral of power agree within 5 %, or three times what the edges "
-    "of the window leave unsure.",
+    "of the window leave unsure; an accelerator with a counter has readings of power, too.",
     needs=_DERIVED, counting=True,
 )  # fmt: skip
 def agreement(run: RunFolder, around: Surroundings) -> Found:
     for doubt in run.derived.warnings:
         if doubt.id == "disagreement" and not doubt.rankable:
             yield Problem(doubt.message)
+    for domain in run.derived.charged:
+        alone = domain.counter_j is not None and domain.integral_j is None
+        if domain.kind == "gpu" and domain.level == "M1" and alone:
+            yield Problem(f"{domain.domain}: nothing to hold its counter against", warns=True)
 
 
 @rule(

@@ -46,6 +46,7 @@ _LEAST_WINDOW_S = 0.5  # Python alone takes longer
 _EDGE_S = 0.5
 _SETTLED_S = 120.0  # until all machines have handed over what they metered
 _BUSY, _AT_LOAD = 0.5, 0.7  # shares: of time, and of the window's power
+_AT_REST, _USED = 0.05, 0.2  # share of time that a board works
 _LOOKED_AT = 60  # readings that tell an estimate from a meter
 
 
@@ -261,7 +262,7 @@ _SEVERAL = re.compile(r"(\d{1,6}) x (.+)", re.DOTALL)
 @rule(
     "P6", "accelerators",
     "Every accelerator that the run used, and as many as its hardware class names, are metered and "
-    "charged.",
+    "charged; no other one works just when the run does.",
     needs=_DERIVED, counting=True,
 )  # fmt: skip
 def accelerators(run: RunFolder, around: Surroundings) -> Found:
@@ -281,6 +282,33 @@ def accelerators(run: RunFolder, around: Surroundings) -> Found:
     used = {u for e in run.events if e["event"] == "devices" for u in e.get("uuids", ())}
     if record.spec.device.startswith("cuda") and not used:
         yield Problem(f"it does not say which accelerator {record.spec.device[:20]} was")
+    yield from _left_out(run)
+
+
+def _left_out(run: RunFolder) -> Iterator[Problem]:
+    """Boards that are not charged and were busy during the run, not before it and not after."""
+    trace, here = run.trace, window_of(run.events, run.trace)
+    for domain in run.derived.domains:
+        if domain.kind != "gpu" or domain.node or _counts(domain, run.derived):
+            continue
+        if (series := trace.series.get(domain.domain)) is None:
+            continue
+        t_ns, busy = series.t_ns, series.utilisation
+        before = _share(busy[t_ns < here.start_ns])
+        within = _share(busy[(t_ns >= here.start_ns) & (t_ns <= here.stop_ns)])
+        after = _share(busy[t_ns > here.stop_ns + NS_PER_S])
+        if before is None or within is None or after is None:
+            continue
+        if max(before, after) < _AT_REST and within > _USED:
+            text = (
+                f"{domain.domain} is not charged, and was {100 * within:.0f} % busy in the window"
+            )
+            yield Problem(f"{text} alone", {"utilisation": within}, warns=True)
+
+
+def _share(busy: Floats) -> float | None:
+    read = busy[np.isfinite(busy)]
+    return float(read.mean()) if len(read) else None
 
 
 def _counts(domain: DomainEnergy, record: Record) -> bool:
@@ -451,9 +479,8 @@ def _worked_before(run: RunFolder) -> Iterator[Problem]:
         if one.domain.kind != "gpu" or rest_w is None or begin is None or end is None:
             continue
         t_ns, busy = one.t_ns, one.readings("utilisation")
-        seen = busy[(t_ns >= begin) & (t_ns <= end) & np.isfinite(busy)]
-        share = float(seen.mean()) if len(seen) and one.trace is run.trace else 0.0
-        if share > _BUSY and rest_w > _AT_LOAD * power_w:
+        share = _share(busy[(t_ns >= begin) & (t_ns <= end)]) if one.trace is run.trace else None
+        if share is not None and share > _BUSY and rest_w > _AT_LOAD * power_w:
             text = f"{one.name} worked before the window: {100 * share:.0f} % busy at {_w(rest_w)}"
             yield Problem(text, {"utilisation": share, "rest_w": rest_w, "power_w": power_w})
 
@@ -570,15 +597,12 @@ def tail(run: RunFolder, around: Surroundings) -> Found:
     needs=_DERIVED, counting=True,
 )  # fmt: skip
 def at_rest(run: RunFolder, around: Surroundings) -> Found:
-    for one in measured(run):
-        row = computing.accelerator(one.domain.device) if one.domain.kind == "gpu" else None
+    boards = {d.domain: d.device for d in run.derived.charged if d.kind == "gpu"}
+    for name, _, rest_w, _ in _powers(run):
+        row = computing.accelerator(boards[name]) if name in boards else None
         least_w = row.get("idle_w") if row else None
-        power_w = one.readings("power_w")[np.isfinite(one.readings("power_w"))]
-        if least_w is None or len(power_w) < _LOOKED_AT:
-            continue
-        rest_w = float(np.quantile(power_w, 0.01))
-        if rest_w < least_w:
-            text = f"{one.name}: {_w(rest_w)} at rest; such boards draw {least_w} W or more"
+        if least_w is not None and rest_w is not None and rest_w < least_w:
+            text = f"{name}: {_w(rest_w)} before the window; such boards draw {least_w} W or more"
             yield Problem(text, {"rest_w": rest_w, "least_w": least_w}, warns=True)
 
 

@@ -302,6 +302,11 @@ def twice(root: Path) -> Path:
     return with_first(root, trace=scaled(0.5), record=silent("disagreement"))
 
 
+@bad("D7", "a counter that nothing can be held against", warns=True)
+def counter_alone(root: Path) -> Path:
+    return with_first(root, trace=scaled(float("nan")))
+
+
 @bad("D8", "an idle power that is not what was read")
 def more_idle(root: Path) -> Path:
     def change(record: Record) -> Record:

@@ -175,6 +175,13 @@ def not_charged(root: Path) -> Path:
     )  # fmt: skip
 
 
+@bad("P6", "an accelerator that works when the run does, and is not charged", warns=True)
+def works_along(root: Path) -> Path:
+    return with_first(
+        root, trace=with_other(lambda s: dataclasses.replace(s, power_w=s.power_w + 1))
+    )
+
+
 @bad("P6", "an accelerator that was used and is not metered")
 def not_metered(root: Path) -> Path:
     return with_first(
