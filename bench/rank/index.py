@@ -42,7 +42,7 @@ class Source(Protocol):
     """What can be asked. Runs come as from `board.load`: in its order, each once."""
 
     def board(self, filters: Filters) -> list[Run]:
-        """What `board.build` makes the same cells of as of all runs, or more."""
+        """Runs that `board.build` makes the same cells of as of all there are."""
 
     def task(self, name: str) -> list[Run]: ...
 
@@ -155,7 +155,7 @@ CREATE TABLE facets (
 );
 CREATE TABLE runs (
   path BLOB, stamp INTEGER, complaint TEXT, run_id TEXT, facet INTEGER, model TEXT, recipe TEXT,
-  entry TEXT, ended INTEGER, trial INTEGER, text BLOB
+  entry TEXT, trial INTEGER, text BLOB
 );
 CREATE INDEX runs_by_path ON runs (path, stamp, facet);
 CREATE INDEX runs_by_id ON runs (run_id);
@@ -336,10 +336,10 @@ class _Index:
                 parts.extend((row.key, part) for part in row.parts)
                 yield (
                     row.key, stamps[row.key], row.complaint, row.run_id, facet, row.model,
-                    row.recipe, row.entry, row.ended, row.trial, row.text,
+                    row.recipe, row.entry, row.trial, row.text,
                 )  # fmt: skip
 
-        self._sql.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values())
+        self._sql.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values())
         self._sql.executemany("INSERT INTO parts VALUES (?, ?)", parts)
         self._sql.executemany(
             "INSERT OR IGNORE INTO facets VALUES (?, ?, ?, ?, ?)",
@@ -355,13 +355,11 @@ class _Index:
     # --- questions
 
     def board(self, filters: Filters) -> list[Run]:
-        parts = self._parts()
-        return self._runs(
-            f"r.facet IN ({_listed(self._shown(filters))}) AND NOT r.trial",
-            takes=lambda run_id, origin: (
-                filters.origin in (None, origin) and (run_id, origin) not in parts
-            ),
-        )
+        facets = _listed(self._shown(filters))
+        goes_on = f"""r.path IN (
+          SELECT path FROM parts WHERE part IN (SELECT run_id FROM runs WHERE facet IN ({facets}))
+        )"""  # what is a part of another run, `board.build` decides
+        return self._runs(f"(r.facet IN ({facets}) OR {goes_on}) AND NOT r.trial")
 
     def _facets(self, filters: Filters) -> dict[int, tuple[str, str, str]]:
         """Tasks, tracks and hardware that there may be below the roots and that are asked for. Each
@@ -385,16 +383,6 @@ class _Index:
         )
         shown = {_cell(facets[f]) for f, model, recipe in named if filters.names(model, recipe)}
         return [facet for facet, names in facets.items() if _cell(names) in shown]
-
-    def _parts(self) -> set[tuple[str, str]]:
-        """What `board.build` leaves out, found over all runs there are."""
-        rows = self._sql.execute(
-            f"{self._scope} SELECT parts.part, s.origin FROM parts "
-            f"CROSS JOIN runs AS r ON r.path = parts.path {_IN_SCOPE} AND {_FIRST} "
-            "AND r.ended AND NOT r.trial",
-            self._scopes,
-        )
-        return {pair for part, origin in rows for pair in ((part, origin), (part, "local"))}
 
     def task(self, name: str) -> list[Run]:
         return self._runs(f"r.facet IN ({_listed(self._facets(Filters(task=name)))})")
@@ -443,23 +431,18 @@ class _Index:
             found.update((root.folder(key), text) for key, text in rows)
         return found
 
-    def _runs(
-        self,
-        where: str,
-        values: Sequence[str] = (),
-        takes: Callable[[str, Origin], bool] = lambda run_id, origin: True,
-    ) -> list[Run]:
+    def _runs(self, where: str, values: Sequence[str] = ()) -> list[Run]:
         rows = self._sql.execute(
-            f"{self._scope} SELECT s.rank, r.path, r.run_id, r.entry, r.text FROM runs AS r "
-            f"{_IN_SCOPE} WHERE {where} AND {_FIRST}",
+            f"{self._scope} SELECT s.rank, r.path, r.entry, r.text FROM runs AS r {_IN_SCOPE} "
+            f"WHERE {where} AND {_FIRST}",
             [*self._scopes, *values],
         ).fetchall()
         rows.sort(key=lambda row: row[:2])
         with slim.paused_gc():
             return [
-                Run(slim.record(text), self._roots[rank].folder(key), origin, entry)
-                for rank, key, run_id, entry, text in rows
-                if takes(run_id, origin := self._roots[rank].origin)
+                Run(slim.record(text), root.folder(key), root.origin, entry)
+                for rank, key, entry, text in rows
+                for root in (self._roots[rank],)
             ]
 
 

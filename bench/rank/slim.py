@@ -54,7 +54,6 @@ class Row(NamedTuple):
     model: str = ""
     recipe: str = ""
     entry: str | None = None
-    ended: bool = False
     trial: bool = False
     parts: tuple[str, ...] = ()  # ids of the runs that it goes on with
     text: bytes = b""
@@ -133,7 +132,6 @@ def _row(key: scan.Key, text: bytes, entries: dict[bytes, str]) -> Row:
         model=spec.model,
         recipe=spec.recipe,
         entry=entries[same],
-        ended=record.status in ("complete", "budget"),
         trial=record.trial is not None,
         parts=tuple(part.run_id for part in record.parts),
         text=_slim(facts),
