@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from bench.checks import Number
 
 MOST_FILES = 1000  # and folders, of a run, or directly in an entry
+MOST_BYTES_IN_ALL = 1 << 30  # of these, but for weights
 MOST_DEPTH = 40
 MOST_DIGITS = 400  # of a number; more is an attack on whoever converts it
 MOST_NUMBER, LEAST_NUMBER = 1e100, 1e-100  # but for zero: squares of them are still numbers
 MOST_LINE_BYTES, MOST_LINES = 1 << 20, 1_000_000
+WEIGHTS = "model.safetensors"
 MOST_BYTES = {
     "entry.json": 1 << 18,
     "manifest.json": 1 << 20,
@@ -34,7 +36,7 @@ MOST_BYTES = {
     "predictions.parquet": 100 << 20,
     "log.txt": 4 << 20,
     "tuning.jsonl": 64 << 20,
-    "model.safetensors": 8 << 30,
+    WEIGHTS: 8 << 30,
 }
 """The names that a file may have, and how large it may be."""
 
@@ -77,7 +79,7 @@ def listing(folder: Path, depth: int, most: int = MOST_FILES) -> dict[str, Item]
     """Path below the folder -> what is there, in order of name, without following a link. What lies
     more than `depth` names deep is left out: the folder that holds it is listed."""
     found: dict[str, Item] = {}
-    left = [("", 1)]
+    left, size = [("", 1)], 0
     while left:
         below, level = left.pop()
         for name, item in _names(folder / below):
@@ -85,6 +87,10 @@ def listing(folder: Path, depth: int, most: int = MOST_FILES) -> dict[str, Item]
             found[path] = item
             if len(found) > most:
                 raise Fault("S2", f"holds more than {most:,} files and folders", {"most": most})
+            size += 0 if name == WEIGHTS else item.bytes
+            if size > MOST_BYTES_IN_ALL:
+                text = f"holds {size:,} bytes and more; {MOST_BYTES_IN_ALL:,} are the most"
+                raise Fault("S2", text, {"bytes": size, "most": MOST_BYTES_IN_ALL})
             if item.kind == "folder" and level < depth:
                 left.append((f"{path}/", level + 1))
     return dict(sorted(found.items()))

@@ -4,6 +4,7 @@ has its type, names are known, and what is bounded in life has a bound."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -17,7 +18,7 @@ from bench.errors import first_fault
 from bench.record import SCHEMA, Closed, Kind, Level, Metric, Record
 from bench.submission import RUN_ID, EntryFile
 
-MOST_NODES, MOST_DOMAINS, MOST_MARKS = 1024, 512, 100_000
+MOST_NODES, MOST_DOMAINS, MOST_MARKS = 1024, 64, 100_000  # domains of one machine
 MOST_NS = 1 << 62  # a century or so after the machine was started
 
 
@@ -241,20 +242,25 @@ _MAY: dict[str, dict[str, Types]] = {
 }  # fmt: skip
 """What has a type where it is said."""
 _THE_METERS = ("phase", "window", "idle_")  # no other events begin so
-_ONCE = {"meter", "window_start"}
+_MOST = {
+    "meter": 1, "window_start": 1, "phase_start": 1000, "phase_stop": 1000, "warning": 2000,
+    "devices": 2000, "model": 2000, "saved": 2000,
+}  # fmt: skip
+"""How often an event may be sent: each phase, say, is a sum over the trace."""
 
 
 def events(text: bytes) -> list[dict[str, Any]]:
     """The events of a run, in the order of their lines."""
     found: list[dict[str, Any]] = []
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
     for number, value in safe.json_lines(text):
         if why := _why_no_event(value):
             raise Fault("S6", f"line {number} {why}")
         name = value["event"]
-        if name in _ONCE and name in seen:
-            raise Fault("S6", f"line {number} is {name} once more")
-        seen.add(name)
+        seen[name] += 1
+        if seen[name] > (most := _MOST.get(name, safe.MOST_LINES)):
+            why = f"is {name} once more: {most:,} are the most"
+            raise Fault("S6", f"line {number} {why}", {"most": most})
         found.append(value)
     return found
 

@@ -120,12 +120,18 @@ def pickled(root: Path) -> Path:
 # --- S2 sizes
 
 
-@bad("S2", "a log of a terabyte that takes no room")
-def sparse(root: Path) -> Path:
-    folder = with_log(root)
-    with (first_run(folder) / "log.txt").open("wb") as file:
-        file.truncate(1 << 40)
-    return folder
+def _sparse(size: int) -> Callable[[Path], Path]:
+    def write(root: Path) -> Path:
+        folder = with_log(root)
+        with (first_run(folder) / "log.txt").open("wb") as file:
+            file.truncate(size)
+        return folder
+
+    return write
+
+
+bad("S2", "a log that nobody reads to its end")(_sparse(1 << 23))
+bad("S2", "a log of a terabyte that takes no room")(_sparse(1 << 40))
 
 
 @bad("S2", "more files than anybody can look at")
@@ -304,6 +310,9 @@ for _what, _line in {
 }.items():
     bad("S6", _what)(_event(_line))
 
+bad("S6", "a thousand phases too many")(
+    _text("events.jsonl", lambda b: b + b'{"event":"phase_start","t_ns":1,"phase":"x"}\n' * 1001)
+)
 bad("S6", "a line of a megabyte")(_event({"event": "note", "t_ns": 1, "text": "x" * (1 << 20)}))
 bad("S4", "an empty line between events")(
     _text("events.jsonl", lambda b: b.replace(b"\n", b"\n\n", 1))
