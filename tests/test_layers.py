@@ -26,7 +26,7 @@ TABLE: dict[str, set[str]] = {
     "power": FOUNDATION,
     "learn": FOUNDATION | {"recipes"},
     "recipes": FOUNDATION | {"learn"},
-    "rank": FOUNDATION | {"power.trace"},
+    "rank": FOUNDATION | {"power.trace", "submission"},
     "child": FOUNDATION | {"power"},
     "account": FOUNDATION | {"power"},
     "merging": FOUNDATION | {"account", "power"},

@@ -56,7 +56,7 @@ def leaderboard(
 ) -> None:
     """Rank entries by skill per kWh (qualified accuracy)."""
     from bench.power import carbon
-    from bench.rank import board, index, render
+    from bench.rank import board, index, render, standing
 
     recover(out)
     filters = board.Filters(
@@ -64,16 +64,17 @@ def leaderboard(
         recipe=recipe, origin=origin, since=since, until=until,
     )  # fmt: skip
 
-    def question(source: index.Source) -> tuple[list[Run], list[str]]:
+    def question(source: index.Source) -> tuple[list[Run], list[str], standing.Standings]:
         check_task(task, source.tasks, tasks)
-        return source.board(filters), source.broken()
+        found = source.board(filters)
+        return found, source.broken(), standing.of(source.submissions(task), found)
 
-    runs, broken = index.ask(roots(results, out), question)
+    runs, broken, standings = index.ask(roots(results, out), question)
     scenario = carbon.asked(region, pue)
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
     cards = cards_of((r.record for r in runs), tasks)
-    cells = board.build(runs, cards, filters, by)
+    cells = board.build(runs, cards, filters, by, standings)
     width = shutil.get_terminal_size().columns
     text = render.render(cells, format.value, width=width, colour=coloured(), scenario=scenario)
     sys.stdout.write(text)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench import record as records
@@ -31,6 +32,7 @@ from bench.rank.entry import (
     usable_energy_j,
     usable_metric,
 )
+from bench.rank.standing import Standing, Standings, standing
 from bench.record import Record
 
 SECTIONS = (*score.TIERS, "provisional", "below", "unranked")
@@ -134,12 +136,15 @@ def build(
     cards: Mapping[str, Card],
     filters: Filters | None = None,
     by: str | None = None,
+    standings: Standings = MappingProxyType({}),
 ) -> list[Cell]:
-    """The ranked cells, measured ones first. `by` is a column to order by for display."""
+    """The ranked cells, measured ones first. `by` is a column to order by for display; `standings`
+    are the entries that the runs came with: what is taken back is left out."""
     filters = filters or Filters()
     places: dict[Place, list[Entry]] = defaultdict(list)
-    whole = _without_parts([run for run in runs if run.record.trial is None])
-    for entry in _entries((r for r in whole if filters.takes_run(r)), cards):
+    stands = standing(runs, standings)
+    whole = _without_parts([run for run in stands if run.record.trial is None])
+    for entry in _entries((r for r in whole if filters.takes_run(r)), cards, standings):
         if filters.takes_place(entry.place):
             places[entry.place].append(entry)
     cells = [_cell(p, entries, cards, filters) for p, entries in places.items()]
@@ -175,15 +180,22 @@ def _without_parts(runs: list[Run]) -> list[Run]:
     return [run for run in runs if (run.record.run_id, run.origin) not in parts]
 
 
-def _entries(runs: Iterable[Run], cards: Mapping[str, Card]) -> list[Entry]:
+def _entries(runs: Iterable[Run], cards: Mapping[str, Card], standings: Standings) -> list[Entry]:
     by_key: dict[tuple[str, Origin], list[Run]] = defaultdict(list)
     for run in sorted(runs, key=_started):
         by_key[run.key, run.origin].append(run)
     return [
-        _entry(key, origin, place, group, members, cards)
+        _entry(key, origin, place, group, members, cards).judged(
+            submissions=_submissions(members, standings)
+        )
         for (key, origin), group in by_key.items()
         for place, members in _by_place(group, cards).items()
     ]
+
+
+def _submissions(runs: Iterable[Run], standings: Standings) -> tuple[Standing, ...]:
+    folders = dict.fromkeys(run.folder.parent for run in runs)
+    return tuple(standings[folder] for folder in folders if folder in standings)
 
 
 def _by_place(group: list[Run], cards: Mapping[str, Card]) -> dict[Place, list[Run]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal, Protocol
 
+from bench import submission
 from bench.errors import unknown_name
 from bench.rank import notation, score
 from bench.rank.entry import Cell, Entry, Section, is_share
@@ -235,8 +236,23 @@ COLUMNS: tuple[Column, ...] = (
     Column("attempts", "attempts", None, None, lambda e, g: e.attempts),
     Column("warnings", "warnings", None, "lower", lambda e, g: len(e.warnings),
            lambda v: str(v or ""), priority=9, short="warn"),
+    Column("upstream", "upstream energy, declared, never ranks", "kWh", "lower",
+           lambda e, g: e.upstream_kwh[0] if e.upstream_kwh else None, _number),
+    Column("upstream_use", "upstream energy, a use's share", "kWh", "lower",
+           lambda e, g: e.upstream_kwh[1] if e.upstream_kwh else None, _number),
+    Column("submission", "submission", None, None,
+           lambda e, g: "; ".join(s.place for s in e.submissions) or None),
+    Column("authors", "authors", None, None, lambda e, g: _authors(e)),
+    Column("verified", "trained again by (T3)", None, None,
+           lambda e, g: "; ".join(submission.place(f) for s in e.submissions
+                                  for f in s.verified_by) or None),
     Column("date", "date", None, None, lambda e, g: e.date, priority=10),
 )  # fmt: skip
+
+
+def _authors(entry: Entry) -> str | None:
+    names = dict.fromkeys(name for s in entry.submissions for name in s.entry.authors)
+    return "; ".join(names) or None
 
 
 def _rank(rank: tuple[int, int] | None) -> str:

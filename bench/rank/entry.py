@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.cards import Card
 from bench.rank import notation, score
 from bench.record import Metric, Record, Spec, Tuning
+
+if TYPE_CHECKING:
+    from bench.rank.standing import Standing
 
 Origin = Literal["results", "local"]
 Status = Literal["ranked", "provisional", "below", "unranked"]
@@ -71,6 +74,7 @@ class Entry:
     attempts: int  # runs that were started with a drawn seed, failed ones too
     reasons: tuple[str, ...]  # why runs, or the entry, do not count
     title: str = ""
+    submissions: tuple[Standing, ...] = ()  # that its runs came with
     status: Status = "unranked"
     tier: str | None = None
     rank: tuple[int, int] | None = None
@@ -141,6 +145,18 @@ class Entry:
     def tuning(self) -> Tuning | None:
         """What chose the settings: the same for all runs of an entry."""
         return self.records[0].tuning if self.runs else None
+
+    @cached_property
+    def upstream_kwh(self) -> tuple[float, float] | None:
+        """What others spent before, as submitters declare it: in full, and a use's share; None
+        where nothing is declared, or one of it is not known."""
+        declared = [u for s in self.submissions[:1] for u in s.entry.upstream]
+        known = [
+            (u.energy_kwh, u.energy_kwh / u.uses) for u in declared if u.energy_kwh is not None
+        ]
+        if not known or len(known) < len(declared):
+            return None
+        return sum(full for full, _ in known), sum(share for _, share in known)
 
     @property
     def warnings(self) -> set[str]:

@@ -1,0 +1,94 @@
+"""What was submitted, as it stands: whose it is, and what others have said of it since."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench import submission
+from bench.rank.entry import Run
+from bench.submission import EntryFile
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An entry that was submitted. `verified_by` are entries that trained it again."""
+
+    folder: Path
+    entry: EntryFile
+    superseded_by: Path | None = None
+    retracted_by: Path | None = None
+    verified_by: tuple[Path, ...] = ()
+
+    @property
+    def place(self) -> str:
+        return submission.place(self.folder)
+
+    @property
+    def stands(self) -> bool:
+        return self.superseded_by is None and self.retracted_by is None
+
+
+Standings = Mapping[Path, Standing]
+
+_SPEAKS = re.compile(rb'"(retracts|supersedes|verifies)"\s*:\s*"')
+"""Of another entry: few do, and thousands need not be parsed."""
+
+
+def of(files: Mapping[Path, bytes], runs: Iterable[Run]) -> dict[Path, Standing]:
+    """By folder, from the text of each `entry.json` that these runs came with or that speaks of
+    another; one that can't be read says nothing. What was itself retracted no longer speaks."""
+    asked = {run.folder.parent for run in runs}
+    found: dict[Path, Standing] = {}
+    for folder, text in files.items():
+        if folder not in asked and not _SPEAKS.search(text):
+            continue
+        try:
+            found[folder] = Standing(folder, EntryFile.model_validate_json(text))
+        except ValidationError:
+            continue
+    for speaker in list(found.values()):
+        if target := _named(found, speaker.entry.retracts, speaker):
+            found[target.folder] = replace(target, retracted_by=speaker.folder)
+    for speaker in [s for s in found.values() if s.retracted_by is None]:
+        if target := _named(found, speaker.entry.supersedes, speaker):
+            found[target.folder] = replace(target, superseded_by=speaker.folder)
+        if target := _named(found, speaker.entry.verifies, speaker):
+            names = (*target.verified_by, speaker.folder)
+            found[target.folder] = replace(target, verified_by=names)
+    return found
+
+
+def _named(found: Mapping[Path, Standing], place: str | None, speaker: Standing) -> Standing | None:
+    """The entry called so, below the same root."""
+    target = found.get(speaker.folder.parent.parent / place) if place else None
+    return target if target and target.folder != speaker.folder else None
+
+
+def standing(runs: Iterable[Run], standings: Standings) -> list[Run]:
+    """The runs less those of entries that do not stand, and less copies of teachers and earlier
+    parts. A run that a correction has taken over lies there from now on."""
+    found = []
+    for run in runs:
+        about = standings.get(run.folder.parent)
+        if about is None:  # of the user's own
+            found.append(run)
+        elif (stands := _last(about, standings)) and run.folder.name in stands.entry.runs:
+            found.append(replace(run, folder=stands.folder / run.folder.name))
+    return found
+
+
+def _last(about: Standing, standings: Standings) -> Standing | None:
+    """The entry, or what has superseded it in the end; None where that is taken back."""
+    seen = set()
+    while not about.stands and about.folder not in seen:
+        seen.add(about.folder)
+        heir = standings.get(about.superseded_by) if about.superseded_by else None
+        if about.retracted_by or heir is None:
+            return None
+        about = heir
+    return about if about.stands else None
