@@ -20,6 +20,8 @@
  *   I gain POWER [COUNTER]       what they read, as a multiple of the truth
  *   I counter 0|1                whether there is an energy counter at all
  *   I tick S [PHASE [JITTER]]    the counter moves every S seconds, give or take JITTER
+ *   I latency S [BUSY]           asking the counter takes S seconds; in the BUSY seconds after each
+ *                                of its ticks it is not answered, as by an H200
  *   I start J                    what the counter read at `boot`
  *   I fields 0|1                 whether fields 185, 186 and 191 exist
  *
@@ -84,7 +86,7 @@ struct Device {
     double a, b, period, *t, *w, *sum; /* recorded: points and the energy up to each */
     int points;
     double refresh, refresh_phase, window, average, noise, gain;
-    double tick, tick_phase, jitter, start, counter_gain;
+    double tick, tick_phase, jitter, start, counter_gain, latency, busy;
     double limit[4], clocks[4], temperature, utilisation[2], present[2];
     unsigned long long memory, reasons;
     int fields, counter, arch, ecc, persistence, mig, faults, processes, parts;
@@ -209,7 +211,15 @@ static double ticked_at(const Device *d, long long k) {
     return d->tick_phase + k * d->tick + d->jitter * (2 * chance(d, "tick", k) - 1);
 }
 
+static void await_counter(const Device *d) {
+    double wait = d->latency, after = fmod(now() - d->tick_phase, d->tick);
+    if (after >= 0 && after < d->busy) wait += d->busy - after;
+    struct timespec t = {0, (long)(wait * 1e9)};
+    if (wait > 0) nanosleep(&t, NULL);
+}
+
 static int energy_mj(Device *d, unsigned id, unsigned long long *out) {
+    await_counter(d);
     double t = now(), leap = 0, since = 0, before = d->start;
     const Fault *f = fault(d, "energy");
     if (f) return (int)f->value;
@@ -276,6 +286,7 @@ static void set(Device *d, const char *key, const char *rest) {
     else if IS("noise") d->noise = atof(rest);
     else if IS("gain") sscanf(rest, "%lf %lf", &d->gain, &d->counter_gain);
     else if IS("tick") sscanf(rest, "%lf %lf %lf", &d->tick, &d->tick_phase, &d->jitter);
+    else if IS("latency") sscanf(rest, "%lf %lf", &d->latency, &d->busy);
     else if IS("start") d->start = atof(rest);
     else if IS("fields") d->fields = atoi(rest);
     else if IS("counter") d->counter = atoi(rest);

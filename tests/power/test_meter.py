@@ -79,7 +79,7 @@ def test_the_energy_of_a_window_is_the_injected_one(make_gpus: MakeGpus, tmp_pat
         SimulatedGpu(Square(100, 400, 0.73)),
         SimulatedGpu(Ramp(80, 700, 3.1), tick_s=0.02),
         SimulatedGpu.of("v100", Square(100, 400, 2.1)),
-        SimulatedGpu.of("h200", Square(130, 700, 0.61)),
+        SimulatedGpu.of("h200", Ramp(130, 700, 2.3)),
         # 32 bits are full at 2 s
         SimulatedGpu(Constant(500), start_j=4293967.0, faults=[("narrow", -99.0, FOREVER, 191)]),
     )

@@ -698,3 +698,12 @@ def test_who_comes_just_before_the_end_is_seen(make_gpus: MakeGpus, tmp_path: Pa
     first = next(m for m in trace.marks if m.id == "contended")
     assert (first.t_ns - stop_ns) / 1e9 < 0.25
     assert "contended" in {w.id for w in trace.warnings(start_ns, stop_ns)}
+
+
+def test_a_card_that_takes_its_time_to_say_what_its_counter_reads(make_gpus: MakeGpus) -> None:
+    """As an H200 does, for milliseconds, and for more right after a tick."""
+    seen = Seen(make_gpus(SimulatedGpu.of("h200", Constant(400))), 1.0)
+    took_ms = sorted(1e3 * r["took_s"] for r in seen.readings[0])
+    assert took_ms[0] >= 2.5
+    assert seen.told(0) == set()
+    assert {r["error"] for r in seen.readings[0]} == {None}
