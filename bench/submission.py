@@ -145,5 +145,7 @@ def place(folder: Path) -> str:
 
 
 def folders(root: Path) -> Iterator[Path]:
-    """The entries below a root, whatever they hold, in order of name."""
-    yield from sorted(p.parent for p in root.glob(f"*/*/{NAME}"))
+    """The entries below a root, whatever they hold, in order of name; none that is hidden, which
+    nobody has finished."""
+    found = sorted(p.parent for p in root.glob(f"*/*/{NAME}"))
+    yield from (f for f in found if not f.name.startswith(".") and f.parent.name[0] != ".")

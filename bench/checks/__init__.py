@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.checks import safe
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.checks.bundle import EntryFolder, Surroundings
     from bench.record import Record
 
+MOST_SHOWN = 1000  # signs of a message, which may hold what somebody else has written
 GROUPS = {
     "S": "structure",
     "H": "integrity",
@@ -168,10 +171,10 @@ def verdicts(rule: Rule, subject: Any, around: Surroundings) -> Iterator[Verdict
     found = list(rule.look(subject, around))
     for one in found:
         if isinstance(one, Skipped):
-            yield said(status="skipped", message=one.message)
+            yield said(status="skipped", message=safe.shown(one.message, MOST_SHOWN))
         else:
             text = f"{one.file}: {one.message}" if one.file else one.message
             status: Status = "warning" if one.warns else "error"
-            yield said(status=status, message=text, numbers=one.numbers)
+            yield said(status=status, message=safe.shown(text, MOST_SHOWN), numbers=one.numbers)
     if not found:
         yield said(status="pass")

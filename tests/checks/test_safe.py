@@ -12,7 +12,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from bench.checks import outline, safe, tables
+from bench import submission
+from bench.checks import Problem, Rule, outline, safe, tables
+from bench.checks import verdicts as verdicts_of
 from bench.checks.bundle import EntryFolder, RunFolder, found
 from bench.checks.safe import Fault
 from bench.errors import UsageError
@@ -123,6 +125,18 @@ def test_messages_of_verdicts_can_be_seen(tmp_path: Path) -> None:
     assert all(verdict.message.isprintable() and verdict.message for verdict in said)
 
 
+def test_no_rule_can_say_what_cannot_be_seen(tmp_path: Path) -> None:
+    def look(run: Any, around: Any) -> Any:
+        yield Problem("\x1b[2J\n::error::" + "x" * 10**6)
+
+    rule = Rule("S99", "odd", "Odd.", "run", (), False, look)
+    run = RunFolder(tmp_path / "\x1b", "\u202ename")
+    (said,) = verdicts_of(rule, run, bundles.around())
+    assert said.message.isprintable()
+    assert said.where.isprintable()
+    assert len(said.message) < 2000
+
+
 # --- finding entries
 
 
@@ -156,6 +170,7 @@ def test_a_folder_without_anything_is_an_entry_among_others(tmp_path: Path) -> N
 def test_hidden_folders_are_nobodys(tmp_path: Path) -> None:
     folder = bundles.write(tmp_path, bundles.plans(1))
     folder.rename(folder.with_name(".staged"))
+    assert list(submission.folders(tmp_path)) == []
     with pytest.raises(UsageError):
         found(tmp_path)
 
