@@ -74,6 +74,16 @@ class Reevaluation:
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self), "notes": list(self.notes)}
 
+    @property
+    def numbers(self) -> dict[str, str | int | float]:
+        """What is known of it in numbers."""
+        return {k: v for k, v in vars(self).items() if k in _NUMBERS and v is not None}
+
+
+_NUMBERS = {
+    "predictions", "same_share", "least_share", "stated", "now", "skill_apart", "most_skill_apart"
+}  # fmt: skip
+
 
 class _Ended(Exception):
     """It is known what is to be said, before or without predictions."""

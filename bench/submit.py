@@ -81,37 +81,26 @@ def pack(
     UsageError where the runs are no entry; Refused where the checks find an error.
     """
     mine = _one_entry([(records.read(folder), folder) for folder in named])
-    everything = {record.run_id: (record, folder) for record, folder in _readable(ledger)}
-    key = next(iter(mine.values()))[0].entry_key()
-    drawn = {i: r for i, r in everything.items() if r[0].spec.seed_origin == "harness"}
-    attempts = {**{i: r for i, r in drawn.items() if r[0].entry_key() == key}, **mine}
-    added = [record for i, (record, _) in attempts.items() if i not in mine]
-    charged = _charged([record for record, _ in attempts.values()], everything)
-    first = next(iter(mine.values()))[0]
+    first, source = next(iter(mine.values()))
+    known = {record.run_id: (record, folder) for record, folder in _readable(ledger)}
+    attempts = {**_drawn_alike(first, known), **mine}
+    folder = _new_folder(first, asked.name, results)
+    there = around(folder).others  # what was submitted needs no copy
+    charged = {i: r for i, r in _charged(attempts, known).items() if i not in there}
     entry = _entry(first, attempts, charged, asked)
-    name = _free_name(first, results) if asked.name is None else asked.name
-    if not submission.ENTRY_NAME.fullmatch(name):
-        raise UsageError(f"'{name}' can't be an entry's name", "lower case, digits, and . _ + -")
-    folder = results / first.spec.task / name
-    if folder.exists():
-        raise UsageError(
-            f"{folder} is there already, and nothing submitted is ever changed",
-            "give another --name; a correction names the old one with --supersedes",
-        )
     with _staged(folder) as staging:
-        for record, source in [*attempts.values(), *charged.values()]:
-            _copy(record, source, staging / record.run_id, asked.weights)
+        for record, place in [*attempts.values(), *charged.values()]:
+            _copy(record, place, staging / record.run_id, asked.weights)
         if first.tuning:
-            journal = _journal(first.tuning, next(iter(mine.values()))[1])
-            (staging / JOURNAL).write_bytes(journal)
+            (staging / JOURNAL).write_bytes(_journal(first.tuning, source))
         submission.write(entry, staging)
-        place = submission.place(folder)
-        report = check(EntryFolder.of(staging, place), around(staging))
+        report = check(EntryFolder.of(staging, submission.place(folder)), around(staging))
         if report.errors:
             raise Refused(report)
         size = sum(p.stat().st_size for p in staging.rglob("*") if p.is_file())
         if not dry:
             _publish(staging, folder)
+    added = [record for i, (record, _) in attempts.items() if i not in mine]
     return Packed(folder, entry, report, added, size)
 
 
@@ -190,10 +179,20 @@ def _difference(one: Record, other: Record) -> str:
     return "they were cut into parts, or tuned, in other ways"
 
 
-def _charged(runs: Iterable[Record], known: Several) -> Several:
+def _drawn_alike(first: Record, known: Several) -> Several:
+    """All starts of the same spec and code with a drawn seed."""
+    key = first.entry_key()
+    return {
+        i: (record, folder)
+        for i, (record, folder) in known.items()
+        if record.spec.seed_origin == "harness" and record.entry_key() == key
+    }
+
+
+def _charged(attempts: Several, known: Several) -> Several:
     """Teachers and earlier parts, and what those were charged for, as far as they are at hand."""
     found: Several = {}
-    left = [cost.run_id for run in runs for cost in run.charged_runs]
+    left = [cost.run_id for record, _ in attempts.values() for cost in record.charged_runs]
     while left:
         run_id = left.pop()
         if run_id in known and run_id not in found:
@@ -216,6 +215,20 @@ def _entry(first: Record, attempts: Several, charged: Several, asked: Asked) -> 
         attempts=[submission.attempt(r) for r in drawn], upstream=list(asked.upstream),
         supersedes=asked.supersedes, verifies=asked.verifies, reason=asked.reason,
     )  # fmt: skip
+
+
+def _new_folder(first: Record, name: str | None, results: Path) -> Path:
+    """Where the entry will be; UsageError where it can't be there."""
+    name = _free_name(first, results) if name is None else name
+    if not submission.ENTRY_NAME.fullmatch(name):
+        raise UsageError(f"'{name}' can't be an entry's name", "lower case, digits, and . _ + -")
+    folder = results / first.spec.task / name
+    if folder.exists():
+        raise UsageError(
+            f"{folder} is there already, and nothing submitted is ever changed",
+            "give another --name; a correction names the old one with --supersedes",
+        )
+    return folder
 
 
 def _free_name(record: Record, results: Path) -> str:

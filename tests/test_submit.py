@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from bench import lineage, submission, submit
 from bench import record as records
-from bench import submission, submit
 from bench.errors import UsageError
 from bench.submission import EntryFile
 from tests.checks import bundles, tuned
@@ -155,6 +155,34 @@ def test_a_run_without_one_of_its_files_is_not_submitted(tmp_path: Path) -> None
     (runs[0] / "trace.parquet").unlink()
     with pytest.raises(UsageError, match=r"trace\.parquet is not there"):
         pack(runs, tmp_path / "results")
+
+
+def taught(root: Path) -> tuple[list[Path], Path]:
+    """Runs that are charged for a teacher's, and that one."""
+    (teacher,) = made(root, bundles.plans(1, first=3))
+    record = records.read(teacher)
+    plans = bundles.plans()
+    for plan in plans:
+        settings = {"epochs": 2.0, "batch_size": 64, "max_length": 128, "teacher": teacher.name}
+        plan.spec = {"recipe": "distill", "settings": settings}
+        plan.start = {"charged_runs": [lineage.teacher(record, teacher)]}
+    return made(root, plans), teacher
+
+
+def test_a_teacher_goes_along(tmp_path: Path) -> None:
+    runs, teacher = taught(tmp_path / "runs")
+    packed = pack(runs, tmp_path / "results", tmp_path / "runs")
+    assert packed.entry.charged == [teacher.name]
+    assert (packed.folder / teacher.name / "record.json").is_file()
+
+
+def test_a_teacher_that_was_submitted_is_not_copied(tmp_path: Path) -> None:
+    runs, teacher = taught(tmp_path / "runs")
+    around = bundles.around(others={teacher.name: teacher})
+    ledger = list(records.folders([tmp_path / "runs"]))
+    packed = submit.pack(runs, asked(), tmp_path / "results", ledger, lambda _: around)
+    assert packed.entry.charged == []
+    assert not (packed.folder / teacher.name).exists()
 
 
 def test_a_retraction_is_a_record_too(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def agreement(reports: Sequence[Report], cards: Mapping[str, Card]) -> list[str]
 
 
 def _pairs(report: Report) -> Iterator[tuple[Run, Run]]:
-    """Each run as stated and as derived."""
+    """Each run as stated and as derived. Doubts from before the window opened can't be derived:
+    a rule holds the doubts against each other."""
     known = {record.run_id: record for record in report.derived}
     for folder in _folders(report.folder):
         try:
@@ -53,7 +54,8 @@ def _pairs(report: Report) -> Iterator[tuple[Run, Run]]:
         except BenchError:
             continue
         if stated.run_id in known:
-            yield Run(stated, folder, "results"), Run(known[stated.run_id], folder, "results")
+            derived = known[stated.run_id].model_copy(update={"warnings": stated.warnings})
+            yield Run(stated, folder, "results"), Run(derived, folder, "results")
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -19,11 +19,15 @@ def exit_code(reports: Iterable[Report]) -> int:
 
 
 def level(report: Report) -> str:
-    """How well an entry was checked: T1 where nothing fails and every metric was computed again
-    from its predictions; else T0."""
+    """How well an entry was checked: T2 where the weights of every run that counts have said the
+    same again, T1 where every metric was computed again from its predictions, and nothing fails;
+    else T0."""
     rescored = [v for v in report.verdicts if v.rule == "D2" and v.status in ("pass", "warning")]
     unscored = [v for v in report.skipped if v.rule == "D2" and "not re-scored" in v.message]
-    return "T1" if rescored and not unscored and not report.errors else "T0"
+    if report.errors or unscored or not rescored:
+        return "T0"
+    again = [v.status for v in report.verdicts if v.rule == "T2"]
+    return "T2" if again and set(again) == {"pass"} else "T1"
 
 
 def as_json(reports: Sequence[Report], extra: dict[str, Any] | None = None) -> str:
@@ -63,7 +67,7 @@ def _counts(report: Report) -> str:
 
 def _lines(report: Report, verbose: bool) -> list[str]:
     """The same of several runs once, with how many they are."""
-    shown = [v for v in report.verdicts if v.status in _LEVELS or verbose]
+    shown = [v for v in report.verdicts if v.status in _LEVELS or v.rule == "T2" or verbose]
     several = Counter((v.rule, v.status, v.message) for v in shown)
     lines = []
     for verdict in shown:

@@ -13,9 +13,12 @@ from bench.cli.options import RUNS, Data, Out, Results, TaskFolders, console, fi
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.checks import Report
+    from collections.abc import Iterator
+
+    from bench.checks import Report, Status
     from bench.checks.setting import Setting
     from bench.record import Record
+    from bench.reevaluation import Reevaluation
     from bench.submission import Upstream
     from bench.submit import Packed
 
@@ -222,10 +225,12 @@ def check(
         raise UsageError("nothing is named that could be checked", "bench check results/")
     root = roots(results or present, RUNS)[0][0]
     setting = Setting(root, str(data) if data else None, tasks or [])
-    reports = []
+    reports: list[Report] = []
     if present:
         reports, folders = _proposal(folders, present, setting)
-    reports += _checked(setting, folders, reevaluate, device)
+    reports += _checked(setting, folders)
+    if reevaluate:
+        reports = [_reevaluated(report, setting, device) for report in reports]
     match format:
         case How.json:
             print(report.as_json(reports))
@@ -249,7 +254,7 @@ def _proposal(
     return [proposal.report(setting.around(folders[0]))], proposal.added()
 
 
-def _checked(setting: Setting, folders: list[Path], reevaluate: bool, device: str) -> list[Report]:
+def _checked(setting: Setting, folders: list[Path]) -> list[Report]:
     """With a line of progress where somebody looks on."""
     reports = []
     looking = sys.stderr.isatty()
@@ -260,6 +265,37 @@ def _checked(setting: Setting, folders: list[Path], reevaluate: bool, device: st
     if looking:
         print("\r\033[K", end="", file=sys.stderr)
     return reports
+
+
+def _reevaluated(report: Report, setting: Setting, device: str) -> Report:
+    """With what the weights of its runs say again."""
+    from dataclasses import replace
+
+    from bench.checks import Verdict
+
+    status: dict[str, Status] = {"agrees": "pass", "disagrees": "error"}
+    said = [
+        Verdict(
+            "T2", "weights", status.get(one.verdict, "skipped"), f"{report.where}/{one.run_id}",
+            one.message, one.numbers,
+        )
+        for one in _again(report, setting, device)
+    ]  # fmt: skip
+    return replace(report, verdicts=(*report.verdicts, *said))
+
+
+def _again(report: Report, setting: Setting, device: str) -> Iterator[Reevaluation]:
+    """Of each run that counts, in an order that does not depend on the machine."""
+    from bench.reevaluation import reevaluate
+
+    for record in sorted(report.derived, key=lambda r: r.run_id):
+        card = setting.cards.get(record.spec.task)
+        if card is None or not record.rankable:
+            continue
+        alone = (report.folder / "record.json").is_file()
+        folder = report.folder if alone else report.folder / record.run_id
+        print(f"{record.run_id}: its weights predict", file=sys.stderr, flush=True)
+        yield reevaluate(folder, card, setting.data, device)
 
 
 def _print_text(reports: list[Report], verbose: bool = False) -> None:
