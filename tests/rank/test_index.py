@@ -385,6 +385,15 @@ def test_a_change_within_one_tick_is_seen(
         agrees(roots(tmp_path))
 
 
+def test_a_run_that_goes_on_with_no_other_any_more(tmp_path: Path, cache: Path) -> None:
+    first = make_record()
+    write(tmp_path / "results", first)
+    folder = write(tmp_path / "results", make_record(charged_runs=[part_of(first)]))
+    assert agrees(roots(tmp_path))["later"][first.run_id] == [folder.name]
+    write(tmp_path / "results", make_record(run_id=folder.name))
+    assert agrees(roots(tmp_path))["later"][first.run_id] == []
+
+
 @pytest.mark.usefixtures("indexed")
 def test_what_has_long_been_there_is_not_read_again(
     tmp_path: Path, cache: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
