@@ -54,7 +54,8 @@ def enough(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> F
     numbers = {"runs": len(runs), "counting": count}
     if count == 0:
         why = _why_not(runs[0].record, around)
-        yield Problem(f"none of {len(runs)} runs counts: {why}", numbers)
+        text = f"none of {len(runs)} runs counts, and it is shown without a rank: {why}"
+        yield Problem(text, numbers, warns=True)
     elif count < score.RANKED_RUNS:
         text = f"{count} of {len(runs)} runs count: it is provisional, and not ranked"
         yield Problem(text, numbers, warns=True)
