@@ -157,7 +157,7 @@ def test_a_call_that_fails_later_is_a_missing_reading(tmp_path: Path, made: Made
 
 def test_a_call_that_hangs_is_ended_with_what_it_started(tmp_path: Path, made: Made) -> None:
     script = program(tmp_path / "watts", f"sleep 99 & echo $! > {tmp_path}/pid; wait")
-    assert "no answer" in refusal(f"timeout=0.3 {script}").reason
+    assert "no answer" in refusal(f"timeout=1 {script}").reason
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 

@@ -487,7 +487,7 @@ def test_a_busy_board_on_which_no_process_is_seen(
 ) -> None:
     gpus = make_gpus(SimulatedGpu(more=[f"utilisation {busy} 0"]))
     prelude = f"tree.follow(os.getpid()); module.all_seen = lambda: not {container}"
-    assert Seen(gpus, 1.6, f"{prelude}; {_OFTEN}").told(0) == marks
+    assert Seen(gpus, 2.4, f"{prelude}; {_OFTEN}").told(0) == marks
 
 
 def test_a_board_is_still_busy_when_its_process_has_just_ended(make_gpus: MakeGpus) -> None:
@@ -635,11 +635,11 @@ def test_a_window_that_opens_before_a_frozen_counter_is_found_has_an_energy(
     make_gpus: MakeGpus, tmp_path: Path
 ) -> None:
     """Until another counter takes its place, power stands in; that is in the uncertainty."""
-    gpus = make_gpus(SimulatedGpu(Constant(400), start_j=5.0, faults=[("frozen", -99, 2.5)]))
+    gpus = make_gpus(SimulatedGpu(Constant(400), start_j=5.0, faults=[("frozen", -99, 4.0)]))
     meter = Meter(tmp_path, probes=["nvml"])
     meter.start()
     start_ns = meter.edge()
-    time.sleep(4.5)
+    time.sleep(6)
     stop_ns = meter.edge()
     trace = meter.stop()
     (energy,) = trace.energy(start_ns, stop_ns)

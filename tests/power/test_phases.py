@@ -93,4 +93,5 @@ def test_phases_that_follow_by_the_millisecond_do_not_keep_readings_thick(
             m.phase("step")
             time.sleep(0.01)
     series = Trace.read_parquet(tmp_path / "run/trace.parquet").series["node:mine"]
-    assert len(series.t_ns) < 350, "two bursts of phases, not 200 readings a second"
+    span_s = np.ptp(series.t_ns) / 1e9
+    assert len(series.t_ns) < 140 * span_s, "a burst a second, not 200 readings a second"
