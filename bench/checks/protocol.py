@@ -133,7 +133,7 @@ def attempts(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) ->
             yield Problem(text, {"seed": a.seed, "status": a.status})
     yield from _not_listed(entry.entry, runs[0].record, set(about), around)
     counting = sum(run.counts for run in runs)
-    if len(about) > 2 * max(counting, 1):
+    if counting and len(about) > 2 * counting:
         text = f"{len(about)} attempts for {counting} runs that count"
         yield Problem(text, {"attempts": len(about), "counting": counting}, warns=True)
 
