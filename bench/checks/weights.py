@@ -8,9 +8,7 @@ data is read.
 from __future__ import annotations
 
 import math
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,29 +40,16 @@ class Tensor:
 
 def header(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, in the order of their places."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise Fault("S10", "is not there") from None
-    except OSError as error:
-        raise Fault("S3", f"can't be opened: {error.strerror or error}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise Fault("S3", "is no regular file")
+    with safe.opened(path) as (file, size):
         told = file.read(8)
         length = int.from_bytes(told, "little")
-        if len(told) < 8 or not 2 <= length <= about.st_size - 8:
+        if len(told) < 8 or not 2 <= length <= size - 8:
             raise Fault(RULE, "is not safetensors: it has no header of the length that it states")
         if length > MOST_HEADER_BYTES:
-            numbers = {"bytes": length, "most": MOST_HEADER_BYTES}
-            raise Fault(
-                RULE,
-                f"its header has {length:,} bytes; {MOST_HEADER_BYTES:,} are the most",
-                numbers,
-            )
-        text = file.read(length)
-    return _laid_out(_parsed(text), about.st_size - 8 - length)
+            text = f"its header has {length:,} bytes; {MOST_HEADER_BYTES:,} are the most"
+            raise Fault(RULE, text, {"bytes": length, "most": MOST_HEADER_BYTES})
+        told = file.read(length)
+    return _laid_out(_parsed(told), size - 8 - length)
 
 
 def _parsed(text: bytes) -> dict[str, Any]:

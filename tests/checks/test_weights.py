@@ -99,6 +99,14 @@ def test_what_is_no_safetensors_is_refused(tmp_path: Path) -> None:
             weights.header(path)
 
 
+def test_a_file_larger_than_may_be_is_refused(tmp_path: Path) -> None:
+    path = file(tmp_path, {"a": ONE}, 24)
+    os.truncate(path, (8 << 30) + 1)
+    with pytest.raises(Fault, match="are the most") as refused:
+        weights.header(path)
+    assert refused.value.rule == "S2"
+
+
 def test_a_link_a_pipe_and_nothing_are_refused(tmp_path: Path) -> None:
     real, path = tmp_path / "real", tmp_path / "model.safetensors"
     real.write_bytes(file(tmp_path, {"a": ONE}, 24).read_bytes())
