@@ -129,6 +129,24 @@ def test_an_error_is_exit_1_and_in_every_format(bench, place: Path) -> None:
     (line,) = [line for line in github.out.splitlines() if line.startswith("::error")]
     assert line.startswith("::error file=results/toy/transformer-small-baseline/")
     assert "title=D4 duration::" in line
+    (notice,) = [line for line in github.out.splitlines() if line.startswith("::notice")]
+    assert "toy/transformer-small-baseline" in notice
+    assert notice.endswith("T0")
+
+
+def test_the_workflow_says_how_each_entry_did(bench, place: Path) -> None:
+    for name, first in (("one", 3), ("two", 6)):
+        bundles.write(place / "proposed", bundles.plans(first=first), name=name)
+    said = bench(
+        "check", place / "proposed", "--added-to", place / "results", "--tasks", place / "tasks",
+        "--format", "github",
+    )  # fmt: skip
+    notices = [n for n in said.out.splitlines() if n.startswith("::notice")]
+    assert [n.rpartition("::")[2].split("  ")[0] for n in notices] == [
+        "results", "toy/one", "toy/two"
+    ]  # fmt: skip
+    assert notices[0].endswith("1 rule holds")
+    assert notices[1].endswith("T1")
 
 
 def test_a_text_of_a_submission_is_no_command_of_the_workflow(bench, place: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from bench.checks import Report, Verdict
 
@@ -30,7 +29,7 @@ def level(report: Report) -> str:
     return "T2" if again and set(again) == {"pass"} else "T1"
 
 
-def as_json(reports: Sequence[Report], extra: dict[str, Any] | None = None) -> str:
+def as_json(reports: Sequence[Report]) -> str:
     """One object: entries with their verdicts, those that pass as well."""
     return json.dumps(
         {
@@ -39,7 +38,6 @@ def as_json(reports: Sequence[Report], extra: dict[str, Any] | None = None) -> s
                 {"entry": r.where, "level": level(r), "verdicts": [v.as_dict() for v in r.verdicts]}
                 for r in reports
             ],
-            **(extra or {}),
         },
         indent=1,
     )
@@ -49,16 +47,21 @@ def as_text(reports: Sequence[Report], verbose: bool = False) -> list[str]:
     """A line an entry, and below it every error and warning; with `verbose` all rules."""
     lines = []
     for report in reports:
-        lines.append(f"{report.where}  {_counts(report)}  {level(report)}")
+        lines.append(_head(report))
         lines += [f"  {text}" for text in _lines(report, verbose)]
     return lines
+
+
+def _head(report: Report) -> str:
+    scored = any(v.rule == "D2" for v in report.verdicts)  # results/ and a retraction have no runs
+    return f"{report.where}  {_counts(report)}{f'  {level(report)}' if scored else ''}"
 
 
 def _counts(report: Report) -> str:
     passed = {v.rule for v in report.verdicts} - {
         v.rule for v in report.verdicts if v.status in _LEVELS
     }
-    parts = [f"{len(passed)} rules hold"]
+    parts = ["1 rule holds" if len(passed) == 1 else f"{len(passed)} rules hold"]
     for status, verdicts in (("error", report.errors), ("warning", report.warnings)):
         if verdicts:
             parts.append(f"{len(verdicts)} {status}{'s' if len(verdicts) > 1 else ''}")
@@ -88,7 +91,7 @@ def as_github(reports: Sequence[Report]) -> list[str]:
         for report in reports
         for v in report.verdicts
         if v.status in _LEVELS
-    ] + [f"::notice title=bench check::{_data(line)}" for line in as_text(reports)[:1]]
+    ] + [f"::notice title=bench check::{_data(_head(report))}" for report in reports]
 
 
 def _said(verdict: Verdict) -> str:
