@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import re
 from pathlib import Path
 
-import pyarrow.parquet
 import pytest
 
-from bench import account, cards, metrics, record
-from bench.learn import data, sources
-from bench.power.trace import Trace
+from bench import record, submission
+from bench.checks import Report, board, report
+from bench.checks.bundle import found
+from bench.checks.setting import Setting
 from bench.rank import notation
 from tests.conftest import REPOSITORY
 
@@ -23,70 +21,41 @@ DOCS = REPOSITORY / "bench" / "docs"
 PAGES = [p for p in DOCS.glob("*.md") if "../../results/" in p.read_text(encoding="utf-8")]
 
 
-def test_there_are_results() -> None:
-    assert len(FOLDERS) >= 3
+ENTRIES = list(submission.folders(RESULTS))
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_run_agrees_with_its_files(folder: Path) -> None:
-    run = record.read(folder)
-    assert run.run_id == folder.name == record.run_id(run.spec, run.started_at, run.nonce)
-    assert run.spec.task == folder.relative_to(RESULTS).parts[0]
-
-    digests = json.loads((folder / "manifest.json").read_text())
-    files = {p.name for p in folder.iterdir()} - {"manifest.json"}
-    assert set(digests) == files
-    for name, digest in digests.items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
-
-    events = {e["event"]: e for e in account.read_events(folder / "events.jsonl")}
-    if run.status == "interrupted" and "window_start" not in events:
-        assert run.energy_j == 0
-        return
-    assert events["run_start"]["seed"] == run.spec.seed
-    assert events["run_start"]["spec_sha256"] == run.spec.sha256()
-    window = account.Window(events["window_start"]["t_ns"], events["window_stop"]["t_ns"])
-    assert window.duration_s == pytest.approx(run.duration_s)
-    trace = Trace.read_parquet(folder / "trace.parquet")
-    derived = {d.domain: d.energy_j for d in trace.energy(window.start_ns, window.stop_ns)}
-    for domain in run.domains:
-        # The arithmetic has been refined since: far less than the uncertainty that was stated.
-        assert domain.energy_j == pytest.approx(derived[domain.domain], rel=1e-4)
-
-    if run.metric is None:
-        assert run.status in ("failed", "interrupted")
-        return
-    assert run.metric.value == pytest.approx(metrics.recompute(run.metric), rel=1e-12)
-    if run.metric.name == "accuracy":
-        assert run.metric.correct
-        bits = record.unpack_bits(run.metric.correct, run.metric.n)
-        assert run.metric.value == sum(bits) / run.metric.n
-    assert pyarrow.parquet.read_metadata(folder / "predictions.parquet").num_rows == run.metric.n
+def test_there_are_results_and_each_is_in_an_entry() -> None:
+    assert len(ENTRIES) >= 40
+    assert {folder.parent for folder in FOLDERS} == {
+        e for e in ENTRIES if submission.read(e).kind == "runs"
+    }
 
 
 @functools.cache
-def resolved_from(place: Path, task: str) -> data.Resolved:
-    """Read once for all runs of a task."""
-    return sources.resolve(cards.load(task), str(place))
+def setting(data: str | None) -> Setting:
+    """Cards and labels are read once for all entries."""
+    return Setting(RESULTS, data)
+
+
+def report_on(folder: Path, data: str | None) -> Report:
+    (entry,) = found(folder)
+    return setting(data).report(entry)
+
+
+@pytest.mark.parametrize("folder", ENTRIES, ids=submission.place)
+def test_an_entry_follows_from_its_files(folder: Path) -> None:
+    """And so does every number that the board has of it."""
+    made = report_on(folder, None)
+    assert [(v.rule, v.where, v.message) for v in made.errors] == []
+    assert max((d.share for d in board.differences([made], setting(None).cards)), default=0) < 1e-3
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_run_scores_what_it_says(folder: Path, shared_data: Path) -> None:
-    run = record.read(folder)
-    if run.metric is None:
-        return
-    card = cards.load(run.spec.task)
-    resolved = resolved_from(shared_data, run.spec.task)
-    labels = resolved.scored.labels
-    assert resolved.identity.fingerprints["scored"] == run.spec.data.fingerprints["scored"]
-    said = data.read_predictions(folder, len(labels), card.kind, card.classes).labels
-    known = [card.metric, *card.metrics.values()]
-    facts = next(f for f in known if f.name == run.metric.name)
-    again = metrics.score(facts, labels, said, resolved.parts, resolved.scored.inputs)
-    assert again.value == pytest.approx(run.metric.value, rel=1e-9)
-    assert again.also == pytest.approx(run.metric.also, rel=1e-9)
-    assert again.correct == run.metric.correct
+@pytest.mark.parametrize("task", sorted({e.parent.name for e in ENTRIES}))
+def test_every_metric_is_that_of_the_predictions(task: str, shared_data: Path) -> None:
+    for folder in (e for e in ENTRIES if e.parent.name == task):
+        made = report_on(folder, str(shared_data))
+        assert report.level(made) == "T1", [(v.rule, v.message) for v in made.verdicts]
 
 
 def numbers(text: str) -> list[tuple[str, Path]]:
@@ -141,11 +110,3 @@ def test_the_page_of_the_study_has_means_and_savings_of_its_runs() -> None:
             baseline_wh[model] = mean_wh
         else:
             assert saves.startswith(f"{100 * (1 - mean_wh / baseline_wh[model]):.0f} ("), recipe
-
-
-def test_one_code_and_distinct_seeds_make_an_entry() -> None:
-    for entry in {folder.parent for folder in FOLDERS}:
-        runs = [record.read(f) for f in record.folders([entry])]
-        assert len({r.entry_key() for r in runs}) == 1, entry
-        assert len({r.spec.seed for r in runs}) == len(runs), entry
-        assert all(r.spec.seed_origin == "harness" for r in runs), entry

@@ -26,22 +26,27 @@ class Difference:
     entry: str
 
 
-def agreement(reports: Sequence[Report], cards: Mapping[str, Card]) -> list[str]:
-    """In a line or two, of the entries that were checked."""
+def differences(reports: Sequence[Report], cards: Mapping[str, Card]) -> list[Difference]:
+    """Of each number that the board has of the entries that were checked."""
     pairs = [pair for report in reports for pair in _pairs(report)]
     if not pairs:
         return []
     stated, derived = (_entries(several, cards) for several in zip(*pairs, strict=True))
-    found = [d for key, entry in stated.items() for d in _differences(entry, derived.get(key))]
-    numbers = len(found)
-    worst = max(found, key=lambda d: d.share, default=None)
-    runs = f"{len(pairs)} {'run' if len(pairs) == 1 else 'runs'}"
-    entries = f"{len(stated)} {'entry' if len(stated) == 1 else 'entries'}"
-    head = f"the board: {numbers:,} numbers of {entries} computed again from the files of {runs}"
-    if worst is None or worst.share == 0:
-        return [head + ", without a difference"]
+    return [d for key, entry in stated.items() for d in _differences(entry, derived.get(key))]
+
+
+def agreement(reports: Sequence[Report], cards: Mapping[str, Card]) -> list[str]:
+    """The same in a line, if there is anything to say."""
+    found = differences(reports, cards)
+    if not found:
+        return []
+    runs = sum(len(report.derived) for report in reports)
+    of = f"{len(found):,} numbers computed again from the files of {runs} run{'s'[: runs != 1]}"
+    worst = max(found, key=lambda d: d.share)
+    if worst.share == 0:
+        return [f"the board: {of}, without a difference"]
     far = f"{significant(100 * worst.share, 2)} %"
-    return [f"{head}; the largest difference is {far} ({worst.column} of {worst.entry})"]
+    return [f"the board: {of}; the largest difference is {far} ({worst.column} of {worst.entry})"]
 
 
 def _pairs(report: Report) -> Iterator[tuple[Run, Run]]:

@@ -334,6 +334,8 @@ class Surroundings:
     cards: Mapping[str, Card]
     scored: Callable[[Card], Scored | None] = lambda card: None
     """The scored split's labels and texts, where they are at hand."""
+    embedded: Callable[[Card], Scored | None] = lambda card: None
+    """The same of the corpus that stands in for the task's data."""
     others: Mapping[str, Path] = field(default_factory=dict)
     """Run id -> folder, of all runs beside the submission's own: those submitted before."""
     entries: Mapping[str, Path] = field(default_factory=dict)

@@ -126,7 +126,7 @@ _WHAT: dict[Kind, str] = {
 
 def _at_hand(stated: Data, card: Card, around: Surroundings) -> Scored | None:
     """The scored split, if the labels found are those of the record."""
-    found = around.scored(card)
+    found = (around.embedded if stated.source == "embedded" else around.scored)(card)
     if found is None or data.labels_digest(found.labels) != stated.labels_sha256:
         return None
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import lineage, submission
-from bench.checks import Found, Problem, rule, safe
+from bench.checks import Found, Problem, others, rule, safe
 from bench.checks.bundle import MANIFEST, EntryFolder, Folder, RunFolder, Surroundings
 from bench.checks.safe import Fault
 from bench.checks.structure import is_known
@@ -230,24 +230,20 @@ def _sold_twice(entry: EntryFolder, around: Surroundings) -> Found:
 def _submitted(around: Surroundings) -> dict[tuple[str, str], Path]:
     """(file, SHA-256) -> the run that has it, as manifests say: they were checked when they came.
     Copies of teachers, and of earlier parts, are left out."""
-    if "files" not in around.memory:
-        charged = {
-            (folder, run)
-            for place, folder in around.entries.items()
-            for run in _charged(EntryFolder(folder, place))
-        }
-        around.memory["files"] = {
-            (name, digest): folder
-            for folder in around.others.values()
-            if (folder.parent, folder.name) not in charged
-            for name, digest in _manifest(RunFolder(folder, folder.name)).items()
-        }
-    found: dict[tuple[str, str], Path] = around.memory["files"]
+    memory = around.memory.setdefault("manifests", {})
+    charged = {
+        (folder, run)
+        for place, entry in others.entries(around).items()
+        for folder in [around.entries[place]]
+        for run in entry.charged
+    }
+    found: dict[tuple[str, str], Path] = {}
+    for folder in around.others.values():
+        if folder not in memory:
+            memory[folder] = list(_manifest(RunFolder(folder, folder.name)).items())
+        if (folder.parent, folder.name) not in charged:
+            found |= dict.fromkeys(memory[folder], folder)
     return found
-
-
-def _charged(entry: EntryFolder) -> list[str]:
-    return [] if entry.fault("entry") else entry.entry.charged
 
 
 def _manifest(run: RunFolder) -> dict[str, str]:

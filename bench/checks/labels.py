@@ -17,7 +17,8 @@ class Scored:
 
 
 def scored_of(card: Card, data: str | None = None) -> Scored | None:
-    """As a run with `--data` has it (a folder, `hub`, `embedded`); None where it is not at hand."""
+    """As a run with `--data` has it (a folder, `hub`, `embedded`); None where it is not at hand.
+    The embedded corpus, which takes seconds to make, is taken only where it is asked for."""
     from bench.learn import sources
 
     found = sources.scored(card, data)

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bench import cards as task_cards
 from bench import record as records
@@ -28,7 +29,8 @@ class Setting:
     results: Path
     data: str | None = None
     tasks: Sequence[Path] = ()
-    _scored: dict[str, Scored | None] = field(default_factory=dict)
+    _scored: dict[tuple[str, str | None], Scored | None] = field(default_factory=dict)
+    _memory: dict[str, Any] = field(default_factory=dict)  # of other runs: each is read once
 
     @cached_property
     def cards(self) -> dict[str, Card]:
@@ -49,15 +51,21 @@ class Setting:
         """For a submission in that folder, of which nothing is among the others."""
         here = folder.resolve()
         return Surroundings(
-            cards=self.cards, scored=self.scored,
+            cards=self.cards, scored=self.scored, embedded=self.embedded, memory=self._memory,
             others={i: f for i, f in self.runs.items() if not f.resolve().is_relative_to(here)},
             entries={p: f for p, f in self.entries.items() if f.resolve() != here},
         )  # fmt: skip
 
     def scored(self, card: Card) -> Scored | None:
-        if card.name not in self._scored:
-            self._scored[card.name] = scored_of(card, self.data)
-        return self._scored[card.name]
+        return self._scored_of(card, self.data)
+
+    def embedded(self, card: Card) -> Scored | None:
+        return self._scored_of(card, "embedded")
+
+    def _scored_of(self, card: Card, data: str | None) -> Scored | None:
+        if (card.name, data) not in self._scored:
+            self._scored[card.name, data] = scored_of(card, data)
+        return self._scored[card.name, data]
 
     def reports(self, folders: Sequence[Path]) -> Iterator[tuple[int, int, Report]]:
         """How many are done, of how many, and the next report, in order of the folders."""

@@ -51,8 +51,9 @@ def resolve(card: Card, data_dir: str | Path | None = None) -> Resolved:
 
 
 def scored(card: Card, data_dir: str | Path | None = None) -> Found | None:
-    """What `resolve` would score on, where this machine has it: nothing is asked of a network, and
-    no train rows are read (`train` is empty) unless the scored ones are put aside from them."""
+    """What `resolve` would score on, where files of this machine have it: nothing is asked of a
+    network, no corpus is made up unless it is asked for, and no train rows are read (`train` is
+    empty) unless the scored ones are put aside from them."""
     asked = str(data_dir or os.environ.get("BENCH_DATA") or "")
     try:
         if asked == "embedded":
@@ -64,7 +65,7 @@ def scored(card: Card, data_dir: str | Path | None = None) -> Found | None:
         if card.hub and (files_of := hub.cached(card.hub)):
             parts = {part: files_of[split] for part, split in _named(card.hub.scored).items()}
             return _scored_of(card, card.hub.repo, [], parts)
-        return None if asked else _embedded(card)
+        return None
     except BenchError:
         return None
 

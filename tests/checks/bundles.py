@@ -84,8 +84,8 @@ def plans(n: int = 3, first: int = 0) -> list[Plan]:
     rng = random.Random(11 + first)
     return [
         Plan(
-            seed=rng.randrange(2**31), number=first + i, load_w=400.0 + 3 * i, window_s=100.0 + 0.7 * i,
-            wrong=sorted(rng.sample(range(ROWS), 30 + i)),
+            seed=rng.randrange(2**31), number=first + i, load_w=400.0 + 3 * i,
+            window_s=100.0 + 0.7 * i, wrong=sorted(rng.sample(range(ROWS), 30 + i)),
         )
         for i in range(n)
     ]  # fmt: skip

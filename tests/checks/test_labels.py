@@ -41,11 +41,11 @@ def test_what_is_not_there_is_not_at_hand(tmp_path: Path) -> None:
     assert scored_of(sst2, str(tmp_path / "data")) is None, "a damaged file is none"
 
 
-def test_the_embedded_corpus_stands_in_where_no_folder_is_named() -> None:
+def test_the_embedded_corpus_is_made_where_it_is_asked_for() -> None:
     sst2 = cards.load("sst2")
-    found = scored_of(sst2)
+    assert scored_of(sst2) is None
+    found = scored_of(sst2, "embedded")
     assert found
-    assert found == scored_of(sst2, "embedded")
     assert found.labels == sources.resolve(sst2).scored.labels
 
 
