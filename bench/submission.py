@@ -22,8 +22,9 @@ ENTRY_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
 """Of a folder: what is the same on every file system and in every address."""
 
 Kind = Literal["runs", "retraction", "reevaluation"]
-Place = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}/[a-z0-9][a-z0-9._+-]{0,79}$")]
+PLACE = re.compile(r"[a-z0-9_-]{1,40}/[a-z0-9][a-z0-9._+-]{0,79}")
 """An entry by task and folder: sst2/all-minilm-l6-baseline."""
+Place = Annotated[str, Field(pattern=f"^{PLACE.pattern}$")]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 

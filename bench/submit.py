@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class Refused(BenchError):
     """A submission that would fail; `report` says why."""
 
     def __init__(self, report: Report) -> None:
-        n = len(report.errors)
+        n = len({v.rule for v in report.errors})
         super().__init__(f"nothing was submitted: {n} {'rule' if n == 1 else 'rules'} not met")
         self.report = report
 
@@ -80,6 +80,8 @@ def pack(
 
     UsageError where the runs are no entry; Refused where the checks find an error.
     """
+    _check_place("supersedes", asked.supersedes)
+    _check_place("verifies", asked.verifies)
     mine = _one_entry([(records.read(folder), folder) for folder in named])
     first, source = next(iter(mine.values()))
     known = {record.run_id: (record, folder) for record, folder in _readable(ledger)}
@@ -93,31 +95,51 @@ def pack(
             _copy(record, place, staging / record.run_id, asked.weights)
         if first.tuning:
             (staging / JOURNAL).write_bytes(_journal(first.tuning, source))
-        submission.write(entry, staging)
-        report = check(EntryFolder.of(staging, submission.place(folder)), around(staging))
-        if report.errors:
-            raise Refused(report)
-        size = sum(p.stat().st_size for p in staging.rglob("*") if p.is_file())
-        if not dry:
-            _publish(staging, folder)
+        made = _finished(staging, folder, entry, around(staging), dry)
     added = [record for i, (record, _) in attempts.items() if i not in mine]
-    return Packed(folder, entry, report, added, size)
+    return replace(made, added=added)
 
 
-def retract(place: str, reason: str, authors: Sequence[str], results: Path) -> Path:
-    """A record that an entry is taken back: it stays where it is, and no board shows it."""
+def retract(
+    place: str,
+    reason: str,
+    authors: Sequence[str],
+    results: Path,
+    around: Callable[[Path], Surroundings],
+    *,
+    dry: bool = False,
+) -> Packed:
+    """A record that an entry is taken back: it stays where it is, and no board shows it. UsageError
+    where there is no such entry; Refused where the checks find an error."""
     folder = results / place
     if not (folder / submission.NAME).is_file():
         raise UsageError(f"{results} has no entry {place}", "name it as <task>/<entry>")
     about = submission.read(folder)
     entry = _said(kind="retraction", edition=about.edition, task=about.task,
                   title=f"Retraction of {about.title}"[:200], authors=list(authors),
-                  retracts=place, reason=reason)  # fmt: skip
-    target = _free(folder.parent / f"retraction-of-{folder.name}"[:80])
+                  retracts=submission.place(folder), reason=reason)  # fmt: skip
+    target = _free(folder.parent / f"retraction-of-{folder.name}"[:77])
     with _staged(target) as staging:
-        submission.write(entry, staging)
-        _publish(staging, target)
-    return target
+        return _finished(staging, target, entry, around(staging), dry)
+
+
+def _finished(
+    staging: Path, folder: Path, entry: EntryFile, around: Surroundings, dry: bool
+) -> Packed:
+    """With what it says of itself, checked, and, unless it is a trial, under its name."""
+    submission.write(entry, staging)
+    report = check(EntryFolder.of(staging, submission.place(folder)), around)
+    if report.errors:
+        raise Refused(report)
+    size = sum(p.stat().st_size for p in staging.rglob("*") if p.is_file())
+    if not dry:
+        _publish(staging, folder)
+    return Packed(folder, entry, report, bytes=size)
+
+
+def _check_place(option: str, place: str | None) -> None:
+    if place is not None and not submission.PLACE.fullmatch(place):
+        raise UsageError(f"--{option} {place}: that is no entry", "name it as <task>/<entry>")
 
 
 def _said(**facts: object) -> EntryFile:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import record as records
-from bench import submission
+from bench import submission, upstream
 from tests.checks import bundles
 
 
@@ -83,6 +84,7 @@ def test_what_would_fail_is_refused_with_its_reason(bench, place: Path) -> None:
         (["submit", "0000", *SAID], "no run is called '0000'"),
         (["submit", "--retract", "toy/x", "--authors", "A", "--reason", "r"], "has no entry toy/x"),
         (["submit", "0000", *SAID, "--retract", "toy/x"], "a retraction takes no runs"),
+        (["submit", "--retract", "toy/x", "--authors", "A"], "a retraction has a reason"),
         (["check"], "nothing is named that could be checked"),
         (["check", "nowhere"], "there is no folder "),
     ],
@@ -102,6 +104,63 @@ def test_a_retraction_is_made_by_a_command(bench, place: Path) -> None:
     assert said.code == 0, said.err
     entry = submission.read(place / "results/toy/retraction-of-transformer-small-baseline")
     assert entry.retracts == name
+
+
+def test_a_retraction_is_checked_and_can_be_tried(bench, place: Path) -> None:
+    submitted(bench, place)
+    name = "toy/transformer-small-baseline"
+    retract = ["submit", "--retract", f"{name}/", *SAID, "--reason", "no", *options(place)]
+    said = bench(*retract, "--dry-run")
+    assert said.code == 0, said.err
+    assert "would make" in said.out
+    assert len(list(submission.folders(place / "results"))) == 1
+
+    assert bench(*retract).code == 0
+    said = bench(*retract)
+    assert said.code == 1
+    assert f"it retracts {name}, which toy/retraction-of-" in said.out
+    assert len(list(submission.folders(place / "results"))) == 2
+
+
+def test_what_a_teacher_and_the_start_have_cost_others_is_declared(bench, place: Path) -> None:
+    bert, minilm = (
+        next(sha256 for sha256, name in upstream.allowed().items() if name == wanted)
+        for wanted in ("bert-base", "all-minilm-l6")
+    )
+    settings = {"epochs": 2.0, "batch_size": 64, "max_length": 128, "teacher_model": "bert-base"}
+    plans = bundles.plans(first=3)
+    for plan in plans:
+        plan.spec = {
+            "recipe": "distill", "settings": settings, "track": "finetune",
+            "model": "all-minilm-l6", "checkpoint_sha256": minilm,
+        }  # fmt: skip
+        plan.events = with_a_teacher
+    runs = [bundles.write_run(plan, place / "runs/taught") for plan in plans]
+
+    said = bench("submit", *runs, *SAID, *options(place), "--name", "one")
+    assert said.code == 0, said.out + said.err
+    declared = submission.read(place / "results/toy/one").upstream
+    assert [(u.checkpoint_sha256, u.energy_kwh) for u in declared] == [
+        (minilm, None),
+        (bert, 953.8),
+    ]
+
+    more = ["--upstream-kwh", "12", "--upstream-source", "a paper", "--uses", "100"]
+    said = bench("submit", *runs, *SAID, *options(place), "--supersedes", "toy/one", *more)
+    assert said.code == 0, said.out + said.err
+    declared = submission.read(place / "results/toy/all-minilm-l6-distill").upstream
+    assert [(u.energy_kwh, u.uses) for u in declared] == [(12.0, 100), (953.8, 100)]
+
+    for slip in (more[:2], ["--upstream-source", "a paper"], [*more[:2], more[2], "x" * 501]):
+        said = bench("submit", *runs, *SAID, *options(place), *slip)
+        assert said.code == 2
+        assert "hint: " in said.err
+
+
+def with_a_teacher(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    begun = next(e for e in events if e.get("phase") == "train")
+    before = {**begun, "phase": "teacher", "t_ns": begun["t_ns"] - 10**9}
+    return sorted([*events, before], key=lambda e: e["t_ns"])
 
 
 def bad(place: Path) -> Path:

@@ -188,12 +188,13 @@ def test_a_teacher_that_was_submitted_is_not_copied(tmp_path: Path) -> None:
 def test_a_retraction_is_a_record_too(tmp_path: Path) -> None:
     folder = pack(made(tmp_path / "runs"), tmp_path / "results").folder
     place = submission.place(folder)
-    taken = submit.retract(place, "the plug was loose", ["A. Nonymous"], tmp_path / "results")
-    entry = submission.read(taken)
+    around = bundles.around(entries={place: folder})
+    who = ["A. Nonymous"], tmp_path / "results", lambda _: around
+    entry = submission.read(submit.retract(place, "the plug was loose", *who).folder)
     assert (entry.kind, entry.retracts, entry.reason) == ("retraction", place, "the plug was loose")
     assert folder.is_dir()
     with pytest.raises(UsageError, match="has no entry toy/other"):
-        submit.retract("toy/other", "why", ["A. Nonymous"], tmp_path / "results")
+        submit.retract("toy/other", "why", *who)
 
 
 # --- two writers, and one that is killed ---

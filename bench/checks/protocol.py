@@ -341,7 +341,7 @@ def _what(spec: Any) -> tuple[Any, ...]:
       "its source.", scope="entry", needs=("entry",))  # fmt: skip
 @of_runs
 def declared(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> Found:
-    wanted = dict.fromkeys(h for run in runs for h in _pretrained(run.record))
+    wanted = dict.fromkeys(h for run in runs for h in pretrained(run.record))
     said = {u.checkpoint_sha256: u for u in entry.entry.upstream}
     for sha256 in wanted:
         if sha256 not in said:
@@ -361,7 +361,7 @@ def declared(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) ->
             yield Problem(text, numbers, warns=True)
 
 
-def _pretrained(record: Record) -> Iterator[str]:
+def pretrained(record: Record) -> Iterator[str]:
     """SHA-256 of the published weights that a run made use of."""
     spec = record.spec
     if spec.checkpoint_sha256 and not record.upstream:  # else runs of bench made them

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import RUNS, Data, Out, Results, TaskFolders, console, find, recover, roots
+from bench.cli.options import RUNS, Data, Out, Results, TaskFolders, find, recover, roots
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bench.checks import Report, Status
     from bench.checks.setting import Setting
     from bench.record import Record
@@ -74,25 +74,28 @@ def submit(
 ) -> None:
     """Make an entry of runs, checked, ready for a pull request."""
     from bench import submit as submitting
+    from bench.checks.setting import Setting
 
     names = [part.strip() for text in authors or [] for part in text.split(";") if part.strip()]
     if not names:
         raise UsageError("nobody has written it", "--authors 'A. Turing; G. Hopper'")
     recover(out)
     root = roots(results, out)[0][0]
+    setting = Setting(root, str(data) if data else None, tasks or [])
     if retract:
         if runs:
             raise UsageError("a retraction takes no runs", "leave them out")
-        made = submitting.retract(retract, reason, names, root)
-        console().print(f"made   {made}: {retract} is on no board any more", soft_wrap=True)
-        _steps(made, f"Retract {retract}")
+        if not reason:
+            raise UsageError("a retraction has a reason", "--reason 'the plug was loose'")
+        with _shown_why():
+            made = submitting.retract(retract, reason, names, root, setting.around, dry=dry_run)
+        _tell(made, dry_run)
         return
     if not runs:
         raise UsageError("no run is named", "bench submit RUN RUN RUN; `ls runs/<task>` has ids")
     if not title:
         raise UsageError("the entry has no title", "--title 'BERT-base, half of its layers'")
     from bench import record as records
-    from bench.checks.setting import Setting
 
     folders = [find(run, results, out) for run in runs]
     first = records.read(folders[0])
@@ -101,42 +104,63 @@ def submit(
         title, names, track, link or [], description, name, supersedes, verifies, reason,
         declared, weights,
     )  # fmt: skip
-    setting = Setting(root, str(data) if data else None, tasks or [])
     ledger = [*records.folders([out]), *folders]
-    try:
+    with _shown_why():
         packed = submitting.pack(folders, asked, root, ledger, setting.around, dry=dry_run)
-    except submitting.Refused as refused:
-        _print_text([refused.report])
-        raise
     _tell(packed, dry_run)
 
 
+@contextmanager
+def _shown_why() -> Iterator[None]:
+    """What the checks have said of a submission that is refused."""
+    from bench.submit import Refused
+
+    try:
+        yield
+    except Refused as refused:
+        _print_text([refused.report])
+        raise
+
+
 def _upstream(first: Record, kwh: str | None, source: str | None, uses: int) -> list[Upstream]:
-    """What others have spent on the checkpoint that the runs began with, where there is one."""
+    """What others have spent on the weights that the runs made use of: as it is typed of those that
+    they began with; of a teacher's, and where nothing is typed, as it was published."""
+    from bench.checks.protocol import pretrained
+
+    if (kwh is None) != (source is None):
+        raise UsageError("--upstream-kwh and --upstream-source go together", "kWh, and who says so")
+    wanted = list(dict.fromkeys(pretrained(first)))
+    if kwh is not None and not wanted:
+        raise UsageError("these runs made use of no weights of others", "leave --upstream-kwh out")
+    typed = [(kwh, source), *[(None, None)] * len(wanted)]
+    said = [_declared(sha256, first, *t) for sha256, t in zip(wanted, typed, strict=False)]
+    return [one.model_copy(update={"uses": uses}) for one in said]
+
+
+def _declared(sha256: str, first: Record, kwh: str | None, source: str | None) -> Upstream:
+    from pydantic import ValidationError
+
+    from bench import upstream
+    from bench.errors import first_fault
     from bench.submission import Upstream
 
-    checkpoint = first.spec.checkpoint_sha256
-    if checkpoint is None:
-        if kwh is not None:
-            raise UsageError("these runs begin with no checkpoint", "leave --upstream-kwh out")
-        return []
-    what = f"pretraining of {first.spec.model}"
+    known = upstream.proposed(sha256)
+    what = known.what if known else f"pretraining of {first.spec.model}"
+    if kwh is None and known:
+        return known
     if kwh is None:
-        from bench import upstream
-
-        if known := upstream.proposed(checkpoint):
-            return [known]
         raise UsageError(
             f"the {what} was paid by others, and nobody has told bench what it took",
             "--upstream-kwh KWH --upstream-source WHERE; or --upstream-kwh unknown, with where "
             "you looked",
         )
-    if not source:
-        raise UsageError("--upstream-kwh needs --upstream-source", "an address, or a paper")
-    return [
-        Upstream(what=what, checkpoint_sha256=checkpoint, energy_kwh=_kwh(kwh), source=source,
-                 uses=uses)
-    ]  # fmt: skip
+    facts = {"what": what, "checkpoint_sha256": sha256, "energy_kwh": _kwh(kwh), "source": source}
+    try:
+        return Upstream.model_validate(facts)
+    except ValidationError as error:
+        raise UsageError(
+            f"--upstream-source: {first_fault(error)}", "an address, a paper"
+        ) from None
 
 
 def _kwh(text: str) -> float | None:
@@ -161,12 +185,16 @@ def _tell(packed: Packed, dry: bool) -> None:
         end = f": {record.failure}" if record.failure else ""
         print(f"added  {record.run_id}, another attempt at the same ({record.status}{end})")
     _print_text([packed.report])
-    runs = len(packed.entry.runs)
     verb = "would make" if dry else "made"
     size = show_bytes(packed.bytes)
-    print(f"{verb}   {packed.folder} ({runs} run{'s' if runs > 1 else ''}, {size})")
+    if retracted := packed.entry.retracts:
+        subject = f"Retract {retracted}"
+        print(f"{verb}   {packed.folder}: no board shows {retracted} then ({size})")
+    else:
+        runs, subject = len(packed.entry.runs), f"Add {place(packed.folder)}"
+        print(f"{verb}   {packed.folder} ({runs} run{'s' if runs > 1 else ''}, {size})")
     if not dry:
-        _steps(packed.folder, f"Add {place(packed.folder)}")
+        _steps(packed.folder, subject)
 
 
 def _steps(folder: Path, subject: str) -> None:
