@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -453,7 +454,7 @@ def names(entry: EntryFolder, around: Surroundings) -> Found:
 def _may_be_named(
     entry: EntryFolder, what: str, place: str, around: Surroundings
 ) -> Iterator[Problem]:
-    others = entries(around)
+    others = {at: e for at, e in entries(around).items() if not _is_later(e, entry.entry)}
     retracted = [at for at, other in others.items() if other.retracts == place]
     if retracted and what != "supersedes":
         yield Problem(f"it {what} {place}, which {retracted[0]} has retracted")
@@ -463,6 +464,12 @@ def _may_be_named(
         yield from _verification(entry, place, around)
     elif what == "reevaluates":
         yield from _reevaluation(entry, place, around)
+
+
+def _is_later(other: EntryFile, entry: EntryFile) -> bool:
+    """Whether who made the entry could not know of it: what stands does not fail for what comes."""
+    then, now = (datetime.fromisoformat(e.submitted_at) for e in (other, entry))
+    return then > now
 
 
 def _order(entry: EntryFolder, place: str, others: dict[str, EntryFile]) -> Iterator[Problem]:
