@@ -146,8 +146,8 @@ def runs(entry: EntryFolder, around: Surroundings) -> Found:
 
 
 @rule(
-    "H8", "copied", "No run has the nonce, the readings, the events, the predictions or the "
-    "learning of another one.", scope="entry",
+    "H8", "copied", "No run has the nonce, the readings, the events, the predictions, the "
+    "learning or the times of another one.", scope="entry",
 )  # fmt: skip
 def copied(entry: EntryFolder, around: Surroundings) -> Found:
     seen: dict[tuple[str, str], RunFolder] = {}
@@ -225,6 +225,24 @@ def _sold_twice(entry: EntryFolder, around: Surroundings) -> Found:
             if folder and submission.place(folder.parent) != about.supersedes:
                 text = f"run {run.folder.name} has the {what} of {folder.name}"
                 yield Problem(f"{text}, submitted in {submission.place(folder.parent)}")
+                break
+        else:
+            yield from _written_anew(run, about.supersedes, around)
+
+
+def _written_anew(run: RunFolder, supersedes: str | None, around: Surroundings) -> Found:
+    """A copy whose files have other bytes. Who learned nothing answers as others do."""
+    if run.fault("record"):
+        return
+    told = "predictions" in _telling(run)
+    own = {mark for mark in others.marks(run.record) if told or mark[0] != "answers"}
+    charged = {(place, i) for place, e in others.entries(around).items() for i in e.charged}
+    for known in others.submitted(around):
+        alike = sorted(own & known.marks)
+        if alike and known.place != supersedes and (known.place, known.run_id) not in charged:
+            text = f"run {run.folder.name} has the {alike[0][0]} of {known.run_id}"
+            yield Problem(f"{text}, submitted in {known.place}")
+            return
 
 
 def _submitted(around: Surroundings) -> dict[tuple[str, str], Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
@@ -11,8 +12,11 @@ from typing import Any
 from bench import submission
 from bench.checks import Found, Look, Skipped
 from bench.checks.bundle import EntryFolder, RunFolder, Surroundings
-from bench.record import Reference, Spec, Tuning
+from bench.record import Metric, Record, Reference, Spec, Tuning
 from bench.submission import EntryFile
+from bench.units import NS_PER_S
+
+_FEWEST_PHASES, _FEWEST_ROWS = 3, 10  # fewer are alike by chance
 
 LookAtRuns = Callable[[EntryFolder, list[RunFolder], Surroundings], Found]
 
@@ -51,6 +55,7 @@ class Known:
     machine: dict[str, Any]
     tuning: Tuning | None
     reference: Reference | None
+    marks: frozenset[tuple[str, str]]
 
 
 def submitted(around: Surroundings) -> Iterator[Known]:
@@ -71,8 +76,23 @@ def _known(folder: Path) -> Known | None:
     r = run.record
     return Known(
         r.run_id, submission.place(folder.parent), r.entry_key(), r.spec, r.machine, r.tuning,
-        r.reference,
+        r.reference, frozenset(marks(r)),
     )  # fmt: skip
+
+
+def marks(record: Record) -> Iterator[tuple[str, str]]:
+    """What its record alone says of a run and no other one's does, however its files are written:
+    what took how many nanoseconds, and which of many rows were right."""
+    if len(record.phases) >= _FEWEST_PHASES:
+        yield "times", str([(p.name, round(p.duration_s * NS_PER_S)) for p in record.phases])
+    metric = record.metric
+    if metric and metric.correct and min(_right_and_wrong(metric)) >= _FEWEST_ROWS:
+        yield "answers", f"{record.spec.data.labels_sha256} {metric.n} {metric.correct}"
+
+
+def _right_and_wrong(metric: Metric) -> tuple[int, int]:
+    right = sum(byte.bit_count() for byte in base64.b64decode(metric.correct or ""))
+    return right, metric.n - right
 
 
 def entries(around: Surroundings) -> dict[str, EntryFile]:

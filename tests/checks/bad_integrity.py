@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
+
 from bench import record as records
 from bench import submission
 from bench.checks.bundle import Surroundings
@@ -222,3 +224,29 @@ def others_predictions(root: Path) -> tuple[Path, Surroundings]:
     mine = bundles.write(root / "results", plans[:3], name="mine")
     others = {path.parent.name: path.parent for path in theirs.glob("*/record.json")}
     return mine, bundles.around(others=others, entries={"toy/theirs": theirs})
+
+
+def _beside(mine: Path, theirs: Path) -> tuple[Path, Surroundings]:
+    others = {path.parent.name: path.parent for path in theirs.glob("*/record.json")}
+    return mine, bundles.around(others=others, entries={"toy/theirs": theirs})
+
+
+@bad("H8", "a run of somebody else's with less power and other answers")
+def scaled_down(root: Path) -> tuple[Path, Surroundings]:
+    plans = bundles.plans()
+    theirs = bundles.write(root / "results", plans, name="theirs")
+    for plan in plans:
+        plan.spec, plan.load_w, plan.wrong = {"recipe": "freeze"}, 0.9 * plan.load_w, plan.wrong[1:]
+    return _beside(bundles.write(root / "results", plans, name="mine"), theirs)
+
+
+@bad("H8", "answers of somebody else's, in a file of other bytes")
+def answered_before(root: Path) -> tuple[Path, Surroundings]:
+    plans = bundles.plans(6)
+    theirs = bundles.write(root / "results", plans[3:], name="theirs")
+    plans[0].wrong = plans[3].wrong
+    mine = bundles.write(root / "results", plans[:3], name="mine")
+    for path in mine.glob("*/predictions.parquet"):
+        pyarrow.parquet.write_table(pyarrow.parquet.read_table(path), path, compression="snappy")
+    bundles.reseal(mine)
+    return _beside(mine, theirs)
