@@ -186,7 +186,7 @@ def _differences(spec: Spec, planned: Plan) -> Iterator[str]:
     for name in ("task_version", "track", "model", "checkpoint_sha256", "recipe", "processes"):
         then, now = getattr(spec, name), getattr(mine, name)
         if then != now:
-            yield f"its {name} was {then}, and here it is {now}"
+            yield f"its {name} was {safe.shown(str(then), 80)}, and here it is {now}"
     for name, value in mine.settings.items():
         if name in spec.settings and spec.settings[name] != value:
             yield f"its {name} was {spec.settings[name]}, and here it is {value}"
@@ -473,8 +473,9 @@ def plan_lines(claimed: Claim, planned: Plan) -> Lines:
 
 def _other_code(claimed: Claim, planned: Plan) -> str:
     return (
-        f"bench's code was {claimed.code_sha256[:12]} (bench {claimed.runs[0].bench_version}), and "
-        f"here it is {code_sha256(planned)[:12]}: agreement is weaker, and so is disagreement"
+        f"bench's code was {safe.shown(claimed.code_sha256[:12])} (bench "
+        f"{safe.shown(claimed.runs[0].bench_version, 40)}), and here it is "
+        f"{code_sha256(planned)[:12]}: agreement is weaker, and so is disagreement"
     )
 
 

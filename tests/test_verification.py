@@ -209,6 +209,16 @@ def test_other_code_is_said(world: World) -> None:
     assert "agreement is weaker" in text
 
 
+def test_names_of_a_stranger_s_are_shown_as_they_can_be_seen(world: World) -> None:
+    facts = {"code_sha256": "\x1b[2J" + "0" * 60, "bench_version": "\x1b[31m0.1"}
+    world.entry(world.three(1, **facts))
+    text = "".join(world.verify("--plan").out.split())
+    assert "\x1b" not in text
+    assert "\\u001b[31m0.1" in text
+    world.entry([world.record(9, spec={"checkpoint_sha256": "\x1b[2J"})], "other")
+    assert "\x1b" not in world.verify(entry="sst2/other").err
+
+
 def test_every_run_of_the_same_counts_and_no_other(world: World) -> None:
     """Failed ones as attempts; none of the entry's, of its seeds, of given seeds, of a sweep."""
     entry, fresh = world.three(1), world.three(11)
@@ -304,6 +314,13 @@ def test_what_is_no_entry_is_said(world: World) -> None:
     )  # fmt: skip
     Path("results/sst2/mine/entry.json").write_text(gone.model_dump_json())
     assert "is a retraction" in world.verify().err
+
+
+def test_what_can_not_be_read_does_not_disagree(world: World) -> None:
+    world.entry(world.three(1))
+    Path("results/sst2/mine/entry.json").write_text("{}")
+    said = world.verify()
+    assert (said.code, "can't be read" in said.err) == (3, True)
 
 
 def test_it_trains_what_is_left_and_goes_on_after_an_interrupt(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +26,7 @@ from bench.cli.options import (
     recover,
     roots,
 )
+from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +35,22 @@ if TYPE_CHECKING:
     from bench.verification import Claim
 
 
+UNTOLD = 3
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """1 says that an entry disagrees, so what can't be had here ends otherwise."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except BenchError as error:
+        error.exit_code = UNTOLD
+        raise
+
+
+@_untold()
 def verify(
     entry: Annotated[str, typer.Argument(help="An entry's folder, or TASK/NAME in results/.")],
     runs: Annotated[
