@@ -119,7 +119,7 @@ def times(plan: Plan) -> tuple[int, int, int, int]:
     """Monotonic ns: sampler's start, the window's two ends, sampler's end."""
     begin = BOOT_NS + plan.number * 1_000 * NS
     opened = begin + int((plan.idle_s + 0.5) * NS)
-    own_ns = (plan.seed + 7919 * plan.number) % 1_000_000  # no two runs take equally long
+    own_ns = (plan.seed + 7919 * plan.number) % 10_000  # no two runs take equally long
     closed = opened + int(plan.window_s * NS) + own_ns
     return begin, opened, closed, closed + int((plan.idle_s + 0.5) * NS)
 
