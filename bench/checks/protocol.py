@@ -14,7 +14,7 @@ from bench import EDITION, recipes, registry, upstream
 from bench.checks import Found, Problem, Skipped, rule, safe
 from bench.checks import tuning as sweeps
 from bench.checks.bundle import EntryFolder, RunFolder, Surroundings
-from bench.checks.others import Known, entries, of_runs, submitted
+from bench.checks.others import Known, corrections, entries, of_runs, submitted
 from bench.errors import UsageError
 from bench.rank import board
 from bench.record import Record
@@ -132,7 +132,7 @@ def attempts(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) ->
         if a.run_id not in here and a.status in ("complete", "budget"):
             text = f"run {a.run_id}, seed {a.seed}, came to its end and is not submitted"
             yield Problem(text, {"seed": a.seed, "status": a.status})
-    yield from _not_listed(entry.entry, runs[0].record, set(about), around)
+    yield from _not_listed(entry, runs[0].record, set(about), around)
     counting = sum(run.counts for run in runs)
     if counting and len(about) > 2 * counting:
         text = f"{len(about)} attempts for {counting} runs that count"
@@ -145,20 +145,21 @@ def _is_of(attempt: Attempt | None, record: Record) -> bool:
 
 
 def _not_listed(
-    entry: EntryFile, record: Record, listed: set[str], around: Surroundings
+    entry: EntryFolder, record: Record, listed: set[str], around: Surroundings
 ) -> Iterator[Problem]:
     """Submitted runs that this entry leaves out: of the entry that it supersedes, or of the same
-    machine."""
+    machine, but for those that a correction of it has added."""
+    old, kin = entry.entry.supersedes, corrections(entry, around)
     key, left_out = record.entry_key(), list[Known]()
     for known in submitted(around):
         drawn = known.spec.seed_origin == "harness"
         if known.key == key and drawn and known.run_id not in listed:
             left_out.append(known)
-    replaced = [k for k in left_out if k.place == entry.supersedes]
+    replaced = [k for k in left_out if k.place == old]
     if replaced:
-        text = f"{len(replaced)} runs of {entry.supersedes} are not among the attempts"
+        text = f"{len(replaced)} runs of {old} are not among the attempts"
         yield Problem(f"{text}: the same spec and code made them", {"runs": len(replaced)})
-    beside = [k for k in left_out if k.machine == record.machine and k not in replaced]
+    beside = [k for k in left_out if k.machine == record.machine and k.place not in kin]
     if beside:
         text = f"{len(beside)} more runs of this spec, code and machine are in {beside[0].place}"
         yield Problem(f"{text} and not among the attempts", {"runs": len(beside)}, warns=True)
@@ -192,7 +193,7 @@ def own_board(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -
             why = "no card of the task in this version is at hand"
         elif card.fingerprints is None:
             why = "the card pins no rows"
-        if found != "official":
+        if found != "official" or card is None:
             yield Problem(f"{why}: it stands on a board of its own, {found}", warns=True)
 
 
@@ -267,7 +268,10 @@ def teacher(run: RunFolder, around: Surroundings) -> Found:
     record, spec = run.record, run.record.spec
     by_run, by_model = _fields(spec.recipe, "run"), _fields(spec.recipe, "model")
     if by_run is None or by_model is None:
-        yield Skipped(f"bench has no recipe {spec.recipe[:60]}: nobody knows whether it teaches")
+        text = (
+            f"bench has no recipe {spec.recipe[:60]}: nobody knows what it computes, or is taught"
+        )
+        yield Problem(text, warns=True)
         return
     runs = [str(spec.settings[f]) for f in by_run if spec.settings.get(f)]
     models = [str(spec.settings[f]) for f in by_model if spec.settings.get(f)]
@@ -418,6 +422,10 @@ def live(run: RunFolder, around: Surroundings) -> Found:
             yield Problem(text, warns=True)
         elif name.startswith("replay"):
             yield Problem("a recorded trace was played again, which nothing was measured by")
+    measured = [d.domain for d in run.derived.charged if d.level != "M0"]
+    if measured and set(names) <= {"estimate"}:
+        said = ", ".join(names) or "none"
+        yield Problem(f"{measured[0][:60]} is measured, and its meters are: {said}", warns=True)
 
 
 def _doubted(run: RunFolder, id: str) -> Iterator[Problem]:
@@ -458,12 +466,23 @@ def _may_be_named(
     retracted = [at for at, other in others.items() if other.retracts == place]
     if retracted and what != "supersedes":
         yield Problem(f"it {what} {place}, which {retracted[0]} has retracted")
+    yield from _by_whom(entry.entry, what, entries(around)[place].authors)
     if what == "supersedes":
         yield from _order(entry, place, others)
     elif what == "verifies":
         yield from _verification(entry, place, around)
     elif what == "reevaluates":
         yield from _reevaluation(entry, place, around)
+
+
+def _by_whom(entry: EntryFile, what: str, theirs: list[str]) -> Iterator[Problem]:
+    """Who takes back or corrects is who made it; who confirms is somebody else."""
+    mine, made = ({name.casefold().strip() for name in names} for names in (entry.authors, theirs))
+    place = getattr(entry, what)
+    if what in ("verifies", "reevaluates") and mine & made:
+        yield Problem(f"it {what} {place} of the same authors", warns=True)
+    elif what in ("supersedes", "retracts") and not mine & made:
+        yield Problem(f"it {what} {place}, which is of {', '.join(theirs)[:100]}", warns=True)
 
 
 def _is_later(other: EntryFile, entry: EntryFile) -> bool:
@@ -510,9 +529,6 @@ def _verification(entry: EntryFolder, place: str, around: Surroundings) -> Itera
                 text = f"it verifies {place} with another {name}"
                 yield Problem(f"{text}: {str(mine.get(name))[:40]}, not {wanted.get(name)!s:.40}")
                 return
-    theirs_too = set(map(str.lower, entries(around)[place].authors))
-    if theirs_too & set(map(str.lower, entry.entry.authors)):
-        yield Problem(f"it verifies {place} of the same authors", warns=True)
 
 
 def _reevaluation(entry: EntryFolder, place: str, around: Surroundings) -> Iterator[Problem]:

@@ -210,6 +210,11 @@ def other_rows(root: Path) -> Path:
     return bundles.write(root, all_of(change))
 
 
+@bad("R13", "a version of the task that has no card", warns=True)
+def another_version(root: Path) -> Path:
+    return bundles.write(root, all_of(lambda plan: setattr(plan, "spec", {"task_version": 2})))
+
+
 def _estimated(trace: Trace) -> Trace:
     trace.domains = [d._replace(level="M3") for d in trace.domains]
     return trace
@@ -320,6 +325,11 @@ def free_teacher(root: Path) -> Path:
         plan.start = {"charged_runs": [_charge("teacher", 0.0)]}
 
     return bundles.write(root, all_of(change))
+
+
+@bad("R8", "a recipe of which nobody knows what it does", warns=True)
+def unknown_recipe(root: Path) -> Path:
+    return bundles.write(root, all_of(lambda plan: setattr(plan, "spec", {"recipe": "superfast"})))
 
 
 @bad("R8", "a student of nobody")
@@ -618,6 +628,20 @@ def own_meter(root: Path) -> Path:
     return bundles.write(root, all_of(_by("mine.py")))
 
 
+def _estimated_by(names: object) -> Callable[[Path], Path]:
+    def trace(trace: Trace) -> Trace:
+        trace.facts["probes"] = names
+        return trace
+
+    return lambda root: bundles.write(root, all_of(lambda plan: setattr(plan, "trace", trace)))
+
+
+bad("R11", "readings of a board, and nothing but estimates read", warns=True)(
+    _estimated_by(["estimate"])
+)
+bad("R11", "readings, and no word of what read them", warns=True)(_estimated_by(None))
+
+
 # --- other entries
 
 
@@ -657,6 +681,24 @@ def retracts_a_retraction(root: Path) -> Made:
     first = _alone(root, said, "first")
     other = said.model_copy(update={"retracts": submission.place(first)})
     return _alone(root, other, "second"), around(before, first)
+
+
+@bad("R14", "a retraction of what others have made", warns=True)
+def retracts_anothers(root: Path) -> Made:
+    before = bundles.write(root / "before")
+    said = _about("retraction", retracts=submission.place(before), reason="I do not like it")
+    return _alone(root, said), around(before)
+
+
+@bad("R14", "a correction of what others have made", warns=True)
+def corrects_anothers(root: Path) -> Made:
+    before = bundles.write(root / "before", [replace_recipe(p) for p in earlier()])
+    change = with_entry(supersedes=submission.place(before), authors=["Another"])
+    return bundles.write(root, change=change, name="mine"), around(before)
+
+
+def replace_recipe(plan: Plan) -> Plan:
+    return dataclasses.replace(plan, spec={"recipe": "freeze"})
 
 
 @bad("R14", "a retraction of an entry of another task")
