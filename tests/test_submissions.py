@@ -106,6 +106,32 @@ def test_a_retraction_is_made_by_a_command(bench, place: Path) -> None:
     assert entry.retracts == name
 
 
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_what_is_corrected_stays_clean_beside_its_corrections(
+    bench, place: Path, name: str
+) -> None:
+    """Whichever comes first by its name."""
+    folder = submitted(bench, place, "--name", "m") and place / "results/toy/m"
+    for plan in bundles.plans(first=3):
+        bundles.write_run(plan, place / "runs/toy")
+    runs = [f.name for f in sorted(folder.iterdir()) if f.is_dir()]
+    where = [*SAID, *options(place), "--out", place / "runs"]
+    first = bench("submit", *runs, *where, "--name", f"{name}1", "--supersedes", "toy/m")
+    assert first.code == 0, first.err + first.out
+    second = bench("submit", *runs, *where, "--name", f"{name}2", "--supersedes", f"toy/{name}1")
+    assert second.code == 0, second.err + second.out
+    said = bench("check", place / "results", *options(place))
+    assert "error" not in said.out, said.out
+    assert "among the attempts" not in said.out, said.out
+
+    sold = bench("submit", *runs, *where, "--name", "sold")
+    assert sold.code == 1
+    assert "H8" in sold.out
+    shutil.copytree(folder, place / f"results/toy/{name}3")
+    said = bench("check", place / f"results/toy/{name}3", *options(place))
+    assert f"of {runs[0]}, submitted in toy/" in said.out, "its other copies are found"
+
+
 def test_a_retraction_is_checked_and_can_be_tried(bench, place: Path) -> None:
     submitted(bench, place)
     name = "toy/transformer-small-baseline"
@@ -181,7 +207,7 @@ def test_an_error_is_exit_1_and_in_every_format(bench, place: Path) -> None:
     found = json.loads(told.out)
     (verdict,) = [v for v in found["entries"][0]["verdicts"] if v["status"] == "error"]
     assert (verdict["rule"], verdict["name"]) == ("D4", "duration")
-    assert verdict["numbers"]["stated_s"] == pytest.approx(50.0)
+    assert verdict["numbers"]["stated_s"] == pytest.approx(50.0, rel=1e-4)
 
     github = bench("check", folder, "--format", "github", *options(place))
     assert github.code == 1

@@ -212,34 +212,31 @@ def _telling(run: RunFolder) -> set[str]:
 
 
 def _sold_twice(entry: EntryFolder, around: Surroundings) -> Found:
-    """Runs, or what they are made of, that were submitted before. What an entry supersedes it may
-    take over, and who charges a teacher has a copy of it."""
-    about = entry.entry
-    before = _submitted(around)
-    for run in entry.runs:
-        if run.folder.name not in about.runs:
-            continue
+    """Runs, or what they are made of, that are in another entry. A correction may take over what it
+    corrects, and who charges a teacher has a copy of it."""
+    before, kin = _submitted(around), others.corrections(entry, around)
+    for run in others.own_runs(entry):
         for what in sorted(_telling(run)):
             name = f"{what}.{'jsonl' if what == 'events' else 'parquet'}"
             folder = before.get((name, run.digest(name)))
-            if folder and submission.place(folder.parent) != about.supersedes:
+            if folder and submission.place(folder.parent) not in kin:
                 text = f"run {run.folder.name} has the {what} of {folder.name}"
                 yield Problem(f"{text}, submitted in {submission.place(folder.parent)}")
                 break
         else:
-            yield from _written_anew(run, about.supersedes, around)
+            yield from _written_anew(run, kin, around)
 
 
-def _written_anew(run: RunFolder, supersedes: str | None, around: Surroundings) -> Found:
+def _written_anew(run: RunFolder, kin: set[str], around: Surroundings) -> Found:
     """A copy whose files have other bytes. Who learned nothing answers as others do."""
     if run.fault("record"):
         return
     told = "predictions" in _telling(run)
     own = {mark for mark in others.marks(run.record) if told or mark[0] != "answers"}
-    charged = {(place, i) for place, e in others.entries(around).items() for i in e.charged}
+    charged = _charged(around)
     for known in others.submitted(around):
         alike = sorted(own & known.marks)
-        if alike and known.place != supersedes and (known.place, known.run_id) not in charged:
+        if alike and known.place not in kin and (known.place, known.run_id) not in charged:
             text = f"run {run.folder.name} has the {alike[0][0]} of {known.run_id}"
             yield Problem(f"{text}, submitted in {known.place}")
             return
@@ -249,19 +246,19 @@ def _submitted(around: Surroundings) -> dict[tuple[str, str], Path]:
     """(file, SHA-256) -> the run that has it, as manifests say: they were checked when they came.
     Copies of teachers, and of earlier parts, are left out."""
     memory = around.memory.setdefault("manifests", {})
-    charged = {
-        (folder, run)
-        for place, entry in others.entries(around).items()
-        for folder in [around.entries[place]]
-        for run in entry.charged
-    }
+    charged = _charged(around)
     found: dict[tuple[str, str], Path] = {}
     for folder in around.others.values():
         if folder not in memory:
             memory[folder] = list(_manifest(RunFolder(folder, folder.name)).items())
-        if (folder.parent, folder.name) not in charged:
+        if (submission.place(folder.parent), folder.name) not in charged:
             found |= dict.fromkeys(memory[folder], folder)
     return found
+
+
+def _charged(around: Surroundings) -> set[tuple[str, str]]:
+    """Place and run of each copy."""
+    return {(place, run) for place, e in others.entries(around).items() for run in e.charged}
 
 
 def _manifest(run: RunFolder) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -102,6 +102,22 @@ def entries(around: Surroundings) -> dict[str, EntryFile]:
         if place not in memory:
             memory[place] = _entry_file(folder)
     return {place: memory[place] for place in around.entries if memory[place]}
+
+
+def corrections(entry: EntryFolder, around: Surroundings) -> set[str]:
+    """Places of what an entry corrects, and of what has corrected it since, step by step."""
+    corrected = {place: other.supersedes for place, other in entries(around).items()}
+    heirs = {old: new for new, old in corrected.items() if old}
+    back, on = entry.entry.supersedes, heirs.get(entry.where)
+    return {*_steps(back, corrected), *_steps(on, heirs)}
+
+
+def _steps(place: str | None, following: Mapping[str, str | None]) -> Iterator[str]:
+    seen = set[str]()
+    while place and place not in seen:
+        seen.add(place)
+        yield place
+        place = following.get(place)
 
 
 def _entry_file(folder: Path) -> EntryFile | None:

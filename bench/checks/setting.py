@@ -38,9 +38,9 @@ class Setting:
         return {name: task_cards.load(name, self.tasks) for name in names}
 
     @cached_property
-    def runs(self) -> dict[str, Path]:
-        """Run id -> folder, of all that was submitted."""
-        return {folder.name: folder for folder in records.folders([self.results])}
+    def runs(self) -> dict[Path, Path]:
+        """Folder -> where it is without links, of every run that was submitted."""
+        return {folder: folder.resolve() for folder in records.folders([self.results])}
 
     @cached_property
     def entries(self) -> dict[str, Path]:
@@ -52,7 +52,7 @@ class Setting:
         here = folder.resolve()
         return Surroundings(
             cards=self.cards, scored=self.scored, embedded=self.embedded, memory=self._memory,
-            others={i: f for i, f in self.runs.items() if not f.resolve().is_relative_to(here)},
+            others={f.name: f for f, at in self.runs.items() if not at.is_relative_to(here)},
             entries={p: f for p, f in self.entries.items() if f.resolve() != here},
         )  # fmt: skip
 
