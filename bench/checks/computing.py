@@ -137,12 +137,15 @@ def floor_flops(run: RunFolder, steps: Steps, recipes: set[str]) -> float | None
 
 
 def as_asked(run: RunFolder, steps: Steps, recipes: set[str]) -> bool:
-    """Whether the number of steps is that of the epochs in the settings."""
+    """Whether the number of steps is that of the epochs in the settings, or of what ends a training
+    before."""
     settings = run.record.spec.settings
-    if settings.get("max_steps") or settings.get("max_tokens") or recipes & _LIMITED:
-        return True
-    epochs = settings.get("epochs")
-    if not isinstance(epochs, int | float):
-        return True
+    epochs, most = settings.get("epochs"), settings.get("max_steps")
+    if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 0 < epochs < 1e9:
+        return False
     planned = max(1, round(epochs * steps.per_epoch))
+    if isinstance(most, int) and most > 0:
+        planned = min(planned, most)
+    if settings.get("max_tokens") or recipes & _LIMITED:
+        return steps.total <= planned + 1
     return abs(steps.total - planned) <= 1

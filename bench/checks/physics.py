@@ -24,10 +24,11 @@ from bench.account import Window, window_of
 from bench.checks import Found, Problem, Skipped, computing, rule
 from bench.checks.bundle import RunFolder, Surroundings
 from bench.checks.computing import Steps
+from bench.errors import UsageError
 from bench.power.trace import Trace
 from bench.rank import score
 from bench.record import DomainEnergy, Metric, Record, on_node
-from bench.units import NS_PER_S, significant
+from bench.units import NS_PER_S, parse_budget, significant
 
 if TYPE_CHECKING:
     from bench.cards import Card
@@ -44,6 +45,7 @@ LEAST_HZ, LEAST_SAMPLES, SHORT_HZ, MOST_GAP_S = 1.0, 60, 10.0, 3.0
 _OVER, _SUSTAINED_S = 1.1, 2.0  # boards exceed their limit for milliseconds
 _LEAST_WINDOW_S = 0.5  # Python alone takes longer
 _EDGE_S = 0.5
+_UNSEEN_S = 3.0  # from the power at rest to the window: reading all meters once
 _SETTLED_S = 120.0  # until all machines have handed over what they metered
 _BUSY, _AT_LOAD = 0.5, 0.7  # shares: of time, and of the window's power
 _AT_REST, _USED = 0.05, 0.2  # share of time that a board works
@@ -426,7 +428,7 @@ _WORK = ("run_start", "devices", "model", "phase_start", "phase_stop", "step", "
 @rule(
     "P9", "window",
     "All of the work is inside the window: its events from first to last, none before or after, "
-    "and no accelerator under load before it.",
+    "no accelerator under load before it, and nothing unmetered beside it.",
     needs=_DERIVED, counting=True,
 )  # fmt: skip
 def window(run: RunFolder, around: Surroundings) -> Found:
@@ -454,7 +456,23 @@ def window(run: RunFolder, around: Surroundings) -> Found:
         yield Problem(text, {"events": len(outside), "off_s": off_s})
         return
     yield from _late(run, here)
+    yield from _unseen(run, here)
     yield from _worked_before(run)
+
+
+def _unseen(run: RunFolder, here: Window) -> Iterator[Problem]:
+    """Between the power at rest and the window nothing has time to work, unless others are waited
+    for."""
+    at = {e["event"]: e["t_ns"] for e in run.events if e["event"].startswith("idle_")}
+    edges = {
+        "before": (at.get("idle_before_stop", here.start_ns), here.start_ns),
+        "after": (here.stop_ns, at.get("idle_after_start", here.stop_ns)),
+    }
+    for where, (begin_ns, end_ns) in edges.items():
+        gap_s = (end_ns - begin_ns) / NS_PER_S
+        if gap_s > _UNSEEN_S and run.record.spec.nodes == 1:
+            text = f"{significant(gap_s)} s lie between the window and the power at rest {where} it"
+            yield Problem(text, {"gap_s": gap_s}, warns=True)
 
 
 def _late(run: RunFolder, here: Window) -> Iterator[Problem]:
@@ -611,7 +629,8 @@ def at_rest(run: RunFolder, around: Surroundings) -> Found:
 
 @rule(
     "P15", "training as asked",
-    "A complete run made all steps that its settings ask for, and its steps read all of its rows.",
+    "A complete run made all steps that its settings ask for, and its steps read all of its rows; "
+    "one that ended with its budget had spent it.",
     needs=_DERIVED, counting=True,
 )  # fmt: skip
 def trained(run: RunFolder, around: Surroundings) -> Found:
@@ -631,10 +650,33 @@ def trained(run: RunFolder, around: Surroundings) -> Found:
         epochs = record.spec.settings.get("epochs")
         text = f"{steps.total:,} steps are not {epochs} epochs of {significant(steps.per_epoch)}"
         yield Problem(text, {"total": steps.total})
+    yield from _spent(record, steps)
     numbers = [e["step"] for e in run.events if e["event"] == "step"]
     if any(after <= before for before, after in pairwise(numbers)):
         yield Problem("the numbers of its steps go back")
     yield from _all_rows(run, steps, around)
+
+
+def _spent(record: Record, steps: Steps) -> Iterator[Problem]:
+    """What ended because a budget was spent has a budget, and has spent it."""
+    if record.status != "budget":
+        return
+    try:
+        budget = parse_budget(record.spec.budget or "", counted=True)
+    except UsageError:
+        yield Problem(f"it ended with its budget, and {str(record.spec.budget)[:40]!r} is none")
+        return
+    took = {"energy_j": record.window_energy_j, "duration_s": record.duration_s,
+            "steps": float(steps.last)}  # fmt: skip
+    for name, spent in took.items():
+        limit = getattr(budget, name)
+        if limit and spent is not None and spent < _SPENT * limit:
+            text = f"it ended with its budget of {budget.text[:40]}, of which it had spent"
+            numbers = {"spent": spent, "limit": limit}
+            yield Problem(f"{text} {100 * spent / limit:.3g} %", numbers, warns=True)
+
+
+_SPENT = 0.9  # of a budget, when it is looked at four times a second
 
 
 def _all_rows(run: RunFolder, steps: Steps, around: Surroundings) -> Iterator[Problem]:
@@ -642,7 +684,10 @@ def _all_rows(run: RunFolder, steps: Steps, around: Surroundings) -> Iterator[Pr
     card, size = around.card(run.record), run.record.spec.settings.get("batch_size")
     if card is None or card.family not in ("classification", "regression", "tagging"):
         return
-    if type(size) is not int or not steps.epochs_here:
+    if type(size) is not int or size < 1:
+        yield Problem(f"its batches are of {str(size)[:20]!r} rows")
+        return
+    if not steps.epochs_here:
         return
     rows = computing.rows_read(run, steps) / steps.epochs_here
     if steps.per_epoch * size < 0.99 * rows:

@@ -273,6 +273,14 @@ def late_window(root: Path) -> Path:
     return with_first(root, events=in_order(late))
 
 
+@bad("P9", "seconds between the power at rest and the window, which nobody has metered", warns=True)
+def unseen(root: Path) -> Path:
+    def late(events: Events) -> Events:
+        return at(events, "idle_before_stop", t_ns=time_of(events, "idle_before_start") + NS)
+
+    return with_first(root, events=late)
+
+
 @bad("P9", "an end that is not in the window")
 def no_end(root: Path) -> Path:
     return with_first(root, events=lambda es: [e for e in es if e["event"] != "run_stop"])
@@ -388,6 +396,40 @@ def few_planned(root: Path) -> Path:
         return at(kept, "step", total_steps=4)
 
     return with_first(root, events=few)
+
+
+@bad("P15", "a tenth of the steps, and ten times as many epochs that a limit cuts short")
+def limited_by_nothing(root: Path) -> Path:
+    settings = {"epochs": 20.0, "batch_size": 64, "max_length": 128, "max_steps": 10**9}
+    return all_with(root, spec={"settings": settings})
+
+
+@bad("P15", "settings that do not say for how long to train")
+def no_epochs(root: Path) -> Path:
+    return all_with(root, spec={"settings": {"batch_size": 64, "max_length": 128}})
+
+
+@bad("P15", "batches of nobody knows how many rows")
+def no_batches(root: Path) -> Path:
+    return all_with(root, spec={"settings": {"epochs": 2.0, "batch_size": "64"}})
+
+
+def ended_by(budget: str | None) -> Callable[[Path], Path]:
+    def made(root: Path) -> Path:
+        def early(events: Events) -> Events:
+            kept = [e for e in events if e["event"] != "step" or e["step"] <= 60]
+            return at(at(kept, "outcome", status="budget"), "run_stop", reason="budget")
+
+        return all_with(
+            root, spec={"budget": budget}, events=early,
+            record=lambda r: r.model_copy(update={"status": "budget"}),
+        )  # fmt: skip
+
+    return made
+
+
+bad("P15", "a run that ended with a budget that it does not have")(ended_by(None))
+bad("P15", "a budget that was not spent", warns=True)(ended_by("2kWh"))
 
 
 @bad("P15", "a step that was made twice")
