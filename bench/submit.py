@@ -23,7 +23,7 @@ from bench.checks.bundle import EntryFolder, Surroundings
 from bench.checks.tuning import NAME as JOURNAL
 from bench.errors import BenchError, UsageError, first_fault
 from bench.record import Record, Tuning
-from bench.submission import EntryFile, Upstream
+from bench.submission import EntryFile, Reevaluated, Upstream
 
 _STAGING = re.compile(r"\.[a-z0-9][a-z0-9._+-]*\.\d+")
 LOCK = ".lock"
@@ -114,11 +114,36 @@ def retract(
     folder = results / place
     if not (folder / submission.NAME).is_file():
         raise UsageError(f"{results} has no entry {place}", "name it as <task>/<entry>")
-    about = submission.read(folder)
-    entry = _said(kind="retraction", edition=about.edition, task=about.task,
-                  title=f"Retraction of {about.title}"[:200], authors=list(authors),
+    return _about(folder, "retraction", authors, around, dry,
                   retracts=submission.place(folder), reason=reason)  # fmt: skip
-    target = _free(folder.parent / f"retraction-of-{folder.name}"[:77])
+
+
+def vouch(
+    folder: Path,
+    found: Sequence[Reevaluated],
+    authors: Sequence[str],
+    around: Callable[[Path], Surroundings],
+    *,
+    dry: bool = False,
+) -> Packed:
+    """A record beside an entry that its weights have said the same again to somebody else (T2)."""
+    return _about(folder, "reevaluation", authors, around, dry,
+                  reevaluates=submission.place(folder), reevaluated=list(found))  # fmt: skip
+
+
+def _about(
+    folder: Path,
+    kind: submission.Kind,
+    authors: Sequence[str],
+    around: Callable[[Path], Surroundings],
+    dry: bool,
+    **facts: object,
+) -> Packed:
+    """What is said of the entry in a folder, in one of its own beside it."""
+    about = submission.read(folder)
+    entry = _said(kind=kind, edition=about.edition, task=about.task, authors=list(authors),
+                  title=f"{kind.capitalize()} of {about.title}"[:200], **facts)  # fmt: skip
+    target = _free(folder.parent / f"{kind}-of-{folder.name}"[:77])
     with _staged(target) as staging:
         return _finished(staging, target, entry, around(staging), dry)
 

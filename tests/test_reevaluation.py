@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import cards, lineage, reevaluation
+from bench import cards, lineage, reevaluation, submission
 from bench import record as records
 from bench.errors import UsageError
 from bench.record import Metric, Record
@@ -255,3 +255,23 @@ def test_predictions_are_alike_by_kind() -> None:
     assert same("tags", ["O B I", "O"], ["O B O", "O O"], 0.1) == [True, True, False, True, False]
     assert same("number", [0.0, 10.0], [0.4, 10.6], 0.1) == [True, False]
     assert same("words", [100.0, 0.01], [109.0, 0.2], 0.1) == [True, False]
+
+
+def test_who_lets_weights_predict_may_say_so_in_an_entry(
+    bench, shipped: Shipped, kept: Path, tmp_path: Path
+) -> None:
+    results = ["--results", tmp_path / "results", "--data", kept / "reviews"]
+    made = bench("submit", shipped.folder, "--title", "T", "--authors", "A", "--weights", *results)
+    assert made.code == 0, made.out + made.err
+    (mine,) = (tmp_path / "results/sst2").iterdir()
+    again = ["submit", "--reevaluates", f"sst2/{mine.name}", "--authors", "B", *results]
+    said = bench(*again)
+    assert said.code == 0, said.out + said.err
+    entry = submission.read(tmp_path / f"results/sst2/reevaluation-of-{mine.name}")
+    assert [r.same_share for r in entry.reevaluated] == [1.0]
+    assert bench("check", mine, "--reevaluate", *results).out.split("\n")[0].endswith("T2")
+
+    (mine / shipped.folder.name / lineage.WEIGHTS).unlink()
+    said = bench(*again)
+    assert said.code == 1
+    assert "not all weights were evaluated and agree" in said.err

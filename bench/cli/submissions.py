@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import RUNS, Data, Out, Results, TaskFolders, find, recover, roots
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from bench.checks import Report, Status
     from bench.checks.setting import Setting
     from bench.record import Record
     from bench.reevaluation import Reevaluation
-    from bench.submission import Upstream
+    from bench.submission import Reevaluated, Upstream
     from bench.submit import Packed
 
 
@@ -63,6 +63,13 @@ def submit(
     retract: Annotated[
         str | None, typer.Option(metavar="TASK/ENTRY", help="Take an entry back; no runs.")
     ] = None,
+    reevaluates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK/ENTRY", help="Let its weights predict, and say so (T2); no runs."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="For --reevaluates: auto, cpu, cuda:0.")] = "auto",
     reason: Annotated[str, typer.Option(help="Of a retraction or a correction.")] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check what would be made; write nothing.")
@@ -89,6 +96,14 @@ def submit(
             raise UsageError("a retraction has a reason", "--reason 'the plug was loose'")
         with _shown_why():
             made = submitting.retract(retract, reason, names, root, setting.around, dry=dry_run)
+        _tell(made, dry_run)
+        return
+    if reevaluates:
+        if runs:
+            raise UsageError("a reevaluation takes no runs", "leave them out")
+        found = _agreeing(root / reevaluates, setting, device)
+        with _shown_why():
+            made = submitting.vouch(root / reevaluates, found, names, setting.around, dry=dry_run)
         _tell(made, dry_run)
         return
     if not runs:
@@ -191,8 +206,9 @@ def _tell(packed: Packed, dry: bool) -> None:
         subject = f"Retract {retracted}"
         print(f"{verb}   {packed.folder}: no board shows {retracted} then ({size})")
     else:
-        runs, subject = len(packed.entry.runs), f"Add {place(packed.folder)}"
-        print(f"{verb}   {packed.folder} ({runs} run{'s' if runs > 1 else ''}, {size})")
+        n, subject = len(packed.entry.runs), f"Add {place(packed.folder)}"
+        runs = f"{n} run{'s'[: n > 1]}, " if n else ""
+        print(f"{verb}   {packed.folder} ({runs}{size})")
     if not dry:
         _steps(packed.folder, subject)
 
@@ -310,6 +326,28 @@ def _reevaluated(report: Report, setting: Setting, device: str) -> Report:
         for one in _again(report, setting, device)
     ]  # fmt: skip
     return replace(report, verdicts=(*report.verdicts, *said))
+
+
+def _agreeing(folder: Path, setting: Setting, device: str) -> list[Reevaluated]:
+    """What the weights of an entry said again, if they all said the same."""
+    from bench.checks.bundle import found
+    from bench.submission import NAME, Reevaluated
+
+    if not (folder / NAME).is_file():
+        raise UsageError(f"there is no entry {folder}", "name it as <task>/<entry>")
+    (entry,) = found(folder)
+    said = list(_again(setting.report(entry), setting, device))
+    for one in said:
+        print(f"{one.verdict}: {one.run_id}: {one.message}")
+    if not said or any(one.verdict != "agrees" for one in said):
+        raise BenchError("nothing was submitted: not all weights were evaluated and agree")
+    return [
+        Reevaluated(
+            run_id=one.run_id, weights_sha256=one.weights_sha256 or "", metric=one.now or 0.0,
+            same_share=one.same_share or 0.0, rows=one.predictions or 0,
+        )
+        for one in said
+    ]  # fmt: skip
 
 
 def _again(report: Report, setting: Setting, device: str) -> Iterator[Reevaluation]:

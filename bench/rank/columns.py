@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Literal, Protocol
 
@@ -243,11 +244,16 @@ COLUMNS: tuple[Column, ...] = (
     Column("submission", "submission", None, None,
            lambda e, g: "; ".join(s.place for s in e.submissions) or None),
     Column("authors", "authors", None, None, lambda e, g: _authors(e)),
+    Column("reevaluated", "weights evaluated again by (T2)", None, None,
+           lambda e, g: _places(f for s in e.submissions for f in s.reevaluated_by)),
     Column("verified", "trained again by (T3)", None, None,
-           lambda e, g: "; ".join(submission.place(f) for s in e.submissions
-                                  for f in s.verified_by) or None),
+           lambda e, g: _places(f for s in e.submissions for f in s.verified_by)),
     Column("date", "date", None, None, lambda e, g: e.date, priority=10),
 )  # fmt: skip
+
+
+def _places(folders: Iterable[Path]) -> str | None:
+    return "; ".join(map(submission.place, folders)) or None
 
 
 def _authors(entry: Entry) -> str | None:

@@ -16,13 +16,15 @@ from bench.submission import EntryFile
 
 @dataclass(frozen=True)
 class Standing:
-    """An entry that was submitted. `verified_by` are entries that trained it again."""
+    """An entry that was submitted. `verified_by` are entries that trained it again (T3),
+    `reevaluated_by` those that say what its weights predicted again (T2)."""
 
     folder: Path
     entry: EntryFile
     superseded_by: Path | None = None
     retracted_by: Path | None = None
     verified_by: tuple[Path, ...] = ()
+    reevaluated_by: tuple[Path, ...] = ()
 
     @property
     def place(self) -> str:
@@ -35,7 +37,7 @@ class Standing:
 
 Standings = Mapping[Path, Standing]
 
-_SPEAKS = re.compile(rb'"(retracts|supersedes|verifies)"\s*:\s*"')
+_SPEAKS = re.compile(rb'"(retracts|supersedes|verifies|reevaluates)"\s*:\s*"')
 """Of another entry: few do, and thousands need not be parsed."""
 
 
@@ -60,6 +62,9 @@ def of(files: Mapping[Path, bytes], runs: Iterable[Run]) -> dict[Path, Standing]
         if target := _named(found, speaker.entry.verifies, speaker):
             names = (*target.verified_by, speaker.folder)
             found[target.folder] = replace(target, verified_by=names)
+        if target := _named(found, speaker.entry.reevaluates, speaker):
+            names = (*target.reevaluated_by, speaker.folder)
+            found[target.folder] = replace(target, reevaluated_by=names)
     return found
 
 

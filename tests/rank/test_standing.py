@@ -22,6 +22,8 @@ def entry(**facts: Any) -> bytes:
     }  # fmt: skip
     if "retracts" in facts:
         facts |= {"kind": "retraction", "reason": "why"}
+    elif "reevaluates" in facts:
+        facts |= {"kind": "reevaluation"}
     else:
         facts = {"track": "scratch", "runs": ["0" * 16], **facts}
     return EntryFile.model_validate({**base, **facts}).model_dump_json(indent=1).encode()
@@ -115,6 +117,15 @@ def test_who_trained_it_again_is_named() -> None:
     files = {"mine": entry(runs=ids(runs)), "theirs": entry(verifies="sst2/mine")}
     (found,) = shown(runs, files)
     assert columns.named("verified").value(found, None) == "sst2/theirs"
+
+
+def test_who_let_its_weights_predict_again_is_named() -> None:
+    runs = runs_in("mine")
+    again = {"run_id": "0" * 16, "weights_sha256": "0" * 64, "metric": 0.9, "same_share": 1.0,
+             "rows": 872}  # fmt: skip
+    theirs = entry(reevaluates="sst2/mine", reevaluated=[again])
+    (found,) = shown(runs, {"mine": entry(runs=ids(runs)), "theirs": theirs})
+    assert columns.named("reevaluated").value(found, None) == "sst2/theirs"
 
 
 def test_a_copy_of_a_teacher_is_no_entry() -> None:
