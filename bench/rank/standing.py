@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,14 +46,8 @@ def of(files: Mapping[Path, bytes], runs: Iterable[Run]) -> dict[Path, Standing]
     """By folder, from the text of each `entry.json` that these runs came with or that speaks of
     another; one that can't be read says nothing. What was itself retracted no longer speaks."""
     asked = {run.folder.parent for run in runs}
-    found: dict[Path, Standing] = {}
-    for folder, text in files.items():
-        if folder not in asked and not _SPEAKS.search(text):
-            continue
-        try:
-            found[folder] = Standing(folder, EntryFile.model_validate_json(text))
-        except ValidationError:
-            continue
+    found = _read(files, (f for f, text in files.items() if f in asked or _SPEAKS.search(text)))
+    found |= _read(files, [f for f in _shadowed(files, found) if f not in found])
     for speaker in list(found.values()):
         if target := _named(found, speaker.entry.retracts, speaker):
             found[target.folder] = replace(target, retracted_by=speaker.folder)
@@ -68,6 +63,25 @@ def of(files: Mapping[Path, bytes], runs: Iterable[Run]) -> dict[Path, Standing]
     return found
 
 
+def _read(files: Mapping[Path, bytes], folders: Iterable[Path]) -> dict[Path, Standing]:
+    found = {}
+    for folder in folders:
+        with suppress(ValidationError):
+            found[folder] = Standing(folder, EntryFile.model_validate_json(files[folder]))
+    return found
+
+
+def _shadowed(files: Mapping[Path, bytes], found: Mapping[Path, Standing]) -> Iterator[Path]:
+    """Entries whose runs may all be known by a copy that lies elsewhere: of a run that is in
+    several entries only one is shown."""
+    for speaker in found.values():
+        if speaker.entry.supersedes:
+            yield from {speaker.folder.parent.parent / speaker.entry.supersedes} & files.keys()
+    if copies := sorted({run for s in found.values() for run in s.entry.charged}):
+        any_of_them = re.compile("|".join(copies).encode())
+        yield from (folder for folder, text in files.items() if any_of_them.search(text))
+
+
 def _named(found: Mapping[Path, Standing], place: str | None, speaker: Standing) -> Standing | None:
     """The entry called so, below the same root."""
     target = found.get(speaker.folder.parent.parent / place) if place else None
@@ -76,15 +90,32 @@ def _named(found: Mapping[Path, Standing], place: str | None, speaker: Standing)
 
 def standing(runs: Iterable[Run], standings: Standings) -> list[Run]:
     """The runs less those of entries that do not stand, and less copies of teachers and earlier
-    parts. A run that a correction has taken over lies there from now on."""
+    parts, unless they were submitted themselves. A run that a correction has taken over lies there
+    from now on."""
     found = []
+    owners: Mapping[Path, Standing] | None = None
     for run in runs:
         about = standings.get(run.folder.parent)
         if about is None:  # of the user's own
             found.append(run)
-        elif (stands := _last(about, standings)) and run.folder.name in stands.entry.runs:
+            continue
+        stands = _last(about, standings)
+        if stands is None or run.folder.name not in stands.entry.runs:
+            owners = _owners(standings) if owners is None else owners
+            stands = owners.get(about.folder.parent.parent / run.folder.name)
+        if stands:
             found.append(replace(run, folder=stands.folder / run.folder.name))
     return found
+
+
+def _owners(standings: Standings) -> dict[Path, Standing]:
+    """Root and run -> an entry that stands and has submitted it."""
+    return {
+        s.folder.parent.parent / run: s
+        for s in standings.values()
+        if s.stands
+        for run in s.entry.runs
+    }
 
 
 def _last(about: Standing, standings: Standings) -> Standing | None:

@@ -135,6 +135,32 @@ def test_a_copy_of_a_teacher_is_no_entry() -> None:
     assert [e.spec.recipe for e in found] == [runs[0].record.spec.recipe]
 
 
+def test_a_teacher_that_was_submitted_itself_stands_though_a_copy_of_it_comes_first() -> None:
+    """Of a run in several folders the first is shown."""
+    runs, teacher = runs_in("a-student"), runs_in("a-student", 1, recipe="other")
+    files = {
+        "a-student": entry(runs=ids(runs), charged=ids(teacher)),
+        "b-teacher": entry(runs=ids(teacher)),
+    }
+    found = {e.spec.recipe: e for e in shown(runs + teacher, files)}
+    (run,) = found["other"].runs
+    assert run.folder == ROOT / "sst2/b-teacher" / run.record.run_id
+    assert columns.named("submission").value(found["other"], None) == "sst2/b-teacher"
+    files["sorry"] = entry(retracts="sst2/b-teacher")
+    assert [e.spec.recipe for e in shown(runs + teacher, files)] == [runs[0].record.spec.recipe]
+
+
+def test_a_retracted_correction_that_comes_first_corrects_nothing() -> None:
+    runs = runs_in("a-new")
+    files = {
+        "a-new": entry(runs=ids(runs), supersedes="sst2/old"),
+        "old": entry(runs=ids(runs)),
+        "sorry": entry(retracts="sst2/a-new"),
+    }
+    (found,) = shown(runs, files)
+    assert {run.folder.parent.name for run in found.runs} == {"old"}
+
+
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"retracts": "sst2/mine"}', b"\xff"])
 def test_what_can_not_be_read_says_nothing(text: bytes) -> None:
     runs = runs_in("mine")
