@@ -348,7 +348,8 @@ def _domain(said: DomainEnergy, found: DomainEnergy) -> Iterator[Problem]:
 @rule(
     "D7", "counter and integral",
     "The energy counter and the integral of power agree within 5 %, or three times what the edges "
-    "of the window leave unsure; an accelerator with a counter has readings of power, too.",
+    "of the window leave unsure; an accelerator with a counter has readings of power, too, and a "
+    "node's meter boards that were read.",
     needs=_DERIVED, counting=True,
 )  # fmt: skip
 def agreement(run: RunFolder, around: Surroundings) -> Found:
@@ -359,6 +360,12 @@ def agreement(run: RunFolder, around: Surroundings) -> Found:
         alone = domain.counter_j is not None and domain.integral_j is None
         if domain.kind == "gpu" and domain.level == "M1" and alone:
             yield Problem(f"{domain.domain}: nothing to hold its counter against", warns=True)
+    nodes = {d.node for d in run.derived.charged if d.kind == "node"}
+    for domain in run.derived.domains:
+        unread = domain.energy_j is None or domain.level == "M0"
+        if domain.kind == "gpu" and domain.node in nodes and unread:
+            text = f"{domain.domain} was not read: nothing to hold the node's meter against"
+            yield Problem(text, warns=True)
 
 
 @rule(

@@ -25,6 +25,7 @@ from bench.checks import Found, Problem, Skipped, computing, rule
 from bench.checks.bundle import RunFolder, Surroundings
 from bench.checks.computing import Steps
 from bench.errors import UsageError
+from bench.power.calibration import uncalibrated
 from bench.power.trace import Trace
 from bench.rank import score
 from bench.record import DomainEnergy, Metric, Record, on_node
@@ -564,6 +565,53 @@ def _alike(one: Metered, other: Metered) -> bool:
     a, b = one.power_w, other.power_w
     n = min(len(a), len(b))
     return n >= _LOOKED_AT and not _constant(a) and bool(np.array_equal(a[:n], b[:n]))
+
+
+_IN_THE_MACHINE = {"estimate", "nvml", "rapl"}
+"""Meters that read no node, and say what is drawn now."""
+_SLOW_S = 2.0  # of a meter in the machine
+_SURE = 0.01  # nearer than this nobody knows a counter of a board or package
+_CORRECTED = 0.5  # `bench power calibrate` makes no line that changes more
+
+
+@rule(
+    "P17", "levels",
+    "A meter has the level of its kind: M3 by a calibration on record, and by that alone; what is "
+    "read in the machine is M1, and neither slow nor without doubt.",
+    needs=_DERIVED, counting=True,
+)  # fmt: skip
+def levels(run: RunFolder, around: Surroundings) -> Found:
+    for one in measured(run):
+        why = _why_no_calibration(one.domain) or _why_another_level(one)
+        if why:
+            yield Problem(f"{one.name}: {why}")
+
+
+def _why_no_calibration(domain: Domain) -> str | None:
+    line = domain.facts.get("calibration")
+    if (domain.level == "M3") != bool(line):
+        return f"at level {domain.level}, and {'a' if line else 'no'} calibration is on record"
+    if not line:
+        return None
+    low_w, gain, offset_w = line["range_w"][0], line["gain"], line["offset_w"]
+    if line["uncertainty"] != domain.gain:
+        return f"calibrated to {line['uncertainty']:g}, and its gain is {domain.gain:g}"
+    if abs(gain - 1) > _CORRECTED or gain * low_w + offset_w < (1 - _CORRECTED) * low_w:
+        return f"{gain:g} times what was read and {offset_w:g} W is no calibration"
+    return None
+
+
+def _why_another_level(one: Metered) -> str | None:
+    plain, used = uncalibrated(one.domain), one.trace.facts.get("probes")
+    names = set(map(str, used)) if isinstance(used, list) else set()
+    if names and names <= _IN_THE_MACHINE and (plain.level != "M1" or plain.kind == "node"):
+        return f"{plain.kind} at level {plain.level}, by {', '.join(sorted(names))}"
+    if plain.level != "M1":
+        return None
+    for fact in ("period_s", "counter_period_s", "power_average_s"):
+        if (seconds := plain.facts.get(fact) or 0.0) > _SLOW_S:
+            return f"{fact} of {seconds:g} s, of a meter in the machine"
+    return f"a gain of {plain.gain:g} without a calibration" if plain.gain < _SURE else None
 
 
 # --- what only looks odd

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 
 from bench import lineage
@@ -17,6 +18,7 @@ from bench.cards import Rows
 from bench.checks.bundle import Surroundings
 from bench.checks.labels import Scored
 from bench.learn import data
+from bench.power.probes import Domain
 from bench.power.trace import Trace
 from bench.record import Phase, Record, Warn
 from tests.checks import bundles, several
@@ -305,6 +307,26 @@ def twice(root: Path) -> Path:
 @bad("D7", "a counter that nothing can be held against", warns=True)
 def counter_alone(root: Path) -> Path:
     return with_first(root, trace=scaled(float("nan")))
+
+
+@bad("D7", "a meter of the node, below which no board was read", warns=True)
+def blind_node(root: Path) -> Path:
+    plans, reference = bundles.plans(), bundles.REFERENCE
+    outside = reference.model_copy(update={"level": "M2", "coverage": "node"})
+
+    def by_node(trace: Trace) -> Trace:
+        (board,), (series,) = trace.domains, trace.series.values()
+        node = Domain("node:ipmi", "node", "a board controller", "M2", 0.1)
+        nothing = np.full(len(series.t_ns), np.nan)
+        unread = dataclasses.replace(series, power_w=nothing, energy_j=nothing)
+        trace.facts["probes"] = ["nvml", "ipmitool"]
+        return dataclasses.replace(
+            trace, domains=[board, node], series={board.name: unread, node.name: series}
+        )
+
+    for plan in plans:
+        plan.trace, plan.start = by_node, {"references": [outside]}
+    return bundles.write(root, plans)
 
 
 @bad("D8", "an idle power that is not what was read")

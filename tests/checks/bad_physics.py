@@ -16,6 +16,7 @@ from bench.power.probes import Domain
 from bench.power.trace import Trace
 from tests.checks import bundles, several
 from tests.checks.bad_derivation import silent, with_first
+from tests.checks.bad_protocol import CALIBRATION
 from tests.checks.bundles import NS, UUID, Plan
 from tests.checks.corpus import bad
 
@@ -347,6 +348,54 @@ def processor(root: Path) -> Path:
 @bad("P10", "a meter that says one value", warns=True)
 def one_value(root: Path) -> Path:
     return with_first(root, trace=powered(lambda s: np.where(busy(s), 400.0, s.power_w)))
+
+
+def by_meter(level: str = "M1", gain: float = 0.1, **facts: Any) -> Callable[[Trace], Trace]:
+    """A trace whose board says something else of its meter."""
+
+    def changed(trace: Trace) -> Trace:
+        board = trace.domains[0]
+        told = board._replace(level=level, gain=gain, facts={**board.facts, **facts})
+        return dataclasses.replace(trace, domains=[told])
+
+    return changed
+
+
+def at_level(level: str) -> Callable[[Path], Path]:
+    reference = bundles.REFERENCE.model_copy(update={"level": level})
+    return lambda root: all_with(
+        root, trace=by_meter(level), start={"references": [reference]}
+    )  # fmt: skip
+
+
+bad("P17", "a calibrated board, and no calibration")(at_level("M3"))
+bad("P17", "a board by NVML that is said to be read by a meter outside")(at_level("M2"))
+
+
+@bad("P17", "a calibration that halves what was read, and says M1 all the same")
+def halved_by_a_line(root: Path) -> Path:
+    line = {**CALIBRATION, "gain": 0.5}
+    return all_with(root, idle_w=140.0, trace=by_meter(calibration=line))
+
+
+@bad("P17", "a calibration that takes away what a board draws at rest")
+def taken_away(root: Path) -> Path:
+    line = {**CALIBRATION, "offset_w": -60.0}
+    reference = bundles.REFERENCE.model_copy(update={"level": "M3"})
+    return all_with(
+        root, idle_w=120.0, trace=by_meter("M3", 0.02, calibration=line),
+        start={"references": [reference]},
+    )  # fmt: skip
+
+
+@bad("P17", "a board that is said to be read once in ten minutes")
+def slow_board(root: Path) -> Path:
+    return all_with(root, trace=by_meter(period_s=600.0))
+
+
+@bad("P17", "a board whose counter nobody doubts")
+def certain(root: Path) -> Path:
+    return all_with(root, trace=by_meter(gain=0.0))
 
 
 # --- what only looks odd

@@ -215,8 +215,17 @@ def another_version(root: Path) -> Path:
     return bundles.write(root, all_of(lambda plan: setattr(plan, "spec", {"task_version": 2})))
 
 
+CALIBRATION = {
+    "gain": 1.02, "offset_w": 1.0, "uncertainty": 0.02, "date": "2026-11-01T00:00:00+00:00",
+    "reference": "a wattmeter", "range_w": [60.0, 700.0], "without": {"level": "M1", "gain": 0.1},
+}  # fmt: skip
+
+
 def _estimated(trace: Trace) -> Trace:
-    trace.domains = [d._replace(level="M3") for d in trace.domains]
+    trace.domains = [
+        d._replace(level="M3", gain=0.02, facts={**d.facts, "calibration": CALIBRATION})
+        for d in trace.domains
+    ]
     return trace
 
 
