@@ -61,6 +61,7 @@ class Reevaluation:
     message: str
     weights_sha256: str | None = None
     device: str | None = None
+    rows: int | None = None  # that are scored
     predictions: int | None = None
     same_share: float | None = None
     least_share: float | None = None  # that agrees
@@ -364,6 +365,7 @@ def _judged(
         found,
         verdict="agrees" if agrees else "disagrees",
         message=message,
+        rows=len(here),
         predictions=len(alike),
         same_share=share,
         least_share=least,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import cards, lineage, reevaluation, submission
+from bench import cards, lineage, metrics, reevaluation, submission
 from bench import record as records
 from bench.errors import UsageError
 from bench.record import Metric, Record
@@ -255,6 +255,34 @@ def test_predictions_are_alike_by_kind() -> None:
     assert same("tags", ["O B I", "O"], ["O B O", "O O"], 0.1) == [True, True, False, True, False]
     assert same("number", [0.0, 10.0], [0.4, 10.6], 0.1) == [True, False]
     assert same("words", [100.0, 0.01], [109.0, 0.2], 0.1) == [True, False]
+
+
+def test_rows_are_counted_apart_from_tags() -> None:
+    card, said = cards.load("wnut17"), ["O B-person", "O"]
+    scored = metrics.score(card.metric, said, said, {}, [("a b",), ("c",)])
+    built = reevaluation._Built("m", None, "tagging", "baseline", {}, reevaluation.FLOAT32)
+    begun = Reevaluation("0" * 16, "not re-evaluated", "")
+    found = reevaluation._judged(begun, card, built, scored, scored, said, said)
+    assert (found.verdict, found.rows, found.predictions) == ("agrees", 2, 3)
+
+
+def test_a_copy_of_a_teacher_has_no_weights_to_show(
+    bench, shipped: Shipped, kept: Path, tmp_path: Path
+) -> None:
+    results = ["--results", tmp_path / "results", "--data", kept / "reviews"]
+    made = bench("submit", shipped.folder, "--title", "T", "--authors", "A", "--weights", *results)
+    assert made.code == 0, made.out + made.err
+    (mine,) = (tmp_path / "results/sst2").iterdir()
+    copy = mine / ("f" * 16)
+    shutil.copytree(mine / shipped.folder.name, copy)
+    record = records.read(copy).model_copy(update={"run_id": copy.name})
+    (copy / "record.json").write_text(record.model_dump_json())
+    shutil.rmtree(copy / "weights")
+    entry = submission.read(mine).model_copy(update={"charged": [copy.name]})
+    submission.write(entry, mine)
+    said = bench("check", mine, "--reevaluate", "--format", "json", *results)
+    (verdict,) = [v for v in json.loads(said.out)["entries"][0]["verdicts"] if v["rule"] == "T2"]
+    assert (verdict["status"], verdict["where"][-16:]) == ("pass", shipped.folder.name)
 
 
 def test_who_lets_weights_predict_may_say_so_in_an_entry(

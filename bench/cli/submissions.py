@@ -344,21 +344,25 @@ def _agreeing(folder: Path, setting: Setting, device: str) -> list[Reevaluated]:
     return [
         Reevaluated(
             run_id=one.run_id, weights_sha256=one.weights_sha256 or "", metric=one.now or 0.0,
-            same_share=one.same_share or 0.0, rows=one.predictions or 0,
+            same_share=one.same_share or 0.0, rows=one.rows or 0,
         )
         for one in said
     ]  # fmt: skip
 
 
 def _again(report: Report, setting: Setting, device: str) -> Iterator[Reevaluation]:
-    """Of each run that counts, in an order that does not depend on the machine."""
+    """Of each run that counts, but for copies of teachers, in an order that does not depend on the
+    machine."""
+    from bench.checks.bundle import EntryFolder
     from bench.reevaluation import reevaluate
 
+    alone = (report.folder / "record.json").is_file()
+    entry = EntryFolder(report.folder, report.where)
+    charged = [] if alone or entry.fault("entry") else entry.entry.charged
     for record in sorted(report.derived, key=lambda r: r.run_id):
         card = setting.cards.get(record.spec.task)
-        if card is None or not record.rankable:
+        if card is None or not record.rankable or record.run_id in charged:
             continue
-        alone = (report.folder / "record.json").is_file()
         folder = report.folder if alone else report.folder / record.run_id
         print(f"{record.run_id}: its weights predict", file=sys.stderr, flush=True)
         yield reevaluate(folder, card, setting.data, device)
