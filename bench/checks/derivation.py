@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _ENERGY, _IDLE, _UNSURE = 1e-4, 1e-2, 1e-2  # shares
 _TIME_S, _EXACT = 1e-6, 1e-9
+_MOST_TUNED = 0.25  # `carve_tune` takes a fifth, and what is alike goes together
 
 OWNED = {
     "too-few-samples": "P2", "gap": "P3", "counter": "P5", "unmetered": "P6",
@@ -212,6 +213,9 @@ def _data(stated: Data, card: Card) -> Iterator[Problem]:
         learned = rows.get("train", 0) + rows.get("tune", 0)
         if learned != card.rows.train:
             yield _differs("rows to learn from and to tune on", learned, card.rows.train)
+        elif rows.get("tune", 0) > _MOST_TUNED * learned:
+            text = f"{rows.get('tune'):,} of {learned:,} rows to tune on: a fifth is the most"
+            yield Problem(text, {"tune": rows.get("tune"), "learned": learned})
         if rows.get("scored") != card.rows.scored:
             yield _differs("scored rows", rows.get("scored"), card.rows.scored)
 
@@ -470,6 +474,9 @@ def charged_runs(run: RunFolder, around: Surroundings) -> Found:
             yield Problem(text, warns=True)
         else:
             yield from _charge(cost, other.record, other)
+            for doubt in [w for w in other.record.warnings if not w.rankable]:
+                text = f"{cost.role} {cost.run_id}, by its own record: {doubt.message}"
+                yield Problem(text, warns=True)
 
 
 def _other(run_id: str, run: RunFolder, around: Surroundings) -> RunFolder | None:

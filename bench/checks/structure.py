@@ -135,8 +135,8 @@ def weights(folder: Folder, around: Surroundings) -> Found:
 
 
 @rule(
-    "S9", "texts", "Texts hold no sign that can't be seen or that turns reading around; names are "
-    "plain ASCII; links are https.", scope="folder",
+    "S9", "texts", "Texts hold no sign that can't be seen or that turns reading around; names, also "
+    "of hardware, are plain ASCII; links are https.", scope="folder",
 )  # fmt: skip
 def texts(folder: Folder, around: Surroundings) -> Found:
     part = "entry" if isinstance(folder, EntryFolder) else "record"
@@ -152,6 +152,9 @@ def texts(folder: Folder, around: Surroundings) -> Found:
     for text in dict.fromkeys(_names(folder)):
         if not (text.isascii() and text.isprintable() and 0 < len(text) <= MOST_NAME):
             yield Problem(f"{safe.shown(text, 60)!r} is no name: plain ASCII, at most {MOST_NAME}")
+    hardware = folder.record.spec.hardware if isinstance(folder, RunFolder) else ""
+    if hardware != " ".join(hardware.split()):
+        yield Problem(f"{safe.shown(hardware, 60)!r} has blanks that can't be seen")
     for text in _sources(folder):
         if any(scheme.lower() != "https://" for scheme in _ADDRESS.findall(text)):
             yield Problem(f"{safe.shown(text, 60)!r} leads elsewhere than to https")
@@ -172,7 +175,10 @@ def _names(folder: Folder) -> Iterator[str]:
     assert isinstance(folder, RunFolder)
     record = folder.record
     spec = record.spec
-    yield from (spec.edition, spec.task, spec.model, spec.recipe, spec.device, *spec.settings)
+    yield from (
+        spec.edition, spec.task, spec.model, spec.recipe, spec.device, spec.hardware,
+        *spec.settings,
+    )  # fmt: skip
     yield from (domain.domain for domain in record.domains)
     yield from (phase.name for phase in record.phases)
     yield from (warn.id for warn in record.warnings)

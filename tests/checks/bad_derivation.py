@@ -189,6 +189,16 @@ def fewer_rows(root: Path) -> tuple[Path, Surroundings]:
     return bundles.write(root), bundles.around(cards={"toy": card})
 
 
+@bad("D3", "official data, and nearly nothing of it to learn from")
+def all_to_tune(root: Path) -> tuple[Path, Surroundings]:
+    card = bundles.CARD.model_copy(update={"rows": Rows(train=5200, scored=400)})
+    plans = bundles.plans()
+    for plan in plans:
+        rows = {"train": 1, "tune": 5199, "scored": 400}
+        plan.spec = {"data": bundles.spec_of(plan).data.model_copy(update={"rows": rows})}
+    return bundles.write(root, plans), bundles.around(cards={"toy": card})
+
+
 @bad("D3", "a prediction for each of the rows that were right")
 def fewer_predictions(root: Path) -> Path:
     folder = bundles.write(root)
@@ -441,9 +451,12 @@ def with_hello(root: Path, **changes: Any) -> Path:
     return folder
 
 
-def taught(root: Path, change: Callable[[Any], Any]) -> tuple[Path, Surroundings]:
+def taught(
+    root: Path, change: Callable[[Any], Any], **of_teacher: Any
+) -> tuple[Path, Surroundings]:
     """Runs with a teacher that was submitted before, and what they say of it."""
-    before = bundles.write(root / "before", bundles.plans(4)[3:], name="teacher")
+    teachers = [dataclasses.replace(plan, **of_teacher) for plan in bundles.plans(4)[3:]]
+    before = bundles.write(root / "before", teachers, name="teacher")
     place = next(p.parent for p in before.glob("*/record.json"))
     cost = change(lineage.teacher(records.read(place), place))
     plans = bundles.plans()
@@ -465,3 +478,14 @@ def cheap_teacher(root: Path) -> tuple[Path, Surroundings]:
 def unknown_teacher(root: Path) -> tuple[Path, Surroundings]:
     folder, _ = taught(root, lambda cost: cost)
     return folder, bundles.around()
+
+
+@bad("D11", "a teacher whose readings nobody may believe", warns=True)
+def doubtful_teacher(root: Path) -> tuple[Path, Surroundings]:
+    def jumping(trace: Trace) -> Trace:
+        clocks = [(t, real, boot + (i > 50) * 10**10) for i, (t, real, boot) in
+                  enumerate(trace.clocks)]  # fmt: skip
+        return dataclasses.replace(trace, clocks=clocks)
+
+    own = {"settings": {"epochs": 2.0, "batch_size": 64, "max_length": 64}}
+    return taught(root, lambda cost: cost, trace=jumping, spec=own)

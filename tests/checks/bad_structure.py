@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -477,6 +478,27 @@ def look_alike(root: Path) -> Path:
     for plan in plans:
         plan.spec = {"model": "transformer-sm\u0430ll"}  # the Cyrillic a
     return bundles.write(root, plans)
+
+
+def called(hardware: str) -> Callable[[Path], Path]:
+    """Runs on what only looks like other hardware, so that they stand on a board of their own."""
+
+    def made(root: Path) -> Path:
+        plans = bundles.plans(1)
+        for plan in plans:
+            plan.spec = {"hardware": f"1 x {hardware}"}
+            reference = {"hardware": f"1 x {hardware}"}
+            plan.start = {"references": [bundles.REFERENCE.model_copy(update=reference)]}
+            plan.trace = lambda trace: dataclasses.replace(
+                trace, domains=[d._replace(device=hardware) for d in trace.domains]
+            )
+        return bundles.write(root, plans)
+
+    return made
+
+
+bad("S9", "hardware that looks like other hardware")(called("NVIDIA \u041d100 80GB HBM3"))
+bad("S9", "hardware with a blank at its end")(called("NVIDIA H100 80GB HBM3 "))
 
 
 @bad("S9", "a title that turns what follows around")
