@@ -27,7 +27,7 @@ _OWN = {
     "baseline", "compile", "data-prune", "distill", "early-stop", "layer-drop", "length-warmup",
     "power-limit", "prune", "sparse-embedding", "token-budget", *FORMATS, *HALF_BACKWARD,
 }  # fmt: skip
-_LIMITED = {"early-stop", "token-budget"}
+LIMITED = {"early-stop", "token-budget"}
 """Recipes by which a training ends before its epochs do."""
 
 
@@ -146,6 +146,6 @@ def as_asked(run: RunFolder, steps: Steps, recipes: set[str]) -> bool:
     planned = max(1, round(epochs * steps.per_epoch))
     if isinstance(most, int) and most > 0:
         planned = min(planned, most)
-    if settings.get("max_tokens") or recipes & _LIMITED:
+    if settings.get("max_tokens") or recipes & LIMITED:
         return steps.total <= planned + 1
     return abs(steps.total - planned) <= 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import submission
-from bench.checks import Found, Look, Skipped
+from bench.checks import Found, Look, Skipped, computing
 from bench.checks.bundle import EntryFolder, RunFolder, Surroundings
 from bench.record import Metric, Record, Reference, Spec, Tuning
 from bench.submission import EntryFile
@@ -56,6 +56,8 @@ class Known:
     tuning: Tuning | None
     reference: Reference | None
     marks: frozenset[tuple[str, str]]
+    made_with: tuple[Any, ...]
+    row_j: float | None
 
 
 def submitted(around: Surroundings) -> Iterator[Known]:
@@ -76,8 +78,33 @@ def _known(folder: Path) -> Known | None:
     r = run.record
     return Known(
         r.run_id, submission.place(folder.parent), r.entry_key(), r.spec, r.machine, r.tuning,
-        r.reference, frozenset(marks(r)),
+        r.reference, frozenset(marks(r)), made_with(r), row_j(r),
     )  # fmt: skip
+
+
+def made_with(record: Record) -> tuple[Any, ...]:
+    """What two trainings share that take much the same energy a row."""
+    spec = record.spec
+    return (
+        spec.task, spec.model, spec.recipe, spec.hardware, spec.processes, record.level,
+        record.coverage,
+    )  # fmt: skip
+
+
+def row_j(record: Record) -> float | None:
+    """What training took for a row that it read, by a meter; None where anything but its epochs
+    ended it, or some of it is elsewhere."""
+    spec, kept = record.spec, record.model_facts.get("rows_kept_share", 1.0)
+    epochs, took_j = spec.settings.get("epochs"), record.phase_energy_j("train")
+    ended = spec.settings.get("max_steps") or spec.settings.get("max_tokens") or (
+        computing.LIMITED & set(spec.recipe.split("+"))
+    )  # fmt: skip
+    if record.status != "complete" or ended or record.parts or record.level == "M0":
+        return None
+    if not isinstance(epochs, int | float) or not isinstance(kept, int | float):
+        return None
+    rows = spec.data.rows.get("train", 0) * epochs * kept
+    return took_j / rows if took_j is not None and rows > 0 else None
 
 
 def marks(record: Record) -> Iterator[tuple[str, str]]:

@@ -15,20 +15,21 @@ from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.account import Window, window_of
-from bench.checks import Found, Problem, Skipped, computing, rule
+from bench.checks import Found, Problem, Skipped, computing, others, rule
 from bench.checks.bundle import RunFolder, Surroundings
 from bench.checks.computing import Steps
 from bench.errors import UsageError
 from bench.power.calibration import uncalibrated
 from bench.power.trace import Trace
 from bench.rank import score
-from bench.record import DomainEnergy, Metric, Record, on_node
+from bench.record import DomainEnergy, Metric, Record, Spec, on_node
 from bench.units import NS_PER_S, parse_budget, significant
 
 if TYPE_CHECKING:
@@ -755,10 +756,10 @@ def too_good(run: RunFolder, around: Surroundings) -> Found:
         return
     beside = (_learned_in(f) for i, f in around.others.items()
               if i != run.record.run_id and f.parent.parent.name == own.task)  # fmt: skip
-    others = [o.flops for o in beside if o and o[:3] == own[:3] and _is_silver(o, card)]
-    if len(others) >= _ENOUGH and own.flops < min(others) / _FEWER:
-        text = f"{own.flops:.2g} operations; each other run with silver took {min(others):.2g}"
-        yield Problem(text, {"flops": own.flops, "least_flops": min(others)}, warns=True)
+    beaten = [o.flops for o in beside if o and o[:3] == own[:3] and _is_silver(o, card)]
+    if len(beaten) >= _ENOUGH and own.flops < min(beaten) / _FEWER:
+        text = f"{own.flops:.2g} operations; each other run with silver took {min(beaten):.2g}"
+        yield Problem(text, {"flops": own.flops, "least_flops": min(beaten)}, warns=True)
 
 
 _ENOUGH, _FEWER = 3, 10.0
@@ -803,3 +804,33 @@ def _is_silver(learned: Learned, card: Card) -> bool:
         return score.skill(value, chance, best, scale) >= asked.get("silver", np.inf)
     except (ValueError, ZeroDivisionError):
         return False
+
+
+@rule(
+    "P18", "too thrifty",
+    "Training takes at least a third of the energy that other runs took a row, with the same "
+    "model, recipe and hardware, once three have told; batches that are larger may save as much.",
+    needs=_DERIVED, counting=True,
+)  # fmt: skip
+def too_thrifty(run: RunFolder, around: Surroundings) -> Found:
+    own_j, like = others.row_j(run.derived), others.made_with(run.derived)
+    if own_j is None:
+        return
+    size = _batch(run.record.spec)
+    usual = [
+        known.row_j * min(1.0, _batch(known.spec) / size)
+        for known in others.submitted(around)
+        if known.row_j is not None and known.made_with == like
+    ]
+    if len(usual) >= _ENOUGH and own_j < median(usual) / _THRIFT:
+        text = f"training took {significant(own_j)} J a row; {len(usual)} other runs with the same"
+        text += f" model, recipe and hardware {significant(median(usual))} J"
+        yield Problem(text, {"row_j": own_j, "median_j": median(usual)}, warns=True)
+
+
+_THRIFT = 3.0
+
+
+def _batch(spec: Spec) -> int:
+    size = spec.settings.get("batch_size")
+    return size if isinstance(size, int) and 0 < size < 1 << 53 else 1

@@ -135,8 +135,8 @@ def weights(folder: Folder, around: Surroundings) -> Found:
 
 
 @rule(
-    "S9", "texts", "Texts hold no sign that can't be seen or that turns reading around; names, also "
-    "of hardware, are plain ASCII; links are https.", scope="folder",
+    "S9", "texts", "Texts hold no sign that can't be seen or that turns reading around; names, "
+    "also of hardware, are plain ASCII; links are https.", scope="folder",
 )  # fmt: skip
 def texts(folder: Folder, around: Surroundings) -> Found:
     part = "entry" if isinstance(folder, EntryFolder) else "record"

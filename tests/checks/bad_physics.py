@@ -16,7 +16,7 @@ from bench.power.probes import Domain
 from bench.power.trace import Trace
 from tests.checks import bundles, several
 from tests.checks.bad_derivation import silent, with_first
-from tests.checks.bad_protocol import CALIBRATION
+from tests.checks.bad_protocol import CALIBRATION, earlier
 from tests.checks.bundles import NS, UUID, Plan
 from tests.checks.corpus import bad
 
@@ -514,3 +514,10 @@ def too_good(root: Path) -> tuple[Path, Surroundings]:
     others = bundles.write(root / "before", earlier, name="others")
     runs = {p.parent.name: p.parent for p in others.glob("*/record.json")}
     return bundles.write(root / "after"), bundles.around(others=runs)
+
+
+@bad("P18", "a third of the energy that everybody else takes, readings and all", warns=True)
+def thrifty(root: Path) -> tuple[Path, Surroundings]:
+    before = bundles.write(root / "before", earlier())
+    others = {path.parent.name: path.parent for path in before.glob("*/record.json")}
+    return all_with(root, load_w=110.0), bundles.around(others=others)
