@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import cards, record
+from bench import cards, record, submission
 from bench.cards import Card
-from bench.rank import board, index, render
+from bench.rank import board, index, render, standing
 from bench.rank.board import Filters
 from bench.record import Record, Spec
+from bench.submission import EntryFile
 
 RUNS_PER_ENTRY = 3
 MACHINES = [f"1 x Synthetic GPU {i:02d}" for i in range(20)]
@@ -84,16 +85,25 @@ def write(root: Path, count: int, draw: random.Random) -> int:
         asked = spec(card, machine, number, draw)
         entry = root / card.name / f"synthetic-{number:06d}"
         entry.mkdir(parents=True)
-        (entry / "entry.json").write_text('{"title": "synthetic"}\n')
-        runs = min(RUNS_PER_ENTRY, count - RUNS_PER_ENTRY * number)
+        count_here = min(RUNS_PER_ENTRY, count - RUNS_PER_ENTRY * number)
         merit = draw.gauss(0.85, 0.1), draw.lognormvariate(11, 1)
-        for _ in range(runs):
-            made = synthetic(asked, card, merit, draw)
+        runs = [synthetic(asked, card, merit, draw) for _ in range(count_here)]
+        (entry / "entry.json").write_text(about(runs).model_dump_json(indent=1) + "\n")
+        for made in runs:
             text = made.model_dump_json(indent=1) + "\n"
             (entry / made.run_id).mkdir()
             (entry / made.run_id / "record.json").write_text(text)
             written += len(text)
     return written
+
+
+def about(runs: list[Record]) -> EntryFile:
+    what = runs[0].spec
+    return EntryFile(
+        edition=what.edition, bench_version="synthetic", submitted_at="2026-12-31T00:00:00Z",
+        task=what.task, title="synthetic", authors=["synthetic"], track=what.track,
+        runs=[r.run_id for r in runs], attempts=[submission.attempt(r) for r in runs],
+    )  # fmt: skip
 
 
 def spec(card: Card, machine: str, number: int, draw: random.Random) -> dict[str, Any]:
@@ -228,10 +238,17 @@ def ask(
 
     def question(source: index.Source) -> None:
         runs = timed(f"{name}: its runs", lambda: source.board(filters), repeats)
-        cells = timed(f"{name}: its board", lambda: board.build(runs, known, filters), repeats)
+        entries = timed(
+            f"{name}: whose they are",
+            lambda: standing.of(source.submissions(filters.task), runs), repeats,
+        )  # fmt: skip
+        cells = timed(
+            f"{name}: its board",
+            lambda: board.build(runs, known, filters, standings=entries), repeats,
+        )  # fmt: skip
         timed(f"{name}: its table", lambda: render.render(cells), repeats)
-        entries = sum(len(s.entries) for c in cells for s in c.sections)
-        told(f"{name}: {len(runs):,} runs, {entries:,} entries")
+        shown = sum(len(s.entries) for c in cells for s in c.sections)
+        told(f"{name}: {len(runs):,} runs, {shown:,} entries")
 
     index.ask(roots, question)
 
