@@ -17,6 +17,7 @@ from bench.checks.bundle import EntryFolder, RunFolder, Surroundings
 from bench.checks.others import Known, corrections, entries, of_runs, submitted
 from bench.errors import UsageError
 from bench.rank import board
+from bench.rank.entry import written_now
 from bench.record import Record
 from bench.submission import Attempt, EntryFile
 from bench.units import show_energy, significant
@@ -207,6 +208,21 @@ def alike(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> Fo
     if len(found) > 1:
         said = ", ".join(f"{n} at {how}" for how, n in found.most_common())
         yield Problem(f"{said}: they stand on boards of their own", dict(found), warns=True)
+
+
+@rule("R16", "hardware-name", "Hardware is written as in the entries before: one class has one "
+      "name.", scope="entry", needs=("entry",))  # fmt: skip
+@of_runs
+def hardware_name(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> Found:
+    known = {written_now(k.spec.hardware) for k in submitted(around)}
+    for mine in {written_now(run.record.spec.hardware) for run in runs} - known:
+        for theirs in sorted(name for name in known if _letters(name) == _letters(mine))[:1]:
+            text = f"{mine[:60]!r} is {theirs[:60]!r} in other entries"
+            yield Problem(f"{text}: it stands on a board of its own", warns=True)
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 # --- where it began ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ MOST_SPREAD = 0.10
 one node of 8 H100, which ends when it is good enough, has 0.086."""
 
 MOST_APART = 0.25  # of a reference job from those of its kind of hardware
+LEAST_REPEATED = 3  # as `bench reference` does
 LEAST_OTHERS = 2  # reference jobs of other entries that say what is usual
 MOST_J, MOST_OF_A_METRIC = 1e15, 1e9  # beyond which there is nothing to compute
 LEAST_ROWS = 200  # that nobody gets all right
@@ -168,6 +169,12 @@ def _each_j(reference: Reference) -> list[float]:
 
 def _unusual(reference: Reference, around: Surroundings) -> Found:
     """Of the same work, on the same kind of hardware, by the same kind of meter."""
+    if len(reference.repetitions) < LEAST_REPEATED:
+        text = f"its reference job was made {len(reference.repetitions)} times, not"
+        yield Problem(f"{text} {LEAST_REPEATED}: nothing shows its scatter", warns=True)
+    works = [k.reference.workload for k in submitted(around) if k.reference]
+    if works and reference.workload not in works:
+        yield Problem("its reference job is another training than that of all others", warns=True)
     others = {
         k.reference.measured_at: k.reference.energy_j
         for k in submitted(around)

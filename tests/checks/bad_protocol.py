@@ -238,6 +238,23 @@ def mixed_levels(root: Path) -> Path:
     return bundles.write(root, several)
 
 
+@bad("R16", "hardware that others write otherwise", warns=True)
+def written_otherwise(root: Path) -> Made:
+    before = bundles.write(root / "before", earlier())
+    name = "nvidia H100-80GB HBM3"
+    reference = bundles.REFERENCE.model_copy(update={"hardware": f"1 x {name}"})
+
+    def called(trace: Trace) -> Trace:
+        trace.domains = [d._replace(device=name) for d in trace.domains]
+        return trace
+
+    def change(plan: Plan) -> None:
+        plan.spec, plan.trace = {"hardware": f"1 x {name}"}, called
+        plan.start = {"references": [reference]}
+
+    return bundles.write(root, all_of(change), name="mine"), around(before)
+
+
 # --- where it began
 
 

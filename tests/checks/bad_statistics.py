@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.checks import bundles
 from tests.checks.bad_protocol import all_of, around, earlier
@@ -100,6 +101,25 @@ def far_off(root: Path) -> Made:
         several[0].start["references"] = [bundles.REFERENCE.model_copy(update=about)]
         before.append(bundles.write(root / f"before-{i}", several, name=f"other-{i}"))
     return bundles.write(root), around(*before)
+
+
+def reference_of(root: Path, **changes: Any) -> Made:
+    """Beside an entry with the reference job of everybody."""
+    before = bundles.write(root / "before", earlier())
+    several = bundles.plans()
+    for plan in several:
+        plan.start = {"references": [bundles.REFERENCE.model_copy(update=changes)]}
+    return bundles.write(root, several, name="mine"), around(before)
+
+
+@bad("Q4", "a reference job that nobody else has", warns=True)
+def own_job(root: Path) -> Made:
+    return reference_of(root, workload={**bundles.REFERENCE.workload, "model": "transformer-tiny"})
+
+
+@bad("Q4", "a reference job that was made once", warns=True)
+def once(root: Path) -> Made:
+    return reference_of(root, repetitions=bundles.REFERENCE.repetitions[:1])
 
 
 @bad("Q5", "not one row wrong")
