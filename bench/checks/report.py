@@ -58,10 +58,15 @@ def _head(report: Report) -> str:
 
 
 def _counts(report: Report) -> str:
-    passed = {v.rule for v in report.verdicts} - {
-        v.rule for v in report.verdicts if v.status in _LEVELS
+    by = {
+        status: {v.rule for v in report.verdicts if v.status == status}
+        for status in ("pass", "skipped", *_LEVELS)
     }
-    parts = ["1 rule holds" if len(passed) == 1 else f"{len(passed)} rules hold"]
+    broken = by["error"] | by["warning"]
+    held = by["pass"] - broken
+    parts = ["1 rule holds" if len(held) == 1 else f"{len(held)} rules hold"]
+    if skipped := len(by["skipped"] - held - broken):
+        parts.append(f"{skipped} skipped")
     for status, verdicts in (("error", report.errors), ("warning", report.warnings)):
         if verdicts:
             parts.append(f"{len(verdicts)} {status}{'s' if len(verdicts) > 1 else ''}")
