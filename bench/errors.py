@@ -54,4 +54,4 @@ def first_fault(error: Any) -> str:
     """Where a pydantic ValidationError found the first fault, and what it is."""
     first = error.errors()[0]
     where = ".".join(str(p) for p in first["loc"]) or "the whole"
-    return f"{where}: {first['msg']}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"

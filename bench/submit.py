@@ -84,6 +84,8 @@ def pack(
     _check_place("verifies", asked.verifies)
     mine = _one_entry([(records.read(folder), folder) for folder in named])
     first, source = next(iter(mine.values()))
+    if asked.weights and not any(lineage.saved(r, "weights") for r, _ in mine.values()):
+        raise UsageError("these runs have kept no weights", "`bench run --save` keeps them")
     known = {record.run_id: (record, folder) for record, folder in _readable(ledger)}
     attempts = {**_drawn_alike(first, known), **mine}
     folder = _new_folder(first, asked.name, results)

@@ -132,7 +132,7 @@ def test_a_name_stays_inside_its_task(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"links": ["http://example.org"]}, "no https address"),
+        ({"links": ["http://example.org"]}, "^links: 'http://example.org' is no https address"),
         ({"links": ["javascript:alert(1)"]}, "no https address"),
         ({"title": "x" * 201}, "title"),
         ({"track": "finetune"}, "of the track scratch"),
@@ -142,6 +142,11 @@ def test_a_name_stays_inside_its_task(tmp_path: Path, name: str) -> None:
 def test_what_is_said_of_it_is_checked(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         pack(made(tmp_path / "runs"), tmp_path / "results", **changes)
+
+
+def test_weights_that_no_run_has_kept_are_asked_for_in_vain(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="have kept no weights"):
+        pack(made(tmp_path / "runs"), tmp_path / "results", weights=True)
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
