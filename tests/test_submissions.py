@@ -213,6 +213,8 @@ def test_an_error_is_exit_1_and_in_every_format(bench, place: Path) -> None:
     assert github.code == 1
     (line,) = [line for line in github.out.splitlines() if line.startswith("::error")]
     assert line.startswith("::error file=results/toy/transformer-small-baseline/")
+    assert (place / line.partition("file=")[2].partition(",")[0]).name == "record.json"
+    assert (place / line.partition("file=")[2].partition(",")[0]).is_file()
     assert "title=D4 duration::" in line
     (notice,) = [line for line in github.out.splitlines() if line.startswith("::notice")]
     assert "toy/transformer-small-baseline" in notice

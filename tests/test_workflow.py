@@ -92,7 +92,7 @@ def test_its_steps_check_the_entry_that_a_merge_adds(merge: Path) -> None:
     bundles.write_card(merge / "tasks")
     said = run_steps(merge)
     assert said.returncode == 0, said.stdout + said.stderr
-    assert "::warning file=results/toy/new" in said.stdout  # and stops nobody
+    assert "::warning file=results/toy/new/entry.json," in said.stdout  # and stops nobody
     assert "::notice title=bench check::toy/new" in said.stdout
 
 

@@ -91,12 +91,21 @@ def _lines(report: Report, verbose: bool) -> list[str]:
 def as_github(reports: Sequence[Report]) -> list[str]:
     """Workflow commands, which GitHub shows at the files of a pull request."""
     return [
-        f"::{v.status} file={_property(f'results/{v.where}')},"
+        f"::{v.status} file={_property(_file(v.where))},"
         f"title={_property(f'{v.rule} {v.name}')}::{_data(_said(v))}"
         for report in reports
         for v in report.verdicts
         if v.status in _LEVELS
     ] + [f"::notice title=bench check::{_data(_head(report))}" for report in reports]
+
+
+def _file(where: str) -> str:
+    """One that a pull request has: GitHub shows nothing at a folder. A run lies in an entry, that
+    in its task."""
+    if where == "results":
+        return where
+    names = where.split("/")
+    return "/".join(["results", *names, "entry.json" if len(names) == 2 else "record.json"])
 
 
 def _said(verdict: Verdict) -> str:
