@@ -87,6 +87,7 @@ def test_what_would_fail_is_refused_with_its_reason(bench, place: Path) -> None:
         (["submit", "--retract", "toy/x", "--authors", "A"], "a retraction has a reason"),
         (["check"], "nothing is named that could be checked"),
         (["check", "nowhere"], "there is no folder "),
+        (["check", "results", "--data", "nowhere"], "there is no folder nowhere"),
     ],
 )
 def test_a_slip_is_one_line_and_code_2(bench, place: Path, arguments: list[str], says: str) -> None:

@@ -267,6 +267,8 @@ def check(
         return
     if not folders:
         raise UsageError("nothing is named that could be checked", "bench check results/")
+    if data and data not in ("hub", "embedded") and not Path(data).is_dir():
+        raise UsageError(f"there is no folder {data}", "--data names a folder, hub or embedded")
     root = roots(results or present, RUNS)[0][0]
     setting = Setting(root, str(data) if data else None, tasks or [])
     reports: list[Report] = []
