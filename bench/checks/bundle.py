@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.power.trace import Trace
 
 MOST_ENTRIES = 100_000  # below one folder
+MOST_SUMS = 20_000  # phases times domains: a millisecond or more each
 MANIFEST = submission.MANIFEST
 Read = TypeVar("Read")
 
@@ -237,6 +238,7 @@ class RunFolder(Folder):
         for name in ("record", "events", "trace", "nodes"):
             if self.fault(name):
                 raise Fault("D1", f"{name} can't be read")
+        self._check_sums()
         stated = self.record
         start = account.Start(
             run_id=stated.run_id, nonce=stated.nonce, started_at=stated.started_at,
@@ -257,6 +259,17 @@ class RunFolder(Folder):
             raise Fault("D1", f"nothing can be derived: {type(error).__name__}: {text}") from None
         assert isinstance(found, Record)
         return found
+
+    def _check_sums(self) -> None:
+        """Each phase is a sum over the readings of each domain."""
+        parts = [(self.events, self.trace), *self.nodes.values()]
+        sums = sum(
+            len(trace.domains) * sum(e["event"] == "phase_start" for e in events)
+            for events, trace in parts
+        )
+        if sums > MOST_SUMS:
+            text = f"has phases whose energies are {sums:,} sums; {MOST_SUMS:,} are the most"
+            raise Fault("S6", text, {"sums": sums, "most": MOST_SUMS})
 
     _readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "files": Folder._files,

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 
 from bench import submission
 from bench.checks import safe
+from bench.power.probes import Domain
+from bench.power.trace import Series, Trace
 from bench.record import file_sha256
 from tests.checks import bundles
 from tests.checks.corpus import bad
@@ -318,6 +321,27 @@ bad("S6", "a line of a megabyte")(_event({"event": "note", "t_ns": 1, "text": "x
 bad("S4", "an empty line between events")(
     _text("events.jsonl", lambda b: b.replace(b"\n", b"\n\n", 1))
 )
+
+
+@bad("S6", "as many phases as take minutes to sum up")
+def many_sums(root: Path) -> Path:
+    plan = bundles.plans(1)[0]
+
+    def with_phases(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        begin = next(e for e in events if e.get("phase") == "train")
+        more = [{**begin, "t_ns": begin["t_ns"] + i, "phase": f"{i}"} for i in range(900)]
+        at = events.index(begin)
+        return [*events[:at], *more, *events[at + 1 :]]
+
+    def with_domains(trace: Trace) -> Trace:
+        more = [Domain(f"cpu:package-{i}", "cpu", "AMD EPYC 9B14", "M1", 0.1) for i in range(30)]
+        empty = {d.name: Series(*np.empty((6, 0))) for d in more}
+        return dataclasses.replace(
+            trace, domains=[*trace.domains, *more], series={**trace.series, **empty}
+        )
+
+    plan.events, plan.trace = with_phases, with_domains
+    return bundles.write(root, [plan])
 
 
 # --- S7 tables
