@@ -55,7 +55,7 @@ TABLE: dict[str, set[str]] = {
     "upstream": {"learn", "submission"},
     "checks": FOUNDATION
     | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"}
-    | {"merging", "recipes", "study", "upstream"},
+    | {"merging", "power.calibration", "recipes", "study", "upstream"},
     "submit": FOUNDATION | {"checks", "study", "submission"},
     "reevaluation": FOUNDATION | {"power", "learn", "recipes", "checks", "run", "workfolder"},
     "verification": FOUNDATION
