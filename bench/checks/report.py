@@ -23,7 +23,8 @@ def level(report: Report) -> str:
     else T0."""
     rescored = [v for v in report.verdicts if v.rule == "D2" and v.status in ("pass", "warning")]
     unscored = [v for v in report.skipped if v.rule == "D2" and "not re-scored" in v.message]
-    if report.errors or unscored or not rescored:
+    nothing = not any(record.metric for record in report.derived)  # that could be computed again
+    if report.errors or unscored or nothing or not rescored:
         return "T0"
     again = [v.status for v in report.verdicts if v.rule == "T2"]
     return "T2" if again and set(again) == {"pass"} else "T1"

@@ -22,3 +22,13 @@ def test_a_rule_that_could_not_look_does_not_hold() -> None:
     said = [checks.Verdict(rule, rule, status, "toy/one/run") for rule, status in told]
     (head, _) = reporting.as_text([checks.Report("toy/one", Path(), tuple(said))])
     assert head == "toy/one  1 rule holds, 1 skipped, 1 warning"
+
+
+def test_what_was_never_scored_was_not_scored_again(tmp_path: Path) -> None:
+    plans = bundles.plans()
+    for plan in plans:
+        plan.status = "failed"
+    report = bundles.checked(bundles.write(tmp_path, plans))
+    assert report.errors == []
+    assert reporting.level(report) == "T0"
+    assert reporting.level(bundles.checked(bundles.write(tmp_path / "good"))) == "T1"
