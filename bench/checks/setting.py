@@ -24,11 +24,13 @@ _FEW = 4  # entries that are not worth another process
 @dataclass
 class Setting:
     """`results` has what was submitted before; `data` is where labels may lie, as for a run;
-    `tasks` are folders of cards."""
+    `tasks` are folders of cards; `beside` are entries that come together, each of which is held
+    against the others."""
 
     results: Path
     data: str | None = None
     tasks: Sequence[Path] = ()
+    beside: Sequence[Path] = ()
     _scored: dict[tuple[str, str | None], Scored | None] = field(default_factory=dict)
     _memory: dict[str, Any] = field(default_factory=dict)  # of other runs: each is read once
 
@@ -40,12 +42,17 @@ class Setting:
     @cached_property
     def runs(self) -> dict[Path, Path]:
         """Folder -> where it is without links, of every run that was submitted."""
-        return {folder: folder.resolve() for folder in records.folders([self.results])}
+        return {folder: folder.resolve() for folder in records.folders(self._roots)}
 
     @cached_property
     def entries(self) -> dict[str, Path]:
         """Place -> folder."""
-        return {submission.place(f): f for f in submission.folders(self.results)}
+        found = [*self.beside, *submission.folders(self.results)]
+        return {submission.place(f): f for f in found}
+
+    @property
+    def _roots(self) -> list[Path]:
+        return [self.results, *self.beside]
 
     def around(self, folder: Path) -> Surroundings:
         """For a submission in that folder, of which nothing is among the others."""

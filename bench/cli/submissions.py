@@ -297,7 +297,8 @@ def _proposal(
     if len(folders) > 1:
         raise UsageError("--added-to compares one folder", "bench check NEW --added-to OLD")
     proposal = Proposal(folders[0], present)
-    return [proposal.report(setting.around(folders[0]))], proposal.added()
+    setting.beside = proposal.added()
+    return [proposal.report(setting.around(folders[0]))], list(setting.beside)
 
 
 def _checked(setting: Setting, folders: list[Path]) -> list[Report]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.checks.proposal import Proposal
+from bench.checks.setting import Setting
 from tests.checks import bundles
 
 
@@ -84,3 +85,18 @@ def test_anything_else_is_refused(
 ) -> None:
     change(trees[0])
     assert any(said in message for message in refused(*trees))
+
+
+def test_entries_that_come_together_are_held_against_each_other(tmp_path: Path) -> None:
+    bundles.write_card(tmp_path / "tasks")
+    plans = bundles.plans()
+    first = bundles.write(tmp_path / "proposed", plans, name="first")
+    for plan in plans:
+        plan.spec, plan.load_w = {"recipe": "freeze"}, plan.load_w + 1
+    second = bundles.write(tmp_path / "proposed", plans, name="second")
+    (tmp_path / "results").mkdir()
+    setting = Setting(tmp_path / "results", tasks=[tmp_path / "tasks"], beside=[first, second])
+    reports = [report for _, _, report in setting.reports([first, second])]
+    assert [{v.rule for v in report.errors} for report in reports] == [{"H8"}, {"H8"}]
+    alone = Setting(tmp_path / "results", tasks=[tmp_path / "tasks"], beside=[first])
+    assert [r.errors for _, _, r in alone.reports([first])] == [[]]
