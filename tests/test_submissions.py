@@ -247,6 +247,20 @@ def test_a_text_of_a_submission_is_no_command_of_the_workflow(bench, place: Path
                said.out.splitlines())  # fmt: skip
 
 
+def test_a_forged_metric_is_a_difference_of_the_board(bench, place: Path) -> None:
+    plans = bundles.plans()
+
+    def forge(record: records.Record) -> records.Record:
+        assert record.metric
+        higher = record.metric.model_copy(update={"value": record.metric.value + 0.02})
+        return record.model_copy(update={"metric": higher})
+
+    plans[0].record = forge
+    said = bench("check", bundles.write(place / "results", plans), *options(place))
+    assert said.code == 1
+    assert "the largest difference is " in said.out
+
+
 def test_one_run_is_checked_without_an_entry(bench, place: Path) -> None:
     folder = next(records.folders([place / "runs"]))
     said = bench("check", folder, *options(place))

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import metrics
 from bench import record as records
 from bench.cards import Card
 from bench.checks import Report
 from bench.errors import BenchError
 from bench.rank import board, columns
 from bench.rank.entry import Entry, Place, Run
+from bench.record import Metric, Record
 from bench.units import significant
 
 
@@ -59,8 +61,19 @@ def _pairs(report: Report) -> Iterator[tuple[Run, Run]]:
         except BenchError:
             continue
         if stated.run_id in known:
-            derived = known[stated.run_id].model_copy(update={"warnings": stated.warnings})
+            again = {"warnings": stated.warnings, "metric": _metric(stated)}
+            derived = known[stated.run_id].model_copy(update=again)
             yield Run(stated, folder, "results"), Run(derived, folder, "results")
+
+
+def _metric(stated: Record) -> Metric | None:
+    """As its statistics have it, which a rule holds against the predictions."""
+    if stated.metric is None:
+        return None
+    try:
+        return stated.metric.model_copy(update={"value": metrics.recompute(stated.metric)})
+    except (BenchError, ArithmeticError, LookupError, ValueError):
+        return stated.metric
 
 
 def _folders(folder: Path) -> list[Path]:
