@@ -130,6 +130,14 @@ def test_a_window_without_an_end_lasts_to_the_last_reading(tmp_path: Path) -> No
     assert doubts(found) == {"window-open": True}
 
 
+def test_a_window_that_never_opens_is_said_and_taken_from_the_result_log(tmp_path: Path) -> None:
+    path = node(tmp_path / "node_0.txt")
+    path.write_text("".join(t for t in path.open() if "power_measurement_start" not in t))
+    found = mlperf(path, result_log=result(tmp_path / "result_0.txt"))
+    assert joules(found) == pytest.approx(W * 200, rel=5e-3)
+    assert doubts(found) == {"window-missing": True}
+
+
 def test_a_run_beyond_what_was_read_has_no_energy(tmp_path: Path) -> None:
     path = node(tmp_path / "node_0.txt", seconds=100, stop_s=100)
     found = mlperf(path, result_log=result(tmp_path / "result_0.txt"))
@@ -191,6 +199,7 @@ def test_a_switch_is_an_estimate_and_not_added(tmp_path: Path) -> None:
     found = mlperf(node(tmp_path / "node_0.txt"), switch)
     assert joules(found) == pytest.approx(JOULES, rel=1e-3)
     (said,) = found.doubts
+    assert said.id == "interconnect"
     assert "900 W or 0.0750 kWh, and not added" in said.message
     with pytest.raises(UsageError, match="no node"):
         mlperf(switch)
@@ -200,6 +209,7 @@ def test_what_the_meter_read_counts_and_the_factor_is_said(tmp_path: Path) -> No
     factor = line(START_MS, "conversion_eff", 0.94, measurement_type="AC")
     found = mlperf(node(tmp_path / "node_0.txt", extra=[factor]))
     assert joules(found) == pytest.approx(JOULES, rel=1e-3)
+    assert found.doubts[0].id == "conversion"
     assert "0.94 times that" in found.doubts[0].message
 
 
@@ -456,6 +466,15 @@ def test_rows_of_one_time_may_be_of_several_meters(tmp_path: Path) -> None:
     path = table(tmp_path / "a.csv", "time_s,watts", lambda k: f"{k // 2},200")
     with pytest.raises(UsageError, match="50 of 100 rows have the time of the row before"):
         csv(path, kind="gpu")
+
+
+def test_of_a_few_rows_of_one_time_the_first_counts(tmp_path: Path) -> None:
+    path = table(
+        tmp_path / "a.csv", "time_s,watts", lambda k: f"{k - (k == 50)},{200 + 9 * (k == 50)}"
+    )
+    found = csv(path, kind="cpu", level="M1")
+    assert joules(found) == pytest.approx(200 * 99, rel=1e-6)
+    assert doubts(found) == {"undated": True, "same-time": True}
 
 
 def test_cells_without_a_reading_are_missing_and_not_zero(tmp_path: Path) -> None:

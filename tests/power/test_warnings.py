@@ -6,6 +6,7 @@ import ast
 import re
 import textwrap
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,32 @@ SAID = re.compile(rf"\bid={ID}|\bMark\([^,()]*(?:\(\))?,\s*{ID}|\.mark\(\s*{ID}"
 CHANGED = {f"{what}-changed" for what in ("power-limit", "application-clock")}  # as probes do
 
 
+IMPORTS = ROOT / "bench/power/imports"
+
+
+def ids(paths: Iterable[Path]) -> set[str]:
+    """Those that code gives to marks and warnings."""
+    groups = [g for path in paths for g in SAID.findall(path.read_text("utf-8"))]
+    return {id for group in groups for id in group if id}
+
+
 def said() -> set[str]:
-    """The ids that the meter's code gives to marks and warnings."""
-    found = set(CHANGED)
-    for path in (ROOT / "bench/power").rglob("*.py"):
-        for groups in SAID.findall(path.read_text("utf-8")):
-            found |= set(filter(None, groups))
-    return found
+    """By the meter's own code."""
+    paths = (ROOT / "bench/power").rglob("*.py")
+    return CHANGED | ids(p for p in paths if IMPORTS not in p.parents)
 
 
 def documented() -> set[str]:
     rows = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| `")]
     return {row.split("`")[1] for row in rows}
+
+
+def test_the_page_of_imports_lists_theirs_and_each_has_a_test() -> None:
+    own = ids(IMPORTS.glob("*.py")) - said()
+    page = (ROOT / "bench/docs/exchange.md").read_text("utf-8")
+    assert set(re.findall(r"(?m)^\| `([a-z-]+)` \| .* \| (?:yes|no) \|$", page)) == own
+    tests = (ROOT / "tests/power/test_imports.py").read_text("utf-8")
+    assert {id for id in own if f'"{id}"' not in tests} == set()
 
 
 def test_the_page_lists_every_warning_and_no_other() -> None:
