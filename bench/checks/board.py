@@ -12,6 +12,7 @@ from bench import metrics
 from bench import record as records
 from bench.cards import Card
 from bench.checks import Report
+from bench.checks.safe import shown
 from bench.errors import BenchError
 from bench.rank import board, columns
 from bench.rank.entry import Entry, Place, Run
@@ -48,7 +49,9 @@ def agreement(reports: Sequence[Report], cards: Mapping[str, Card]) -> list[str]
     if worst.share == 0:
         return [f"the board: {of}, without a difference"]
     far = f"{significant(100 * worst.share, 2)} %"
-    return [f"the board: {of}; the largest difference is {far} ({worst.column} of {worst.entry})"]
+    return [
+        f"the board: {of}; the largest difference is {far} ({worst.column} of {shown(worst.entry)})"
+    ]
 
 
 def _pairs(report: Report) -> Iterator[tuple[Run, Run]]:

@@ -80,6 +80,7 @@ def derivable(run: RunFolder, around: Surroundings) -> Found:
 def metric(run: RunFolder, around: Surroundings) -> Found:
     stated, card = run.record.metric, around.card(run.record)
     if stated is None:
+        yield Skipped("it was not scored")
         return
     if card is None or run.fault("predictions"):
         yield Skipped("no card of this task and version" if card is None else "no predictions")

@@ -362,6 +362,8 @@ def _floor(run: RunFolder) -> tuple[float, computing.Peak, int] | str:
         cores = run.record.machine.get("cores")
         if type(cores) is not int or not 0 < cores < 1 << 16:
             return "the machine does not say its cores"
+        named = re.search(r", (\d{1,5}) cores?$", spec.hardware)
+        cores = min(cores, int(named[1])) if named else cores
         return flops, computing.processor(cores, known[1]), spec.nodes
     hardware = _named(spec.hardware)
     peaks = [computing.peak(device, known[1]) for device in hardware]
@@ -510,10 +512,14 @@ def _worked_before(run: RunFolder) -> Iterator[Problem]:
 
 @rule(
     "P10", "estimates in disguise",
-    "What is said to be measured is no function of utilisation, and does not repeat one value.",
+    "What is said to be measured is no function of utilisation, and does not repeat one value; no "
+    "GPU is estimated.",
     needs=_DERIVED, counting=True,
 )  # fmt: skip
 def disguised(run: RunFolder, around: Surroundings) -> Found:
+    for domain in run.trace.domains:
+        if domain.kind == "gpu" and domain.level == "M0":
+            yield Problem(f"{domain.name}: bench estimates no GPU")
     for one in measured(run):
         if one.name.endswith(":estimate"):
             yield Problem(f"{one.name} is said to be measured at {one.domain.level}")

@@ -521,3 +521,16 @@ def thrifty(root: Path) -> tuple[Path, Surroundings]:
     before = bundles.write(root / "before", earlier())
     others = {path.parent.name: path.parent for path in before.glob("*/record.json")}
     return all_with(root, load_w=110.0), bundles.around(others=others)
+
+
+@bad("P10", "a GPU that was estimated, among the estimates")
+def estimated_gpu(root: Path) -> Path:
+    def change(trace: Trace) -> Trace:
+        (domain,) = trace.domains
+        trace.domains = [domain._replace(level="M0", gain=0.4, reason="made up")]
+        return trace
+
+    several = bundles.plans()
+    for plan in several:
+        plan.trace = change
+    return bundles.write(root, several)

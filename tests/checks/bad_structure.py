@@ -32,7 +32,7 @@ def written(root: Path) -> Path:
     return bundles.write(root, bundles.plans(1))
 
 
-def changed(root: Path, change: Callable[[Path], None], sealed: bool = True) -> Path:
+def changed(root: Path, change: Callable[[Path], object], sealed: bool = True) -> Path:
     """An entry in whose first run something was changed."""
     folder = written(root)
     change(first_run(folder))

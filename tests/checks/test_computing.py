@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.checks import computing
+from bench.checks import computing, physics
 from bench.checks.bundle import RunFolder
 from bench.checks.computing import Steps
 from tests.checks import bundles
@@ -100,3 +100,13 @@ def test_the_table_says_what_is_known_of_each(tmp_path: Path) -> None:
         assert row["flops"]["half"] <= row["flops"]["int8"]
         assert row["source"]
         assert row.get("idle_w", 0) < row["power_w"] / 4
+
+
+def test_a_processor_has_the_cores_that_its_class_names(tmp_path: Path) -> None:
+    (plan,) = bundles.plans(1)
+    plan.spec = {"device": "cpu", "hardware": "CPU AMD EPYC, 2 cores"}
+    plan.start = {"machine": {"cores": 65_000}}
+    run = RunFolder(bundles.write_run(plan, tmp_path), "run")
+    floor = physics._floor(run)
+    assert not isinstance(floor, str)
+    assert floor[1] == computing.processor(2, {"baseline"})
