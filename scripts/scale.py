@@ -240,7 +240,7 @@ def ask(
         runs = timed(f"{name}: its runs", lambda: source.board(filters), repeats)
         entries = timed(
             f"{name}: whose they are",
-            lambda: standing.of(source.submissions(filters.task), runs), repeats,
+            lambda: standing.of(source.submissions(filters.task, runs), runs), repeats,
         )  # fmt: skip
         cells = timed(
             f"{name}: its board",

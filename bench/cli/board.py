@@ -67,7 +67,7 @@ def leaderboard(
     def question(source: index.Source) -> tuple[list[Run], list[str], standing.Standings]:
         check_task(task, source.tasks, tasks)
         found = source.board(filters)
-        return found, source.broken(), standing.of(source.submissions(task), found)
+        return found, source.broken(), standing.of(source.submissions(task, found), found)
 
     runs, broken, standings = index.ask(roots(results, out), question)
     scenario = carbon.asked(region, pue)

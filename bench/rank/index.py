@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 import pydantic
 
 from bench import record as records
-from bench.rank import board, scan, slim
+from bench.rank import board, scan, slim, standing
 from bench.rank.board import Filters
 from bench.rank.entry import Origin, Run, written_now
 
@@ -36,6 +36,14 @@ WAIT_S = 10.0
 
 BATCH = 5000
 """Records that are stored at a time: they stay, should the process be killed."""
+
+
+CACHE_KB = 200_000
+"""Of the file, in memory: its tables are filled in order of path and looked up by others."""
+
+
+FEW = 10_000
+"""Runs of which it is looked what entries they are in; of more it is soon all."""
 
 
 class Source(Protocol):
@@ -56,8 +64,11 @@ class Source(Protocol):
     def broken(self) -> list[str]:
         """One line for each folder whose record can't be read."""
 
-    def submissions(self, task: str | None = None) -> dict[Path, bytes]:
-        """Each `entry.json` by its folder; `task` names the folder of the root that it is in."""
+    def submissions(
+        self, task: str | None = None, runs: Sequence[Run] | None = None
+    ) -> dict[Path, bytes]:
+        """Each `entry.json` by its folder; `task` names the folder of the root that it is in. Where
+        `runs` are given, others may be left out than those by which they stand or fall."""
 
 
 def ask(roots: Roots, question: Callable[[Source], T]) -> T:
@@ -126,7 +137,9 @@ class Direct:
     def broken(self) -> list[str]:
         return self._broken
 
-    def submissions(self, task: str | None = None) -> dict[Path, bytes]:
+    def submissions(
+        self, task: str | None = None, runs: Sequence[Run] | None = None
+    ) -> dict[Path, bytes]:
         found = {}
         for root, _ in self._roots:
             for path in sorted(root.glob("**/entry.json")):
@@ -165,7 +178,8 @@ CREATE INDEX broken ON runs (path, complaint) WHERE complaint IS NOT NULL;
 CREATE TABLE parts (path BLOB, part TEXT);
 CREATE INDEX parts_by_path ON parts (path);
 CREATE INDEX parts_by_part ON parts (part);
-CREATE TABLE submissions (path BLOB, stamp INTEGER, text BLOB);
+CREATE TABLE submissions (path BLOB, stamp INTEGER, about BLOB, text BLOB);
+CREATE INDEX speakers ON submissions (path) WHERE about IS NOT NULL;
 CREATE INDEX submissions_by_path ON submissions (path, stamp);
 """
 _TABLES = {b"record.json": ("runs", "parts"), b"entry.json": ("submissions",)}
@@ -174,7 +188,7 @@ _TABLES = {b"record.json": ("runs", "parts"), b"entry.json": ("submissions",)}
 def _version() -> int:
     """Of the code that fills the index: what other code has filled is made anew."""
     code = hashlib.sha256(pydantic.VERSION.encode())
-    for path in (records.__file__, scan.__file__, slim.__file__, __file__):
+    for path in (records.__file__, scan.__file__, slim.__file__, standing.__file__, __file__):
         code.update(Path(path).read_bytes())
     return int.from_bytes(code.digest()[:4], "big") >> 1
 
@@ -206,6 +220,8 @@ def _up_to_date(connection: sqlite3.Connection, roots: Roots) -> Iterator[Source
     Where nothing has changed it only reads. Else what was found is stored, in the transaction
     that answers: then it does not matter what other processes store before and after it.
     """
+    connection.execute("PRAGMA synchronous = OFF")  # a loss of power costs a rebuilding, no more
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
     _prepare(connection)
     index = _Index(connection, roots)
     connection.execute("BEGIN")
@@ -293,8 +309,8 @@ class _Index:
         texts = ((key, _read(Path(os.fsdecode(scan.path(key)), "entry.json"))) for key in new)
         stamps = self._disk.files[b"entry.json"]
         self._sql.executemany(
-            "INSERT INTO submissions VALUES (?, ?, ?)",
-            ((key, stamps[key], text) for key, text in texts if text is not None),
+            "INSERT INTO submissions VALUES (?, ?, ?, ?)",
+            ((key, stamps[key], _about(text), text) for key, text in texts if text is not None),
         )
         self._delete("folders", self._disk.gone)
         self._sql.executemany(
@@ -420,16 +436,49 @@ class _Index:
             for (rank, key), complaint in sorted(complaints.items())
         ]
 
-    def submissions(self, task: str | None = None) -> dict[Path, bytes]:
-        found: dict[Path, bytes] = {}
-        for root in self._roots:
-            below = root.key if task is None else root.key + b"\0" + os.fsencode(task)
+    def submissions(
+        self, task: str | None = None, runs: Sequence[Run] | None = None
+    ) -> dict[Path, bytes]:
+        below = [r.key if task is None else r.key + b"\0" + os.fsencode(task) for r in self._roots]
+        found: dict[scan.Key, bytes] = {}
+        if runs is not None and len(runs) <= FEW:
+            found = self._those_about(below, {r.folder.parent for r in runs})
+        if runs is None or len(runs) > FEW or any(map(standing.holds_copies, found.values())):
+            for key in below:
+                found |= self._submissions("path >= ? AND path < ?", scan.below(key))
+        return {
+            root.folder(key): text
+            for root in self._roots
+            for key, text in found.items()
+            if _holds(root.key, key)
+        }
+
+    def _those_about(self, below: Sequence[scan.Key], folders: set[Path]) -> dict[scan.Key, bytes]:
+        """Those in these folders, those that speak of any, and what they speak of."""
+        wanted = {r.key + scan.inside(f, r.path) for r in self._roots for f in folders
+                  if f.is_relative_to(r.path)}  # fmt: skip
+        spoken: dict[scan.Key, bytes] = {}
+        for key in below:
             rows = self._sql.execute(
-                "SELECT path, text FROM submissions WHERE path >= ? AND path < ? ORDER BY path",
-                scan.below(below),
-            )
-            found.update((root.folder(key), text) for key, text in rows)
+                "SELECT path, about FROM submissions WHERE about IS NOT NULL "
+                "AND path >= ? AND path < ?", scan.below(key),
+            )  # fmt: skip
+            spoken |= dict(rows.fetchall())
+        for speaker, places in spoken.items():
+            root = speaker.rsplit(b"\0", 2)[0]
+            wanted |= {
+                speaker,
+                *(root + b"\0" + p.replace(b"/", b"\0") for p in places.split(b"\n")),
+            }
+        found: dict[scan.Key, bytes] = {}
+        keys = iter(sorted(wanted))
+        while some := list(islice(keys, 1000)):
+            found |= self._submissions(f"path IN ({', '.join('?' for _ in some)})", some)
         return found
+
+    def _submissions(self, where: str, values: Sequence[scan.Key]) -> dict[scan.Key, bytes]:
+        sql = f"SELECT path, text FROM submissions WHERE {where} ORDER BY path"
+        return dict(self._sql.execute(sql, values).fetchall())
 
     def _runs(self, where: str, values: Sequence[str] = ()) -> list[Run]:
         rows = self._sql.execute(
@@ -444,6 +493,10 @@ class _Index:
                 for rank, key, entry, text in rows
                 for root in (self._roots[rank],)
             ]
+
+
+def _about(text: bytes) -> bytes | None:
+    return b"\n".join(standing.named_by(text)) or None
 
 
 _IN_SCOPE = "CROSS JOIN scope AS s ON r.path >= s.low AND r.path < s.high"

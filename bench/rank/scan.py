@@ -54,6 +54,12 @@ def key(folder: Path) -> Key:
     return os.fsencode(os.path.realpath(folder)).rstrip(b"/").replace(b"/", b"\0")
 
 
+def inside(folder: Path, root: Path) -> Key:
+    """What is added to the root's key."""
+    parts = folder.relative_to(root).parts
+    return b"".join(b"\0" + os.fsencode(part) for part in parts)
+
+
 def path(key: Key) -> bytes:
     return key.replace(b"\0", b"/") or b"/"
 
@@ -70,7 +76,7 @@ def scan(root: Key, known: Mapping[Key, Folder]) -> Scan:
     waiting = [root]
     while waiting:
         at = waiting.pop()
-        place = path(at)
+        place = at.replace(b"\0", b"/") or b"/"  # `path`, a hundred thousand times
         stamp = _stamp(place, settled_ns, folder=True)
         if stamp is None:
             continue

@@ -120,9 +120,10 @@ def _rows(keys: Iterable[scan.Key]) -> Iterator[Row]:
 
 
 def _row(key: scan.Key, text: bytes, entries: dict[bytes, str]) -> Row:
-    facts = from_json(text)
-    record = Record.model_validate(facts)
-    spec, same = record.spec, _of_entry(facts)
+    record = Record.model_validate_json(text)
+    spec = record.spec
+    asked = spec.__pydantic_serializer__.to_json(spec, exclude=_SEEDS)
+    same = asked + _of_entry(record)
     if same not in entries:
         entries[same] = record.entry_key()
     return Row(
@@ -134,15 +135,18 @@ def _row(key: scan.Key, text: bytes, entries: dict[bytes, str]) -> Row:
         entry=entries[same],
         trial=record.trial is not None,
         parts=tuple(part.run_id for part in record.parts),
-        text=_slim(facts),
+        text=_slim(record, asked, text),
     )
 
 
-def _of_entry(facts: dict[str, Any]) -> bytes:
-    """All that an entry's key is made of: where this is equal the key is, and it is soon made."""
-    spec = {**facts["spec"], "seed": None, "seed_origin": None}
-    rest = [facts.get(name) for name in ("code_sha256", "charged_runs", "trial", "tuning")]
-    return to_json([spec, rest], inf_nan_mode="constants")
+_SEEDS = {"seed", "seed_origin"}
+
+
+def _of_entry(record: Record) -> bytes:
+    """What an entry's key is made of beside the spec: where all is equal the key is, and it is soon
+    made."""
+    rest = [record.charged_runs, record.trial, record.tuning]
+    return record.code_sha256.encode() + (to_json(rest) if any(rest) else b"")
 
 
 def _complaint(folder: Path) -> str | None:
@@ -154,9 +158,28 @@ def _complaint(folder: Path) -> str | None:
     return None
 
 
-def _slim(facts: dict[str, Any]) -> bytes:
+_FILLED = to_json(LEFT_OUT)[:-1]
+_DUMPED_APART = {*LEFT_OUT, "phases", "spec"}
+
+
+def _slim(record: Record, asked: bytes, text: bytes) -> bytes:
+    """`asked` is its spec less the seeds."""
+    if b"NaN" in text or b"Infinity" in text:  # which a model does not write
+        return _checked(_slim_of(from_json(text)))
+    kept = record.__pydantic_serializer__.to_json(record, exclude=_DUMPED_APART)
+    phases = to_json([phase for phase in record.phases if phase.name in PHASES])
+    spec = b'%s,"seed":%d,"seed_origin":"%s"}' % (
+        asked[:-1], record.spec.seed, record.spec.seed_origin.encode(),
+    )  # fmt: skip
+    return _checked(b'%s,"phases":%s,"spec":%s,%s' % (_FILLED, phases, spec, kept[1:]))
+
+
+def _slim_of(facts: dict[str, Any]) -> bytes:
     phases = [phase for phase in facts["phases"] if phase["name"] in PHASES]
-    text = to_json({**facts, **LEFT_OUT, "phases": phases}, inf_nan_mode="constants")
+    return to_json({**facts, **LEFT_OUT, "phases": phases}, inf_nan_mode="constants")
+
+
+def _checked(text: bytes) -> bytes:
     return zlib.crc32(text).to_bytes(4, "big") + text
 
 

@@ -38,8 +38,20 @@ class Standing:
 
 Standings = Mapping[Path, Standing]
 
-_SPEAKS = re.compile(rb'"(retracts|supersedes|verifies|reevaluates)"\s*:\s*"')
+_SPEAKS = re.compile(rb'"(?:retracts|supersedes|verifies|reevaluates)"\s*:\s*"([^"\\]*)"')
 """Of another entry: few do, and thousands need not be parsed."""
+
+_COPIES = re.compile(rb'"charged"\s*:\s*\[\s*"')
+
+
+def named_by(text: bytes) -> list[bytes]:
+    """The entries, as task/name, that the text of an `entry.json` may speak of."""
+    return _SPEAKS.findall(text)
+
+
+def holds_copies(text: bytes) -> bool:
+    """Whether it may have runs that were submitted elsewhere."""
+    return _COPIES.search(text) is not None
 
 
 def of(files: Mapping[Path, bytes], runs: Iterable[Run]) -> dict[Path, Standing]:

@@ -19,12 +19,22 @@ import pytest
 
 from bench import cards
 from bench import record as records
-from bench.rank import board, compare, costs, index, render, scan, slim
+from bench.rank import board, compare, costs, index, render, scan, slim, standing
 from bench.rank.board import Filters
+from bench.rank.entry import Run
 from bench.rank.index import Direct, Source
 from bench.record import Record, RunCost
 from tests.conftest import REPOSITORY
-from tests.rank.records import CPU, GPU, SST2, make_data, make_metric, make_record
+from tests.rank.records import (
+    CPU,
+    GPU,
+    SST2,
+    make_data,
+    make_entry,
+    make_metric,
+    make_record,
+)  # fmt: skip
+from tests.rank.test_standing import entry
 
 CARDS = {name: cards.load(name) for name in ("sst2", "mrpc")}
 FILTERS = [
@@ -101,7 +111,21 @@ def said(source: Source, known: Direct, filters: Filters) -> dict[str, Any]:
         "broken": source.broken(),
         "submissions": source.submissions(),
         "submissions of a task": source.submissions("sst2"),
+        "stands": stands(source, runs, filters),
     }
+
+
+def stands(source: Source, runs: list[Run], filters: Filters) -> list[list[str]]:
+    """The folders of each entry's runs, where they stand, and who speaks of what they came with."""
+    found = standing.of(source.submissions(filters.task, runs), runs)
+    return [
+        [
+            *(str(r.folder) for r in e.runs),
+            *(repr((s.folder, s.verified_by)) for s in e.submissions),
+        ]
+        for cell in board.build(runs, CARDS, filters, standings=found)
+        for e in cell.entries
+    ]
 
 
 def agrees(where: index.Roots, filters: Filters = FILTERS[0]) -> dict[str, Any]:
@@ -656,3 +680,41 @@ def _refuse(*arguments: object) -> None:
 
 
 assert SST2.name in CARDS
+
+
+@pytest.mark.parametrize("task", [None, "sst2"])
+def test_entries_that_speak_of_others_are_found_whoever_asks(
+    tmp_path: Path, task: str | None
+) -> None:
+    """A retraction, a correction of a correction, a verification, and a copy of a teacher that
+    comes before the teacher's own entry."""
+    root = tmp_path / "results"
+
+    def submit(name: str, runs: list[Record], **facts: Any) -> list[Record]:
+        folder = root / "sst2" / name
+        for record in runs:
+            (folder / record.run_id).mkdir(parents=True)
+            (folder / record.run_id / "record.json").write_text(record.model_dump_json())
+        folder.mkdir(parents=True, exist_ok=True)
+        text = entry(runs=[r.run_id for r in runs if r.run_id not in facts.get("charged", [])],
+                     **facts)  # fmt: skip
+        (folder / "entry.json").write_bytes(text)
+        return runs
+
+    def made(n: int = 3, **facts: Any) -> list[Record]:
+        return [run.record for run in make_entry(n, **facts)]
+
+    old = submit("old", made(model="a"))
+    submit("new", old, supersedes="sst2/old")
+    submit("newest", [*old, *made(1, model="a")], supersedes="sst2/new")
+    submit("gone", made(model="b"))
+    submit("sorry", [], retracts="sst2/gone")
+    submit("seen", made(model="c"))
+    submit("again", made(model="c"), verifies="sst2/seen")
+    teacher = made(1, model="d")
+    submit("a-student", [*made(model="e"), *teacher], charged=[teacher[0].run_id])
+    submit("teacher", teacher)
+    for model, name in (("a", "newest"), ("c", "seen"), ("d", "teacher"), ("b", "")):
+        found = agrees([(root, "results")], Filters(task=task, model=model))["stands"]
+        assert {Path(said[0]).parent.name for said in found} >= ({name} - {""})
+        assert "gone" not in {Path(said[0]).parent.name for said in found}
