@@ -115,7 +115,9 @@ def standing(runs: Iterable[Run], standings: Standings) -> list[Run]:
         if stands is None or run.folder.name not in stands.entry.runs:
             owners = _owners(standings) if owners is None else owners
             stands = owners.get(about.folder.parent.parent / run.folder.name)
-        if stands:
+        if stands is about:
+            found.append(run)
+        elif stands:
             found.append(replace(run, folder=stands.folder / run.folder.name))
     return found
 
