@@ -101,10 +101,14 @@ def test_a_slip_is_one_line_and_code_2(bench, place: Path, arguments: list[str],
 def test_a_retraction_is_made_by_a_command(bench, place: Path) -> None:
     submitted(bench, place)
     name = "toy/transformer-small-baseline"
+    nobody = ["--out", place / "none"]
+    assert "transformer-small" in bench("tasks", "toy", *options(place), *nobody).out
     said = bench("submit", "--retract", name, *SAID, "--reason", "no", *options(place))
     assert said.code == 0, said.err
     entry = submission.read(place / "results/toy/retraction-of-transformer-small-baseline")
     assert entry.retracts == name
+    assert "no run matches" in bench("leaderboard", *options(place), *nobody).out
+    assert "transformer-small" not in bench("tasks", "toy", *options(place), *nobody).out
 
 
 @pytest.mark.parametrize("name", ["a", "z"])

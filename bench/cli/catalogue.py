@@ -14,7 +14,8 @@ from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.cards import Card
-    from bench.rank import costs
+    from bench.rank import costs, index
+    from bench.rank.entry import Run
 
 
 def tasks(
@@ -63,10 +64,15 @@ def tasks(
 
 
 def _costs(card: Card, results: Path | None, out: Path) -> list[costs.Cost]:
-    from bench.rank import costs, index
+    from bench.rank import costs, index, standing
+
+    def question(source: index.Source) -> tuple[list[Run], list[str]]:
+        runs = source.task(card.name)
+        said = standing.of(source.submissions(runs=runs), runs)
+        return standing.standing(runs, said), source.broken()
 
     here = [(root / card.name, origin) for root, origin in roots(results, out)]
-    found, broken = index.ask(here, lambda source: (source.task(card.name), source.broken()))
+    found, broken = index.ask(here, question)
     for line in broken:
         print(f"warning: {line}", file=sys.stderr)
     return costs.of(card, found)
