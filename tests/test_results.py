@@ -55,7 +55,9 @@ def test_an_entry_follows_from_its_files(folder: Path) -> None:
 def test_every_metric_is_that_of_the_predictions(task: str, shared_data: Path) -> None:
     for folder in (e for e in ENTRIES if e.parent.name == task):
         made = report_on(folder, str(shared_data))
-        assert report.level(made) == "T1", [(v.rule, v.message) for v in made.verdicts]
+        scored = any(record.metric for record in made.derived)  # or it came to nothing
+        said = [(v.rule, v.message) for v in made.verdicts if v.status != "pass"]
+        assert report.level(made) == ("T1" if scored else "T0"), said
 
 
 def numbers(text: str) -> list[tuple[str, Path]]:
