@@ -26,9 +26,10 @@ from statistics import fmean
 from typing import Any, Literal, NamedTuple, Protocol
 
 from bench import record as records
+from bench import submission
 from bench.cards import Card
 from bench.errors import BenchError, UsageError
-from bench.rank import notation
+from bench.rank import columns, notation
 from bench.rank.entry import usable_energy_j, usable_metric
 from bench.rank.render import harmless, plain
 from bench.record import Measurement, Metered, Record
@@ -66,41 +67,23 @@ _SECONDS_A_YEAR = 365 * 24 * 3600.0
 _PREDICTIONS = 1000
 
 
-class Grid(Protocol):
-    """Mean intensity of a grid over a year, where it is consumed; no market-based figure."""
+class Grid(columns.Grid, Protocol):
+    """Mean intensity where the electricity is consumed; no market-based figure."""
 
     @property
     def code(self) -> str: ...
     @property
-    def name(self) -> str: ...
-    @property
-    def year(self) -> int: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def g_per_kwh(self) -> float: ...
-    @property
     def code3(self) -> str: ...
 
 
-class Building(Protocol):
-    @property
-    def value(self) -> float: ...
-
-
-class Scenario(Protocol):
+class Scenario(columns.Scenario, Protocol):
     """Where the electricity comes from, and what the building adds."""
 
     @property
     def region(self) -> Grid: ...
     @property
-    def pue(self) -> Building: ...
-    @property
     def assumed(self) -> bool: ...
     def building_j(self, energy_j: float) -> float: ...
-    def emissions_g(self, energy_j: float) -> float: ...
 
 
 def gather(folder: Path) -> list[Run]:
@@ -109,6 +92,9 @@ def gather(folder: Path) -> list[Run]:
     if records.is_written(folder):
         return [records.read_any(folder)]
     below = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if (folder / submission.NAME).is_file():  # less the teachers and earlier parts beside them
+        charged = submission.read(folder).charged
+        below = [p for p in below if p.name not in charged]
     runs = [records.read_any(p) for p in below if records.is_written(p)]
     if not runs:
         raise UsageError(f"{folder} holds no run", "give a run, its folder, or an entry's folder")

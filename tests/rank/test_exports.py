@@ -18,6 +18,7 @@ from bench.rank import exports
 from bench.record import DomainEnergy, Measurement, Record, RunCost, Warn
 from tests.command import Command
 from tests.rank.records import SST2, make_data, make_domain, make_entry, make_record
+from tests.rank.test_standing import entry as entry_file
 
 US = carbon.asked("US")
 GERMANY = carbon.asked("DE", "1.5")
@@ -279,8 +280,9 @@ def written(folder: Path, *runs: Record | Measurement) -> Path:
 
 
 def test_an_entry_is_a_folder_of_runs(bench: Command, tmp_path: Path) -> None:
-    written(tmp_path / "results" / "sst2" / "mine", *entry(3))
-    (tmp_path / "results" / "sst2" / "mine" / "entry.json").write_text("{}")
+    runs, mine = entry(3), tmp_path / "results" / "sst2" / "mine"
+    written(mine, *runs)
+    (mine / "entry.json").write_bytes(entry_file(runs=[r.run_id for r in runs]))
     found = json.loads(bench("export", "sst2/mine", "--format", "sci").out)
     assert found["of"] == "mean of 3 runs"
     card = bench("export", "results/sst2/mine", "--format", "model-card", "--region", "DE").out
@@ -345,3 +347,17 @@ def test_nothing_known_is_nothing_exported() -> None:
     zero: DomainEnergy = make_domain(0.0)
     with pytest.raises(BenchError, match="no run's energy is known"):
         exports.sci([make_record(domains=[zero])], US)
+
+
+def test_a_teacher_beside_an_entry_is_no_run_of_it(tmp_path: Path) -> None:
+    runs = [run.record for run in make_entry(2)]
+    teacher = make_record(recipe="other")
+    for one in (*runs, teacher):
+        (tmp_path / one.run_id).mkdir()
+        (tmp_path / one.run_id / "record.json").write_text(one.model_dump_json())
+    text = entry_file(runs=[r.run_id for r in runs], charged=[teacher.run_id])
+    (tmp_path / "entry.json").write_bytes(text)
+    assert {r.run_id for r in exports.gather(tmp_path)} == {r.run_id for r in runs}
+    (tmp_path / "entry.json").unlink()
+    with pytest.raises(UsageError, match="runs of 2 entries"):
+        exports.gather(tmp_path)
