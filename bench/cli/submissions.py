@@ -80,6 +80,7 @@ def submit(
     tasks: TaskFolders = None,
 ) -> None:
     """Make an entry of runs, checked, ready for a pull request."""
+    from bench import record as records
     from bench import submit as submitting
     from bench.checks.setting import Setting
 
@@ -89,40 +90,36 @@ def submit(
     recover(out)
     root = roots(results, out)[0][0]
     setting = Setting(root, str(data) if data else None, tasks or [])
-    if retract:
-        if runs:
-            raise UsageError("a retraction takes no runs", "leave them out")
-        if not reason:
-            raise UsageError("a retraction has a reason", "--reason 'the plug was loose'")
-        with _shown_why():
+    if runs and (retract or reevaluates):
+        what = "retraction" if retract else "reevaluation"
+        raise UsageError(f"a {what} takes no runs", "leave them out")
+    with _shown_why():
+        if retract:
+            if not reason:
+                raise UsageError("a retraction has a reason", "--reason 'the plug was loose'")
             made = submitting.retract(retract, reason, names, root, setting.around, dry=dry_run)
-        _tell(made, dry_run)
-        return
-    if reevaluates:
-        if runs:
-            raise UsageError("a reevaluation takes no runs", "leave them out")
-        found = _agreeing(root / reevaluates, setting, device)
-        with _shown_why():
+        elif reevaluates:
+            found = _agreeing(root / reevaluates, setting, device)
             made = submitting.vouch(root / reevaluates, found, names, setting.around, dry=dry_run)
-        _tell(made, dry_run)
-        return
+        else:
+            folders = _named(runs, title, results, out)
+            declared = _upstream(records.read(folders[0]), upstream_kwh, upstream_source, uses)
+            asked = submitting.Asked(
+                title, names, track, link or [], description, name, supersedes, verifies, reason,
+                declared, weights,
+            )  # fmt: skip
+            ledger = [*records.folders([out]), *folders]
+            made = submitting.pack(folders, asked, root, ledger, setting.around, dry=dry_run)
+    _tell(made, dry_run)
+
+
+def _named(runs: list[str] | None, title: str, results: Path | None, out: Path) -> list[Path]:
+    """The folders of the runs that an entry is to be made of."""
     if not runs:
         raise UsageError("no run is named", "bench submit RUN RUN RUN; `ls runs/<task>` has ids")
     if not title:
         raise UsageError("the entry has no title", "--title 'BERT-base, half of its layers'")
-    from bench import record as records
-
-    folders = [find(run, results, out) for run in runs]
-    first = records.read(folders[0])
-    declared = _upstream(first, upstream_kwh, upstream_source, uses)
-    asked = submitting.Asked(
-        title, names, track, link or [], description, name, supersedes, verifies, reason,
-        declared, weights,
-    )  # fmt: skip
-    ledger = [*records.folders([out]), *folders]
-    with _shown_why():
-        packed = submitting.pack(folders, asked, root, ledger, setting.around, dry=dry_run)
-    _tell(packed, dry_run)
+    return [find(run, results, out) for run in runs]
 
 
 @contextmanager
