@@ -61,6 +61,9 @@ TABLE: dict[str, set[str]] = {
     "verification": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "checks", "submission", "run", "reference"}
     | {"workfolder"},
+    "site": FOUNDATION
+    | {"account", "checks", "listing", "plot", "power", "rank", "recipes", "show", "study"}
+    | {"submission", "__init__"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
@@ -86,6 +89,7 @@ TABLE: dict[str, set[str]] = {
         "submit",
         "upstream",
         "reevaluation",
+        "site",
         "verification",
     },
     "__main__": {"cli"},
@@ -94,7 +98,8 @@ TABLE: dict[str, set[str]] = {
 }
 WITHOUT_TORCH = {"torch", "transformers", "datasets", "tokenizers", "safetensors"}
 HEAVY = WITHOUT_TORCH | {
-    "pandas", "scipy", "scipy.stats", "pyarrow", "rich", "sklearn", "altair", "vl_convert"
+    "pandas", "scipy", "scipy.stats", "pyarrow", "rich", "sklearn", "altair", "vl_convert",
+    "jinja2", "markdown_it",
 }  # fmt: skip
 
 

@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.cli import board, catalogue, exchange, power, runs, study, submissions, sweep, verify
+from bench.cli import (
+    board,
+    catalogue,
+    exchange,
+    power,
+    runs,
+    site,
+    study,
+    submissions,
+    sweep,
+    verify,
+)
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -69,3 +80,4 @@ app.command()(exchange.export)
 app.add_typer(study.app, name="study")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(power.app, name="power")
+app.add_typer(site.app, name="site")

@@ -177,9 +177,9 @@ def markdown(cells: Sequence[Cell], scenario: Scenario | None = None) -> str:
         lines += [f"## {escaped(cell.title)}", "", escaped(how(cell)), ""]
         lines += [f"> **{escaped(note)}**\n" for note in cell.notes]
         for section in cell.sections:
-            lines += [f"### {_section_title(section, cell)}", ""]
+            lines += [f"### {section_title(section, cell)}", ""]
             lines += _markdown_table(section, cell, columns, scenario)
-    lines += [f"- {line}" for line in _legend(cells)]
+    lines += [f"- {line}" for line in legend(cells)]
     lines += [f"- {escaped(line)}" for line in _grid_line(scenario, columns)]
     return "\n".join(lines) + "\n"
 
@@ -188,13 +188,13 @@ def _markdown_table(
     section: Section, cell: Cell, columns: list[Column], scenario: Scenario | None
 ) -> list[str]:
     lines = [
-        "| " + " | ".join(escaped(_heading(c, cell.metric)) for c in columns) + " |",
+        "| " + " | ".join(escaped(heading_of(c, cell.metric)) for c in columns) + " |",
         "| " + " | ".join("---" if c.key == "entry" else "---:" for c in columns) + " |",
     ]
     for entry in section.entries:
         texts = ["".join(as_text(c, entry, cell, scenario)) for c in columns]
         lines.append("| " + " | ".join(escaped(t.strip()) for t in texts) + " |")
-    common = _common_reasons(section)
+    common = common_reasons(section)
     remarks = [f"- {escaped(r)}" for r in common]
     remarks += [
         f"- {escaped(e.title)}: {escaped(r)}"
@@ -203,7 +203,7 @@ def _markdown_table(
     return [*lines, "", *remarks, *([""] if remarks else [])]
 
 
-def _common_reasons(section: Section) -> list[str]:
+def common_reasons(section: Section) -> list[str]:
     """Why entries do not count, where it is the same of several and of all: said once."""
     first, *others = section.entries
     common = [r for r in first.reasons if all(r in e.reasons for e in others)]
@@ -268,7 +268,7 @@ def table(
     for cell in cells:
         _print_cell(console, cell, layout, scenario)
     yours = [f"* {LOCAL}"] if any(e.origin == "local" for c in cells for e in c.entries) else []
-    for line in [*yours, *_legend(cells), *_grid_line(scenario, layout.columns)]:
+    for line in [*yours, *legend(cells), *_grid_line(scenario, layout.columns)]:
         _print_wrapped(console, line, "dim")
     return out.getvalue()
 
@@ -290,7 +290,7 @@ def _fit(cells: Sequence[Cell], width: int, scenario: Scenario | None) -> _Layou
         value, spread = _halves(column, cells, scenario)
         room, options = left - (wish - TITLE[0]), [(value, spread)]
         if (column.priority or 0) <= ESSENTIAL:
-            bare = max(value, *(len(_heading(column, c.metric)) for c in cells))
+            bare = max(value, *(len(heading_of(column, c.metric)) for c in cells))
             room, options = left, [(value, spread), (bare, 0)]
         fitting = next((o for o in options if sum(o) + GAP <= room), None)
         if fitting:
@@ -305,7 +305,7 @@ def _halves(column: Column, cells: Sequence[Cell], scenario: Scenario | None) ->
     texts = [as_text(column, e, c, scenario) for c in cells for e in c.entries]
     value = max(len(t[0]) for t in texts)
     spread = max(len(t[1]) for t in texts)
-    heading = max(len(_heading(column, c.metric)) for c in cells)
+    heading = max(len(heading_of(column, c.metric)) for c in cells)
     return max(value, heading - spread), spread
 
 
@@ -369,7 +369,7 @@ def _whole_percent(share: float) -> str:
     return f"{100 * share:.0f}%" if share >= 0.0995 else f"{significant(100 * share, 1)}%"
 
 
-def _heading(column: Column, metric: str) -> str:
+def heading_of(column: Column, metric: str) -> str:
     if column.key == "metric":
         return plain(notation.of(metric).heading, 22)
     return column.short or column.title
@@ -382,11 +382,11 @@ def _print_cell(console: Console, cell: Cell, layout: _Layout, scenario: Scenari
     for note in cell.notes:
         _print_wrapped(console, note, "yellow", "! ")
     console.print()
-    headings = [_pad(_heading(c, cell.metric), layout.width(c), c) for c in layout.columns]
+    headings = [_pad(heading_of(c, cell.metric), layout.width(c), c) for c in layout.columns]
     _print_line(console, headings, "bold")
     for section in cell.sections:
-        _print_rule(console, _section_title(section, cell), section.name, layout.total)
-        common = _common_reasons(section)
+        _print_rule(console, section_title(section, cell), section.name, layout.total)
+        common = common_reasons(section)
         for reason in common:
             _print_wrapped(console, reason, "dim italic", "   ")
         for entry in section.entries:
@@ -493,7 +493,7 @@ def _noise(cell: Cell) -> str:
     return f"{n:,} scored: ±{low if low == high else f'{low} to {high}'} points"
 
 
-def _section_title(section: Section, cell: Cell) -> str:
+def section_title(section: Section, cell: Cell) -> str:
     if section.threshold is not None:
         sign, shown = "≥" if cell.better == "higher" else "≤", notation.of(cell.metric)
         asked = f"{shown.title} {sign} {shown.text(section.threshold)}"
@@ -505,7 +505,7 @@ def _section_title(section: Section, cell: Cell) -> str:
     }[section.name]
 
 
-def _legend(cells: Sequence[Cell]) -> list[str]:
+def legend(cells: Sequence[Cell]) -> list[str]:
     """What the table's signs mean, and only those that are in it."""
     entries = [e for c in cells for e in c.entries]
     said = []

@@ -1,0 +1,254 @@
+"""The page of a task: its cells, tier by tier, each with the intervals that its ranks come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench import listing
+from bench.cards import Card
+from bench.power.carbon import Scenario
+from bench.rank import render
+from bench.rank.columns import Column, named
+from bench.rank.entry import Cell, Entry, Section
+from bench.site import page, paths
+from bench.site.contents import Contents, Piece
+
+COLUMNS = tuple(
+    map(named, ("score", "metric", "energy", "emissions", "duration", "prediction_energy", "runs"))
+)
+ALWAYS = {"score", "metric", "energy"}
+"""Columns that narrow screens have as well."""
+
+MOST = 160
+"""Entries that a page shows of all its cells: about 1 kB each."""
+
+FEWEST = 5
+"""Entries that every table shows, the best first."""
+
+
+@dataclass(frozen=True)
+class Heading:
+    at: int  # of its numbers in a line
+    key: str
+    text: str  # empty: no entry of the cell has a value
+    better: str | None
+    always: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry in a table. A number is its text, its ± and whether it is made bold."""
+
+    entry: Entry
+    numbers: tuple[tuple[str, str], ...]  # in the order of COLUMNS
+    address: str | None  # of its page
+    run_id: str | None  # the first of its runs that count
+    level: str  # how well it was checked
+    strip: tuple[float, float, float] | None  # low, middle, high of the score, 0 to 100
+    said: tuple[str, ...]
+
+    @property
+    def settings(self) -> str:
+        """What the title says beside model and recipe; settings of older records that were none
+        are left out."""
+        parts = self.entry.title.split(" · ")[2:]
+        return " · ".join(part for part in parts if not part.endswith("=None"))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tier, or entries without a rank; `left_out` are how many more there are."""
+
+    name: str
+    title: str
+    said: tuple[str, ...]  # of all of them
+    lines: tuple[Line, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell as a page shows it."""
+
+    cell: Cell
+    name: str  # of its place in a page, and of its own page
+    how: str
+    headings: tuple[Heading, ...]
+    tables: tuple[Table, ...]
+    axis: tuple[str, str] | None  # the lowest and the highest score of the strips
+
+    @property
+    def left_out(self) -> int:
+        return sum(table.left_out for table in self.tables)
+
+
+def pieces(contents: Contents) -> Iterator[Piece]:
+    for task, cells in contents.tasks.items():
+        shown = _within([_shown(cell, contents) for cell in cells], MOST)
+        key = page.digest(shown, contents.cards.get(task), contents.scenario)
+        at = paths.board(task)
+        yield Piece((at,), key, partial(_board, at, contents.cards.get(task), task, shown))
+        for cell, cut in zip(cells, shown, strict=True):
+            if cut.left_out:
+                whole = _shown(cell, contents)
+                at = paths.cell(task, whole.name)
+                yield Piece((at,), page.digest(whole), partial(_cell, at, whole))
+
+
+def _board(at: str, card: Card | None, task: str, shown: Sequence[Shown]) -> Mapping[str, str]:
+    title = card.title if card else task
+    return {
+        at: page.render(
+            "board.html", at, title=title, task=task, card=card, shown=shown,
+            facts=listing.card_lines(card) if card else [], choices=choices(shown),
+            legend=render.legend([s.cell for s in shown]),
+        )
+    }  # fmt: skip
+
+
+def _cell(at: str, shown: Shown) -> Mapping[str, str]:
+    return {at: page.render("cell.html", at, shown=shown, legend=render.legend([shown.cell]))}
+
+
+def choices(shown: Sequence[Shown]) -> dict[str, list[str]]:
+    """What a page can be filtered by, where there is a choice."""
+    places = [s.cell.place for s in shown]
+    found: dict[str, list[str]] = {
+        "track": [p.track for p in places],
+        "hardware": [p.hardware for p in places],
+        "access": [p.access for p in places],
+        "level": [p.level for p in places],
+    }
+    return {name: sorted(set(values)) for name, values in found.items()}
+
+
+# --- a cell ------------------------------------------------------------------------------------
+
+
+def _shown(cell: Cell, contents: Contents) -> Shown:
+    scale = _Strips([e for s in cell.sections for e in s.entries if e.rank])
+    tables = tuple(_table(section, cell, contents, scale) for section in cell.sections)
+    filled = [
+        any(line.numbers[i][0] for table in tables for line in table.lines)
+        for i in range(len(COLUMNS))
+    ]
+    p = cell.place
+    name = "-".join([p.track, p.hardware, p.level, p.coverage, p.metric, f"v{p.version}", p.data])
+    return Shown(
+        cell=cell,
+        name=paths.slug(name.replace(" ", "-").replace(",", "")),
+        how=render.how(cell),
+        headings=tuple(
+            Heading(
+                i,
+                c.key,
+                render.heading_of(c, cell.metric) if has else "",
+                cell.better if c.key == "metric" else c.better,
+                c.key in ALWAYS,
+            )
+            for i, (c, has) in enumerate(zip(COLUMNS, filled, strict=True))
+        ),
+        tables=tables,
+        axis=scale.ends,
+    )
+
+
+def _table(section: Section, cell: Cell, contents: Contents, scale: _Strips) -> Table:
+    common = render.common_reasons(section)
+    return Table(
+        name=section.name,
+        title=render.section_title(section, cell),
+        said=tuple(common),
+        lines=tuple(_line(e, cell, contents, scale, common) for e in section.entries),
+        left_out=0,
+    )
+
+
+def _line(
+    entry: Entry, cell: Cell, contents: Contents, scale: _Strips, common: Sequence[str]
+) -> Line:
+    places = [s.place for s in entry.submissions]
+    first = entry.runs[0].record.run_id if entry.runs else None
+    address = paths.entry(places[0]) if places else paths.run(first) if first else None
+    return Line(
+        entry=entry,
+        numbers=tuple(_number(c, entry, cell, contents.scenario) for c in COLUMNS),
+        address=address,
+        run_id=first,
+        level=_level(entry, contents),
+        strip=scale.of(entry),
+        said=() if entry.rank else tuple(r for r in entry.reasons if r not in common),
+    )
+
+
+def _number(column: Column, entry: Entry, cell: Cell, scenario: Scenario) -> tuple[str, str]:
+    text, spread = render.as_text(column, entry, cell, scenario)
+    return text.strip(), spread.strip()
+
+
+def _level(entry: Entry, contents: Contents) -> str:
+    """T3 where somebody has trained it again; else the least of what the checks say."""
+    if any(s.verified_by for s in entry.submissions):
+        return "T3"
+    levels = [contents.checked[s.place].level for s in entry.submissions
+              if s.place in contents.checked]  # fmt: skip
+    return min(levels, default="")
+
+
+class _Strips:
+    """The scores of a cell's ranked entries on one logarithmic axis, from 0 to 100."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        every = [v for e in entries for v in self._values(e)]
+        self._low, self._high = (min(every), max(every)) if every else (1.0, 1.0)
+        if self._high < 1.02 * self._low:  # all alike
+            self._low, self._high = self._low / 1.1, self._high * 1.1
+        self._any = bool(every)
+
+    @staticmethod
+    def _values(entry: Entry) -> tuple[float, ...]:
+        if not entry.score or entry.score <= 0:
+            return ()
+        low, high = entry.score_interval or (entry.score, entry.score)
+        return low, entry.score, high
+
+    @property
+    def ends(self) -> tuple[str, str] | None:
+        shown = named("score").show
+        return (shown(self._low), shown(self._high)) if self._any else None
+
+    def of(self, entry: Entry) -> tuple[float, float, float] | None:
+        values = self._values(entry)
+        if not self._any or not values:
+            return None
+        span = math.log(self._high / self._low)
+        low, middle, high = (
+            min(max(round(100 * math.log(v / self._low) / span, 1), -2.0), 102.0) for v in values
+        )
+        return (low, middle, high) if -2 < middle < 102 else None
+
+
+# --- what fits ---------------------------------------------------------------------------------
+
+
+def _within(shown: list[Shown], most: int) -> list[Shown]:
+    """At most so many entries, as long as each table has a few."""
+    from dataclasses import replace
+
+    sizes = sorted(len(t.lines) for s in shown for t in s.tables)
+    room, each, left = most, max(sizes, default=0), len(sizes)
+    for size in sizes:  # what small tables leave, large ones may take
+        if size * left >= room:
+            each = max(FEWEST, room // left)
+            break
+        room, left = room - size, left - 1
+    if not sizes or sizes[-1] <= each:
+        return shown
+
+    def cut(table: Table) -> Table:
+        return replace(table, lines=table.lines[:each], left_out=max(0, len(table.lines) - each))
+
+    return [replace(s, tables=tuple(map(cut, s.tables))) for s in shown]

@@ -1,0 +1,112 @@
+"""What the site is made of: boards, runs, what others and the checks have said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.rank import board, index, standing
+from bench.rank.board import Filters
+from bench.rank.entry import Cell, Entry, Run
+from bench.rank.standing import Standing, Standings
+from bench.site.checked import Checked
+
+if TYPE_CHECKING:
+    from bench.cards import Card
+    from bench.power.carbon import Scenario
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some files of the site that are made together. `key` is of all that they follow from but
+    bench's own code; `make` answers the text or bytes of each, maybe in another process."""
+
+    files: tuple[str, ...]  # paths below the site's folder
+    key: str
+    make: Callable[[], Mapping[str, str | bytes]]
+
+
+class Seat(NamedTuple):
+    """Where an entry stands on the boards."""
+
+    cell: Cell
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Contents:
+    """`runs` are all that were submitted, those of entries that were taken back as well. Their
+    records are those of the index, which lack what no board shows: `record.read` has all."""
+
+    results: Path
+    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...]
+    standings: Standings
+    cards: Mapping[str, Card]
+    scenario: Scenario
+    checked: Mapping[str, Checked]  # by place, task/name
+    broken: tuple[str, ...]
+
+    @cached_property
+    def tasks(self) -> dict[str, list[Cell]]:
+        """The cells of each task that has any; in the order of the boards."""
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.place.task, []).append(cell)
+        return found
+
+    @cached_property
+    def seats(self) -> dict[str, Seat]:
+        """By run id: where the runs that the boards show have come to."""
+        return {
+            run.record.run_id: Seat(cell, entry)
+            for cell in self.cells
+            for entry in cell.entries
+            for run in entry.runs
+        }
+
+    @cached_property
+    def by_place(self) -> dict[str, list[Run]]:
+        """The runs of each entry, as they lie in its folder."""
+        found: dict[str, list[Run]] = {s.place: [] for s in self.standings.values()}
+        for run in self.runs:
+            if run.folder.parent in self.standings:
+                found[self.standings[run.folder.parent].place].append(run)
+        return found
+
+    def standing_of(self, run: Run) -> Standing | None:
+        """The entry that a run came with; None of the user's own."""
+        return self.standings.get(run.folder.parent)
+
+
+def read(
+    results: Path,
+    cards_of: Callable[[list[Run]], Mapping[str, Card]],
+    scenario: Scenario,
+    checks: Callable[[list[Path]], Mapping[str, Checked]],
+    own: Path | None = None,
+) -> Contents:
+    """Everything below `results`; `own` are the user's runs, which the boards then show marked."""
+    roots: list[tuple[Path, board.Origin]] = [(results, "results")]
+    if own:
+        roots.append((own, "local"))
+
+    def question(source: index.Source) -> tuple[list[Run], list[str], dict[Path, bytes]]:
+        return source.board(Filters()), source.broken(), source.submissions()
+
+    runs, broken, files = index.ask(roots, question)
+    standings = standing.of(files, runs)
+    cards = cards_of(runs)
+    return Contents(
+        results=results,
+        cells=tuple(board.build(runs, cards, standings=standings)),
+        runs=tuple(runs),
+        standings=standings,
+        cards=cards,
+        scenario=scenario,
+        checked=checks(sorted(standings)),
+        broken=tuple(broken),
+    )

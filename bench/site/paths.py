@@ -1,0 +1,94 @@
+"""Where each page of the site is: one table. Paths are below the site's folder, '/' between."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from urllib.parse import quote
+
+HOME = "index.html"
+COMPARE = "compare.html"
+TASKS = "tasks.html"
+RECIPES = "recipes.html"
+RULES = "rules.html"
+CHANGES = "changes.html"
+GUIDE = "guide.html"
+DOWNLOADS = "downloads.html"
+FEED = "feed.xml"
+
+
+def board(task: str) -> str:
+    """The page of a task: its cells."""
+    return f"boards/{slug(task)}.html"
+
+
+def cell(task: str, name: str) -> str:
+    """The page of one cell, where its task's page can't show all of it."""
+    return f"boards/{slug(task)}/{slug(name)}.html"
+
+
+def entry(place: str) -> str:
+    """Of a submitted entry, `task/name`."""
+    return f"entries/{_two(place)}.html"
+
+
+def run(run_id: str) -> str:
+    return f"runs/{slug(run_id)}.html"
+
+
+def run_data(run_id: str) -> str:
+    """What the page that compares runs reads of one."""
+    return f"runs/{slug(run_id)}.js"
+
+
+def sweep(place: str) -> str:
+    """Of the sweep that chose the settings of an entry."""
+    return f"sweeps/{_two(place)}.html"
+
+
+def document(name: str) -> str:
+    """Of `bench/docs/<name>.md`."""
+    return f"guide/{slug(name)}.html"
+
+
+def badge(place: str) -> str:
+    return f"badges/{_two(place)}.svg"
+
+
+def file(place: str, *inside: str) -> str:
+    """A file of an entry as it was submitted."""
+    return "/".join(["files", _two(place), *map(slug, inside)])
+
+
+def download(name: str) -> str:
+    return f"downloads/{name}"
+
+
+def asset(name: str) -> str:
+    return f"assets/{name}"
+
+
+def slug(name: str) -> str:
+    """A name that is safe in an address and on every file system; another for every name."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) and not name.endswith("."):
+        return name
+    kept = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-")
+    return f"{kept}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+
+
+def _two(place: str) -> str:
+    task, _, name = place.partition("/")
+    return f"{slug(task)}/{slug(name)}"
+
+
+def relative(at: str, to: str) -> str:
+    """The address of `to`, with its fragment, as a page at `at` says it."""
+    path, mark, fragment = to.partition("#")
+    if not path:
+        return to
+    return (
+        quote(posixpath.relpath(path, posixpath.dirname(at) or "."), safe="/.+~-_")
+        + mark
+        + fragment
+    )
