@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.site import making
+from tests.site import browser, making
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +22,27 @@ def real_site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         making.built(out)
     return out
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with browser.started() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[browser.Servers]:
+    made = browser.Servers()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def open_page(
+    chromium: Browser, real_site: Path, servers: browser.Servers
+) -> Iterator[browser.Visitor]:
+    """Opens pages in a browser, and fails the test for what goes wrong there; see browser.py."""
+    visitor = browser.Visitor(chromium, real_site, servers)
+    yield visitor
+    visitor.close()
+    assert not visitor.complaints, "\n".join(visitor.complaints)
