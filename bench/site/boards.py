@@ -52,10 +52,7 @@ class Line:
 
     @property
     def settings(self) -> str:
-        """What the title says beside model and recipe; settings of older records that were none
-        are left out."""
-        parts = self.entry.title.split(" · ")[2:]
-        return " · ".join(part for part in parts if not part.endswith("=None"))
+        return settings_of(self.entry)
 
 
 @dataclass(frozen=True)
@@ -135,11 +132,9 @@ def _shown(cell: Cell, contents: Contents) -> Shown:
         any(line.numbers[i][0] for table in tables for line in table.lines)
         for i in range(len(COLUMNS))
     ]
-    p = cell.place
-    name = "-".join([p.track, p.hardware, p.level, p.coverage, p.metric, f"v{p.version}", p.data])
     return Shown(
         cell=cell,
-        name=paths.slug(name.replace(" ", "-").replace(",", "")),
+        name=name_of(cell),
         how=render.how(cell),
         headings=tuple(
             Heading(
@@ -156,6 +151,13 @@ def _shown(cell: Cell, contents: Contents) -> Shown:
     )
 
 
+def name_of(cell: Cell) -> str:
+    """What a cell is called in the address of its task's page, and its own page's name."""
+    p = cell.place
+    parts = [p.track, p.hardware, p.level, p.coverage, p.metric, f"v{p.version}", p.edition, p.data]
+    return paths.slug("-".join(parts).replace(" ", "-").replace(",", ""))
+
+
 def _table(section: Section, cell: Cell, contents: Contents, scale: _Strips) -> Table:
     common = render.common_reasons(section)
     return Table(
@@ -170,18 +172,29 @@ def _table(section: Section, cell: Cell, contents: Contents, scale: _Strips) -> 
 def _line(
     entry: Entry, cell: Cell, contents: Contents, scale: _Strips, common: Sequence[str]
 ) -> Line:
-    places = [s.place for s in entry.submissions]
-    first = entry.runs[0].record.run_id if entry.runs else None
-    address = paths.entry(places[0]) if places else paths.run(first) if first else None
     return Line(
         entry=entry,
         numbers=tuple(_number(c, entry, cell, contents.scenario) for c in COLUMNS),
-        address=address,
-        run_id=first,
+        address=address_of(entry),
+        run_id=entry.runs[0].record.run_id if entry.runs else None,
         level=_level(entry, contents),
         strip=scale.of(entry),
         said=() if entry.rank else tuple(r for r in entry.reasons if r not in common),
     )
+
+
+def settings_of(entry: Entry) -> str:
+    """What an entry's title says beside model and recipe; what an older record has not is no
+    setting."""
+    parts = entry.title.split(" · ")[2:]
+    return " · ".join(part for part in parts if not part.endswith("=None"))
+
+
+def address_of(entry: Entry) -> str | None:
+    """Of the page that says most of an entry: as it was submitted, or its first run's."""
+    if entry.submissions:
+        return paths.entry(entry.submissions[0].place)
+    return paths.run(entry.runs[0].record.run_id) if entry.runs else None
 
 
 def _number(column: Column, entry: Entry, cell: Cell, scenario: Scenario) -> tuple[str, str]:

@@ -1,18 +1,136 @@
-"""The first page: what this is, how to take part, and the boards at a glance."""
+"""The first page: what this is, one command, a real trace, and the boards at a glance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from bench.site import page, paths
+from bench import cards as task_cards
+from bench.cards import Card
+from bench.rank import notation, score
+from bench.rank.columns import named
+from bench.rank.entry import Cell, Run, usable_energy_j
+from bench.rank.render import as_text
+from bench.site import boards, page, paths
 from bench.site.contents import Contents, Piece
+from bench.units import show_energy
+
+LATEST = 5
+TIERS = (*score.TIERS, "provisional")
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The best of a cell, in the highest of its tiers."""
+
+    task: str
+    title: str  # of the task
+    place: str  # track and hardware
+    address: str  # of the cell
+    tier: str
+    entry: str
+    settings: str
+    entry_address: str | None
+    metric: str  # its name, with its unit
+    numbers: tuple[tuple[str, str], ...]  # metric, energy, score: text and ±
+    entries: int
+    estimated: bool
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of all runs that have an energy: measured and estimated are never added."""
+
+    runs: int
+    entries: int
+    measured: str | None
+    measured_runs: int
+    estimated: str | None
+    estimated_runs: int
+
+
+@dataclass(frozen=True)
+class News:
+    day: str
+    title: str
+    place: str
+    kind: str
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
-    tasks = tuple(contents.tasks)
-    yield Piece((paths.HOME,), page.digest(tasks), partial(_home, tasks))
+    leaders = [leader for cell in contents.cells if (leader := _leader(cell, contents))]
+    shown = (
+        tuple(_first_of_each(leaders)), sums(contents.runs, len(contents.standings)),
+        tuple(_news(contents)), tuple(_open(contents)),
+    )  # fmt: skip
+    yield Piece((paths.HOME,), page.digest(shown), partial(_home, *shown))
 
 
-def _home(tasks: tuple[str, ...]) -> Mapping[str, str]:
-    return {paths.HOME: page.render("home.html", paths.HOME, tasks=tasks)}
+def _home(
+    leaders: Sequence[Leader], totals: Sums, news: Sequence[News], unrun: Sequence[Card]
+) -> Mapping[str, str]:
+    facts = {"leaders": leaders, "sums": totals, "news": news, "unrun": unrun, "tiers": TIERS}
+    return {paths.HOME: page.render("home.html", paths.HOME, **facts)}
+
+
+def _leader(cell: Cell, contents: Contents) -> Leader | None:
+    """None where nothing of a cell has a rank or may get one."""
+    found = [(s.name, s.entries[0]) for s in cell.sections if s.name in TIERS]
+    if not found:
+        return None
+    tier, entry = min(found, key=lambda pair: TIERS.index(pair[0]))
+    p = cell.place
+    how = {"scratch": "from scratch", "finetune": "fine-tuned"}.get(p.track, p.track)
+    keys = ("metric", "energy", "score")
+    texts = [as_text(named(key), entry, cell, contents.scenario) for key in keys]
+    return Leader(
+        task=p.task, title=cell.card.title if cell.card else p.task,
+        place=f"{p.hardware}, {how}" + ("" if p.data == "official" else ", other data"),
+        address=f"{paths.board(p.task)}#{boards.name_of(cell)}", tier=tier,
+        entry=f"{entry.spec.model} {entry.spec.recipe}", settings=boards.settings_of(entry),
+        entry_address=boards.address_of(entry), metric=notation.of(cell.metric).title,
+        numbers=tuple((text.strip(), spread.strip()) for text, spread in texts),
+        entries=sum(1 for _ in cell.entries), estimated=p.estimated,
+    )  # fmt: skip
+
+
+def _first_of_each(leaders: Sequence[Leader]) -> Iterator[Leader]:
+    """Each cell that has a ranked entry; of a task without one, its first cell."""
+    ranked = {(leader.task, leader.estimated) for leader in leaders if leader.tier in score.TIERS}
+    seen = set()
+    for leader in leaders:
+        key = (leader.task, leader.estimated)
+        if leader.tier in score.TIERS or (key not in ranked and key not in seen):
+            seen.add(key)
+            yield leader
+
+
+def sums(runs: Sequence[Run], entries: int) -> Sums:
+    """How much electricity all runs here took, those that failed as well."""
+    known: dict[bool, list[float]] = {True: [], False: []}
+    for run in runs:
+        energy_j = usable_energy_j(run.record)
+        if energy_j is not None:
+            known[run.record.level == "M0"].append(energy_j)
+    measured, estimated = known[False], known[True]
+    return Sums(
+        len(runs), entries,
+        show_energy(sum(measured)) if measured else None, len(measured),
+        show_energy(sum(estimated)) if estimated else None, len(estimated),
+    )  # fmt: skip
+
+
+def _news(contents: Contents) -> Iterator[News]:
+    """The latest entries, the newest first."""
+    every = sorted(contents.standings.values(), key=lambda s: (s.entry.submitted_at, s.place))
+    for standing in reversed(every[-LATEST:]):
+        entry = standing.entry
+        yield News(entry.submitted_at[:10], entry.title, standing.place, entry.kind)
+
+
+def _open(contents: Contents) -> Iterator[Card]:
+    """Tasks that nobody has submitted a run of."""
+    for name in task_cards.names():
+        if name not in contents.tasks:
+            yield task_cards.load(name)
