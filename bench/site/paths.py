@@ -49,7 +49,12 @@ def sweep(place: str) -> str:
 
 def document(name: str) -> str:
     """Of `bench/docs/<name>.md`."""
-    return f"guide/{slug(name)}.html"
+    return RULES if name == "rules" else f"guide/{slug(name)}.html"
+
+
+def picture(name: str) -> str:
+    """Of a document: a file that lies beside it."""
+    return f"guide/{slug(name)}"
 
 
 def badge(place: str) -> str:

@@ -1,0 +1,7 @@
+"""The documents of this repository as pages, and the rules."""
+
+from __future__ import annotations
+
+from bench.site.markdown import from_markdown
+
+__all__ = ["from_markdown"]
