@@ -110,10 +110,10 @@ def _code(renderer: Any, tokens: Sequence[Token], at: int, *options: Any) -> str
 
 def _bare(children: Sequence[Token]) -> Markup:
     """Without links, as a link's own text or a title has room for none."""
-    kept = [
-        t for t in children if t.type not in ("link_open", "link_close", "image", "html_inline")
-    ]
-    return Markup(_parser().renderer.renderInline(kept, _parser().options, {}))
+    from markdown_it.token import Token
+
+    kept = [t for t in children if t.type not in ("link_open", "link_close", "image")]
+    return _html([Token("inline", "", 0, children=kept)])
 
 
 def _text(children: Sequence[Token]) -> str:
