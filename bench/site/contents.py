@@ -49,6 +49,7 @@ class Contents:
     scenario: Scenario
     checked: Mapping[str, Checked]  # by place, task/name
     broken: tuple[str, ...]
+    url: str | None = None  # where the site will be, for what must name itself from elsewhere
 
     @cached_property
     def tasks(self) -> dict[str, list[Cell]]:
@@ -76,6 +77,16 @@ class Contents:
             if run.folder.parent in self.standings:
                 found[self.standings[run.folder.parent].place].append(run)
         return found
+
+    @cached_property
+    def submitted(self) -> list[Standing]:
+        """The entries directly below `results`, in order of place: those that have pages."""
+        found = (s for s in self.standings.values() if s.folder == self.results / s.place)
+        return sorted(found, key=lambda s: s.place)
+
+    @cached_property
+    def run_by_id(self) -> dict[str, Run]:
+        return {run.record.run_id: run for run in self.runs}
 
     def standing_of(self, run: Run) -> Standing | None:
         """The entry that a run came with; None of the user's own."""
