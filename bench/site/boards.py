@@ -16,9 +16,7 @@ from bench.rank.entry import Cell, Entry, Section
 from bench.site import page, paths
 from bench.site.contents import Contents, Piece
 
-COLUMNS = tuple(
-    map(named, ("score", "metric", "energy", "emissions", "duration", "prediction_energy", "runs"))
-)
+COLUMNS = tuple(map(named, ("score", "metric", "energy", "emissions", "duration", "runs")))
 ALWAYS = {"score", "metric", "energy"}
 """Columns that narrow screens have as well."""
 
