@@ -2,13 +2,17 @@
 
 A comparison says why it can't be made rather than making it: a metric needs the same scored
 examples, energy the same kind of meter over the same parts of the machine.
+
+The site's page of comparisons (`bench.site.rundata`, `comparison.js`) does the same arithmetic in
+a browser, with the facts, the sides and the `WORDS` of this module.
 """
 
 from __future__ import annotations
 
+import base64
 import binascii
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,13 +26,51 @@ from bench.rank.entry import (
     usable_metric,
 )
 from bench.rank.render import plain
-from bench.record import Record, unpack_bits
+from bench.record import Metric, Record, unpack_bits
 from bench.units import show_duration, show_energy, significant
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 SCHEMA = "bench.compare/1"
+
+WORDS: Mapping[str, str] = {
+    "no_metric": "a run has no metric",
+    "tasks": "the tasks differ",
+    "metrics": "one is scored by {first}, the other by {this}",
+    "examples": "the scored examples differ: the fingerprints of the scored split are not equal",
+    "no_bits": "a record does not say which examples were right",
+    "no_energy": "the energy of a run is not known",
+    "not_ended": "a run did not reach its end",
+    "estimated": "one is measured, the other estimated: they don't compare",
+    "coverage": "the meters cover different parts: {first} and {this}",
+    "no_uncertainty": "a meter's uncertainty is not known",
+    "two_meters": "two meters: both uncertainties count (k = 2)",
+    "two_estimates": "estimates of two machines, not measured: both uncertainties count (k = 2)",
+    "one_meter": "one meter, as far as the records tell: its gain cancels",
+    "one_formula": "estimates by one formula, not measured",
+    "no_repeats": "{what}; without repeats the scatter is not known",
+    "repeats": "{what}; 95 % from the scatter of repeats ({runs} runs{borrowed})",
+    "and": " and ",
+    "borrowed": ", of one of the two entries alone",
+    "not_compared": "not compared: {why}",
+    "no_time": "not compared: a run did not reach its end, or its time is not known",
+    "times": "{ratio} times A's",
+    "interval": "{text}, {low} to {high}{apart}",
+    "not_apart": ", can't be told apart",
+    "less_is_better": "{text} (less is better)",
+    "one_each": "{text}; one run each can't tell whether they differ",
+    "mcnemar": "{text}: {this} examples only {name} got right, {first} only A; "
+    "these two models {told}{of} (McNemar's exact test, p = {p})",
+    "differ": "differ",
+    "alike": "can't be told apart",
+    "of_answers": " in how many answers are right",
+    "no_value": "none ({status})",
+    "not_known": "not known",
+    "no_phase_energy": "energy not known",
+    "same_settings": "Nothing that was asked for differs.",
+}
+"""What a comparison says; `{name}` is filled in."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +143,7 @@ def compare(records: Sequence[Record], ledger: Iterable[Record] = ()) -> Compari
     first, *others = records
     known = {r.run_id: r for r in (*ledger, *records)}
     return Comparison(
-        runs=[_side(r) for r in records],
+        runs=[side(r) for r in records],
         settings=_differences(records),
         pairs=[
             Pair(
@@ -115,7 +157,7 @@ def compare(records: Sequence[Record], ledger: Iterable[Record] = ()) -> Compari
     )
 
 
-def _side(record: Record) -> Side:
+def side(record: Record) -> Side:
     metric = usable_metric(record)
     phases: dict[str, dict[str, float | None]] = {}
     for p in record.phases:  # a phase that was entered twice is one here
@@ -141,10 +183,11 @@ def _side(record: Record) -> Side:
 def _duration_ratio(first: Record, other: Record) -> float | None:
     """None where a run did not reach its end: how long it took says nothing then."""
     a, b = first.total_duration_s, other.total_duration_s
-    return b / a if _ended(first, other) and a and b else None
+    return b / a if ended(first, other) and a and b else None
 
 
-def _ended(*records: Record) -> bool:
+def ended(*records: Record) -> bool:
+    """Whether all of them took what they were meant to take."""
     return all(r.status in ("complete", "budget") for r in records)
 
 
@@ -152,13 +195,13 @@ def _ended(*records: Record) -> bool:
 
 
 def _differences(records: Sequence[Record]) -> dict[str, list[Any]]:
-    facts = [_facts(r) for r in records]
-    names = dict.fromkeys(n for f in facts for n in f)
-    values = {n: [f.get(n) for f in facts] for n in names}
+    each = [facts(r) for r in records]
+    names = dict.fromkeys(n for f in each for n in f)
+    values = {n: [f.get(n) for f in each] for n in names}
     return {n: v for n, v in values.items() if any(x != v[0] for x in v)}
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def facts(record: Record) -> dict[str, Any]:
     """Everything that was asked for or found, by a dotted name: scalars only."""
     spec = record.spec.model_dump(mode="json")
     settings, data = spec.pop("settings"), spec.pop("data")
@@ -186,32 +229,41 @@ _SCALAR = (str, int, float, bool)
 def _score(first: Record, other: Record) -> Score | str:
     a, b = usable_metric(first), usable_metric(other)
     if a is None or b is None:
-        return "a run has no metric"
+        return WORDS["no_metric"]
     if first.spec.task != other.spec.task:
-        return "the tasks differ"
+        return WORDS["tasks"]
     if a.name != b.name:
-        return f"one is scored by {a.name}, the other by {b.name}"
+        return WORDS["metrics"].format(first=a.name, this=b.name)
     scored = [r.spec.data.fingerprints.get("scored") for r in (first, other)]
     if scored[0] is None or scored[0] != scored[1] or a.n != b.n:
-        return "the scored examples differ: the fingerprints of the scored split are not equal"
+        return WORDS["examples"]
     difference = b.value - a.value
-    better: Literal["higher", "lower"] = "lower" if a.best < a.chance else "higher"
+    better = better_values(a)
     if a.correct is None and b.correct is None and a.name != "accuracy":
         return Score(difference, better)
-    right = [_bits(m.correct, m.n) for m in (a, b)]
+    right = [right_answers(m) for m in (a, b)]
     if right[0] is None or right[1] is None:
-        return "a record does not say which examples were right"
-    pairs = list(zip(right[0], right[1], strict=True))
+        return WORDS["no_bits"]
+    bits = [unpack_bits(text, a.n) for text in right if text]
+    pairs = list(zip(*bits, strict=True))
     only_first, only_this = pairs.count((True, False)), pairs.count((False, True))
     p = score.mcnemar(only_first, only_this)
     return Score(difference, better, only_first, only_this, p)
 
 
-def _bits(text: str | None, n: int) -> list[bool] | None:
+def better_values(metric: Metric) -> Literal["higher", "lower"]:
+    return "lower" if metric.best < metric.chance else "higher"
+
+
+def right_answers(metric: Metric) -> str | None:
+    """Which examples were right, packed, a bit for each of them and no byte more; None where the
+    record does not say it of all."""
     try:
-        return unpack_bits(text, n) if text else None
-    except (binascii.Error, IndexError):
+        data = base64.b64decode(metric.correct or "")
+    except (binascii.Error, ValueError):
         return None
+    needed = (metric.n + 7) // 8
+    return base64.b64encode(data[:needed]).decode() if len(data) >= needed else None
 
 
 # --- energy ------------------------------------------------------------------------------------
@@ -220,29 +272,28 @@ def _bits(text: str | None, n: int) -> list[bool] | None:
 def _energy(first: Record, other: Record, known: Iterable[Record]) -> Energy | str:
     a, b = usable_energy_j(first), usable_energy_j(other)
     if a is None or b is None:
-        return "the energy of a run is not known"
-    if not _ended(first, other):
-        return "a run did not reach its end"
+        return WORDS["no_energy"]
+    if not ended(first, other):
+        return WORDS["not_ended"]
     if (first.level == "M0") != (other.level == "M0"):
-        return "one is measured, the other estimated: they don't compare"
+        return WORDS["estimated"]
     if first.coverage != other.coverage:
-        return f"the meters cover different parts: {first.coverage} and {other.coverage}"
-    if _same_meter(first, other):
+        return WORDS["coverage"].format(first=first.coverage, this=other.coverage)
+    if meter(first) == meter(other):
         return _on_one_meter(b / a, first, other, list(known))
     shares = [_relative(r) for r in (first, other)]
     if shares[0] is None or shares[1] is None:
-        return Energy(b / a, None, "none", "a meter's uncertainty is not known")
+        return Energy(b / a, None, "none", WORDS["no_uncertainty"])
     both = math.hypot(shares[0], shares[1])
     interval = (b / a / (1 + both), b / a * (1 + both))
-    what = "two meters" if first.level != "M0" else "estimates of two machines, not measured"
-    return Energy(b / a, interval, "meters", f"{what}: both uncertainties count (k = 2)")
+    what = "two_meters" if first.level != "M0" else "two_estimates"
+    return Energy(b / a, interval, "meters", WORDS[what])
 
 
-def _same_meter(first: Record, other: Record) -> bool:
-    """Whether both runs were read by one meter, so that its gain cancels in a ratio. A GPU names
+def meter(record: Record) -> tuple[Any, ...]:
+    """Equal for runs that were read by one meter, so that its gain cancels in a ratio. A GPU names
     itself by UUID; processors don't, so equal machines are taken for one."""
-    domains = [{(d.domain, d.device) for d in r.charged} for r in (first, other)]
-    return domains[0] == domains[1] and hardware_class(first) == hardware_class(other)
+    return (*sorted({(d.domain, d.device) for d in record.charged}), hardware_class(record))
 
 
 def _relative(record: Record) -> float | None:
@@ -252,26 +303,22 @@ def _relative(record: Record) -> float | None:
 
 def _on_one_meter(ratio: float, first: Record, other: Record, known: list[Record]) -> Energy:
     """One board: the gain cancels, and what is left is how much repeats scatter."""
-    what = "one meter, as far as the records tell: its gain cancels"
-    if first.level == "M0":
-        what = "estimates by one formula, not measured"
+    what = WORDS["one_meter" if first.level != "M0" else "one_formula"]
     entries = {r.entry_key(): r for r in (first, other)}  # two runs of one have one scatter
-    found = [s for r in entries.values() if (s := _repeats(r, known))]
+    found = [s for r in entries.values() if (s := repeats(r, known))]
     if not found:
-        return Energy(ratio, None, "none", f"{what}; without repeats the scatter is not known")
-    runs = " and ".join(str(n) for _, n in found) + " runs"
-    borrowed = "" if len(found) == len(entries) else ", of one of the two entries alone"
-    return Energy(
-        ratio, score.ratio_interval(ratio, *found), "repeats",
-        f"{what}; 95 % from the scatter of repeats ({runs}{borrowed})",
-    )  # fmt: skip
+        return Energy(ratio, None, "none", WORDS["no_repeats"].format(what=what))
+    runs = WORDS["and"].join(str(n) for _, n in found)
+    borrowed = "" if len(found) == len(entries) else WORDS["borrowed"]
+    note = WORDS["repeats"].format(what=what, runs=runs, borrowed=borrowed)
+    return Energy(ratio, score.ratio_interval(ratio, *found), "repeats", note)
 
 
-def _repeats(record: Record, known: Iterable[Record]) -> tuple[float, int] | None:
+def repeats(record: Record, known: Iterable[Record]) -> tuple[float, int] | None:
     """(scatter of log energy, runs) of the run's entry under the same meter; None without two."""
-    key, seeds, logs = record.entry_key(), set[int](), []
+    key, read_by, seeds, logs = record.entry_key(), meter(record), set[int](), []
     for r in known:
-        usable = why_not(r, None, seeds) is None and _same_meter(record, r)
+        usable = why_not(r, None, seeds) is None and meter(r) == read_by
         if usable and r.entry_key() == key:
             seeds.add(r.spec.seed)
             logs.append(math.log(usable_energy_j(r) or math.nan))
@@ -289,7 +336,7 @@ def render(comparison: Comparison, console: Console) -> None:
     if comparison.settings:
         _section(console, "What differs", _settings(comparison.settings, names))
     else:
-        console.print("Nothing that was asked for differs.\n", markup=False)
+        console.print(WORDS["same_settings"] + "\n", markup=False)
     for name, pair in zip(names[1:], comparison.pairs, strict=True):
         metric = comparison.runs[0].metric or "metric"
         _section(console, f"{name} against A", _pair(pair, name, metric))
@@ -332,13 +379,13 @@ def _runs(sides: list[Side], names: list[str]) -> RenderableType:
 
 def _metric(side: Side) -> str:
     if side.value is None:
-        return f"none ({side.status})"
+        return WORDS["no_value"].format(status=side.status)
     return notation.named(side.metric or "", side.value)
 
 
 def _joules(side: Side) -> str:
     if side.energy_j is None:
-        return "not known"
+        return WORDS["not_known"]
     about = "≈" if side.level == "M0" else ""
     sure = (
         "" if side.uncertainty_j is None else f" ±{100 * side.uncertainty_j / side.energy_j:.0f}%"
@@ -347,14 +394,14 @@ def _joules(side: Side) -> str:
 
 
 def _time(side: Side) -> str:
-    return "not known" if side.duration_s is None else show_duration(side.duration_s)
+    return WORDS["not_known"] if side.duration_s is None else show_duration(side.duration_s)
 
 
 def _phase(facts: dict[str, float | None] | None, whole_j: float | None) -> str:
     if facts is None:
         return "–"
     energy_j = facts["energy_j"]
-    joules = "energy not known" if energy_j is None else show_energy(energy_j, whole_j)
+    joules = WORDS["no_phase_energy"] if energy_j is None else show_energy(energy_j, whole_j)
     return f"{show_duration(facts['duration_s'] or 0.0)}, {joules}"
 
 
@@ -364,9 +411,9 @@ def _settings(settings: dict[str, list[Any]], names: list[str]) -> RenderableTyp
 
 
 def _pair(pair: Pair, name: str, metric: str) -> RenderableType:
-    times = "not compared: a run did not reach its end, or its time is not known"
+    times = WORDS["no_time"]
     if pair.duration_ratio is not None:
-        times = f"{significant(pair.duration_ratio)} times A's"
+        times = WORDS["times"].format(ratio=significant(pair.duration_ratio))
     return _grid(
         [
             [plain(notation.of(metric).title, 20), _score_text(pair.score, name, metric)],
@@ -379,18 +426,18 @@ def _pair(pair: Pair, name: str, metric: str) -> RenderableType:
 
 def _score_text(found: Score | str, name: str, metric: str) -> str:
     if isinstance(found, str):
-        return f"not compared: {found}"
+        return WORDS["not_compared"].format(why=found)
     text = notation.of(metric).difference(found.difference)
     if found.better == "lower":
-        text += " (less is better)"
+        text = WORDS["less_is_better"].format(text=text)
     if found.p is None:
-        return f"{text}; one run each can't tell whether they differ"
-    told = "differ" if found.p < score.ALPHA else "can't be told apart"
-    of = "" if metric == "accuracy" else " in how many answers are right"
-    return (
-        f"{text}: {found.only_this} examples only {name} got right, {found.only_first} only A; "
-        f"these two models {told}{of} (McNemar's exact test, p = {_p(found.p)})"
-    )
+        return WORDS["one_each"].format(text=text)
+    told = WORDS["differ" if found.p < score.ALPHA else "alike"]
+    of = "" if metric == "accuracy" else WORDS["of_answers"]
+    return WORDS["mcnemar"].format(
+        text=text, this=found.only_this, name=name, first=found.only_first, told=told, of=of,
+        p=_p(found.p),
+    )  # fmt: skip
 
 
 def _p(p: float) -> str:
@@ -399,10 +446,10 @@ def _p(p: float) -> str:
 
 def _energy_text(found: Energy | str) -> str:
     if isinstance(found, str):
-        return f"not compared: {found}"
-    text = f"{significant(found.ratio)} times A's"
+        return WORDS["not_compared"].format(why=found)
+    text = WORDS["times"].format(ratio=significant(found.ratio))
     if found.interval:
         low, high = (significant(v) for v in found.interval)
-        apart = "" if found.interval[0] > 1 or found.interval[1] < 1 else ", can't be told apart"
-        text += f", {low} to {high}{apart}"
+        apart = "" if found.interval[0] > 1 or found.interval[1] < 1 else WORDS["not_apart"]
+        text = WORDS["interval"].format(text=text, low=low, high=high, apart=apart)
     return text
