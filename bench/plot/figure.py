@@ -61,6 +61,7 @@ class Line:
     charged: bool
     stretches: list[Stretch]
     gaps: list[tuple[float, float]]
+    estimated: bool = False  # by a model, not read from a meter
 
     @property
     def peak_w(self) -> float:
@@ -144,7 +145,14 @@ def figure(folder: Path, record: Metered, points: int) -> Figure:
     trace = Trace.read_parquet(path)
     if not trace.stop_ns:
         raise BenchError(f"the trace of {folder} holds no readings")
-    view = _View(trace, _opened_ns(folder, trace))
+    return of_trace(folder, record, trace, _opened_ns(folder, trace), points)
+
+
+def of_trace(folder: Path, record: Metered, trace: Trace, opened_ns: int, points: int) -> Figure:
+    """The same of a trace that was read, whose window was opened at `opened_ns`."""
+    from bench.power.trace import Trace
+
+    view = _View(trace, opened_ns)
     names = short_names(trace.domains)
     lines = view.lines(record, points)
     for node in record.nodes[1:]:
@@ -215,7 +223,7 @@ class _View:
             mean = f"{significant(known.energy_j / record.duration_s)} W"
         charged = bool(known and known.charged)
         label = f"{name}, {mean}" if charged else f"({name}, {mean})"
-        return Line(name, label, charged, stretches, gaps)
+        return Line(name, label, charged, stretches, gaps, domain.level == "M0")
 
     def _power(self, series: Series, period_s: float) -> tuple[Floats, Floats]:
         """Watts as they were read; where only a counter was, its slope from reading to reading."""
