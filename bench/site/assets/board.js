@@ -35,7 +35,8 @@
   }
 
   function words(row) {
-    return row.querySelector(".entry").textContent.toLowerCase().replace(/\s+/g, " ");
+    const parts = Array.from(row.querySelector(".entry").childNodes, (part) => part.textContent);
+    return parts.join(" ").toLowerCase().replace(/\s+/g, " ").trim();
   }
 
   function filter(state) {
@@ -93,7 +94,8 @@
 
   function sort(state) {
     const asked = state.get("sort") || "";
-    const falling = asked.startsWith("-"), key = asked.replace(/^-/, "");
+    const falling = asked.startsWith("-"), name = asked.replace(/^-/, "");
+    const key = /^[a-z_]+$/.test(name) ? name : ""; // what an address says may be anything
     for (const table of document.querySelectorAll("table.board")) {
       for (const head of table.tHead.rows[0].cells) {
         if (key && head.classList.contains(key)) head.setAttribute("aria-sort", falling ? "descending" : "ascending");
@@ -149,7 +151,7 @@
     const box = document.createElement("input");
     box.type = "checkbox";
     box.className = "pick screen-only";
-    box.setAttribute("aria-label", "Compare " + words(row).trim());
+    box.setAttribute("aria-label", "Compare " + words(row));
     row.querySelector("td.rank").prepend(box);
     box.addEventListener("change", () => {
       if (box.checked) picked.set(row.dataset.run, box);
