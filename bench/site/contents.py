@@ -70,6 +70,17 @@ class Contents:
         }
 
     @cached_property
+    def seats_of(self) -> dict[str, list[Seat]]:
+        """By place, task/name: where an entry stands on the boards, if only by runs that came to
+        nothing."""
+        found: dict[str, list[Seat]] = {}
+        for cell in self.cells:
+            for entry in cell.entries:
+                for submitted in entry.submissions:
+                    found.setdefault(submitted.place, []).append(Seat(cell, entry))
+        return found
+
+    @cached_property
     def by_place(self) -> dict[str, list[Run]]:
         """The runs of each entry, as they lie in its folder."""
         found: dict[str, list[Run]] = {s.place: [] for s in self.standings.values()}

@@ -57,6 +57,11 @@ def picture(name: str) -> str:
     return f"guide/{slug(name)}"
 
 
+def month(name: str) -> str:
+    """Of the changes of a month, or of a part of one: 2026-11, 2026-11-2."""
+    return f"changes/{slug(name)}.html"
+
+
 def badge(place: str) -> str:
     return f"badges/{_two(place)}.svg"
 
