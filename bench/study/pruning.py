@@ -19,15 +19,16 @@ FEWEST = 4
 """Others that must have come as far, before the median says anything."""
 
 HALVING = 2
-_SAME = 1e-6  # shares this close are one
+_SAME = 0.005  # shares this close are one: steps are whole, and other batches make others
 
 
 def below_median(own: Curve, others: Sequence[Curve]) -> str | None:
     """The best value so far is below the median of the others' (Golovin et al. 2017, "Google
     Vizier", 3.2.2)."""
     share = own[-1][0]
-    rivals = [_best(curve, share) for curve in others if curve and curve[-1][0] >= share - _SAME]
-    if len(rivals) < FEWEST or _best(own, share) >= median(rivals):
+    came = [curve for curve in others if curve and curve[-1][0] >= share - _SAME]
+    rivals = [best for curve in came if (best := _best(curve, share)) is not None]
+    if len(rivals) < FEWEST or max(value for _, value in own) >= median(rivals):
         return None
     return f"below the median of {len(rivals)} other trials"
 
@@ -54,9 +55,9 @@ def named(name: str) -> Rule:
     return RULES[name]
 
 
-def _best(curve: Curve, share: float) -> float:
-    """Up to this share."""
-    return max(value for at, value in curve if at <= share + _SAME)
+def _best(curve: Curve, share: float) -> float | None:
+    """Up to this share; None where it was first scored later."""
+    return max((value for at, value in curve if at <= share + _SAME), default=None)
 
 
 def _rung(share: float) -> float:

@@ -190,6 +190,14 @@ def test_the_median_rule() -> None:
     assert not hopeless(curve(0.1, 0.2), stopped)  # they never came as far
 
 
+def test_trials_with_other_batches_are_scored_a_step_earlier_or_later() -> None:
+    """A third of 514 steps is not a third of 257."""
+    own, others = [(171 / 514, 0.1)], [[(86 / 257, 0.5), (1.0, 0.6)]] * 4
+    assert pruning.named("median")(own, others)
+    assert not pruning.named("median")([(0.1, 0.1)], others)  # none was scored so early
+    assert pruning.named("halving")([(256 / 513, 0.1)], [[(0.5, 0.2)]])
+
+
 def test_the_halving_rule() -> None:
     hopeless = pruning.named("halving")
     assert not hopeless(curve(0.1), [])
