@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-from bench.site import guide
+from bench import checks
+from bench.site import guide, paths
+from tests.site import making
 
 AT = "guide/page.html"
+DOCS = sorted((Path(__file__).parents[2] / "bench/docs").glob("*.md"))
+OURS = [paths.GUIDE, *sorted(paths.document(d.stem) for d in DOCS)]
 
 
 @pytest.mark.parametrize(
@@ -83,3 +91,77 @@ def test_a_keyboard_can_scroll_tables_and_code() -> None:
 def test_headings_of_one_name_have_ids_of_their_own() -> None:
     made = guide.from_markdown("# Same `a.b`\n\n## Same `a.b`\n", AT)
     assert re.findall('id="(.*?)"', made) == ["same-ab", "same-ab-1"]
+
+
+# --- the pages ---------------------------------------------------------------------------------
+
+
+def main_of(site: Path, at: str) -> str:
+    """A page between its head and foot."""
+    return (site / at).read_text(encoding="utf-8").partition("<main")[2].partition("</main>")[0]
+
+
+def links(site: Path, at: str) -> Iterator[tuple[Path, str]]:
+    """What a page leads to on the site: the file and the place in it."""
+    for said in re.findall(r'(?:href|src)="([^"]*)"', main_of(site, at)):
+        href = unescape(said)
+        if not href.startswith("https://"):
+            path, _, fragment = href.partition("#")
+            yield (site / at).parent / unquote(path) if path else site / at, fragment
+
+
+def is_there(file: Path, fragment: str) -> bool:
+    if not file.is_file():
+        return False
+    return not fragment or f' id="{fragment}"' in file.read_text(encoding="utf-8")
+
+
+def test_every_document_is_in_the_index(real_site: Path) -> None:
+    index = main_of(real_site, paths.GUIDE)
+    for document in DOCS:
+        assert f'href="{paths.document(document.stem)}"' in index
+
+
+@pytest.mark.parametrize("at", OURS)
+def test_what_a_document_links_to_is_there(real_site: Path, at: str) -> None:
+    for file, fragment in links(real_site, at):
+        of_others = {"runs", "entries", "compare.html", "changes.html"}
+        name = file.resolve().relative_to(real_site.resolve()).parts[0]
+        assert name in of_others or is_there(file, fragment), (at, file.name, fragment)
+
+
+def test_runs_that_documents_name_are_submitted() -> None:
+    contents = making.read()
+    text = (DOCS[0].parent / "real-data.md").read_text(encoding="utf-8")
+    made = guide.from_markdown(text, AT, contents)
+    named = re.findall(r'href="../runs/(\w+)\.html"', made)
+    assert len(named) == text.count("](../../results/")
+    assert set(named) <= {run.record.run_id for run in contents.runs}
+
+
+def test_a_run_that_is_not_submitted_is_named_without_a_link() -> None:
+    text = "[52.7](../../results/rte/made-up/0123456789abcdef)"
+    assert guide.from_markdown(text, AT, making.read()) == "<p>52.7</p>\n"
+
+
+@pytest.mark.parametrize("rule", checks.rules(), ids=lambda rule: rule.id)
+def test_a_rule_has_an_address(real_site: Path, rule: checks.Rule) -> None:
+    path, _, fragment = guide.rule_address(rule.id).partition("#")
+    page = main_of(real_site, path)
+    assert is_there(real_site / path, fragment)
+    assert f'<tr id="{rule.id}">\n<td>{rule.id}</td>\n<td>{rule.name}</td>' in page
+
+
+@pytest.mark.parametrize("at", OURS)
+def test_a_page_names_each_place_once_and_has_one_title(real_site: Path, at: str) -> None:
+    text = (real_site / at).read_text(encoding="utf-8")
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    assert text.count("<h1>") == 1
+    assert "style=" not in text
+
+
+def test_a_document_that_no_group_names_comes_last() -> None:
+    placed = [name for group in guide.GROUPS.values() for name in group]
+    assert guide.names()[: len(placed)] == [n for n in placed if n in guide.names()]
+    assert set(guide.names()) == {d.stem for d in DOCS}
