@@ -49,7 +49,7 @@ TABLE: dict[str, set[str]] = {
     "continuing": FOUNDATION | {"power", "recipes", "run"},
     "program": FOUNDATION
     | {"power", "learn", "child", "account", "measure", "run", "workfolder", "reference"},
-    "plot": FOUNDATION | {"account", "power"},
+    "plot": FOUNDATION | {"account", "power", "rank.pareto"},
     "reference": FOUNDATION | {"power", "child", "run", "workfolder"},
     "submission": {"errors", "record"},
     "upstream": {"learn", "submission"},
@@ -61,9 +61,12 @@ TABLE: dict[str, set[str]] = {
     "verification": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "checks", "submission", "run", "reference"}
     | {"workfolder"},
+    "footprint": FOUNDATION
+    | {"account", "live", "measure", "plot", "power", "rank", "run", "study", "submission"}
+    | {"checks.computing"},
     "site": FOUNDATION
     | {"account", "checks", "listing", "plot", "power", "rank", "recipes", "show", "study"}
-    | {"submission", "__init__"},
+    | {"submission", "verification", "__init__"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
@@ -89,6 +92,7 @@ TABLE: dict[str, set[str]] = {
         "submit",
         "upstream",
         "reevaluation",
+        "footprint",
         "site",
         "verification",
     },
