@@ -1,60 +1,73 @@
-"""Draws skill against energy: entries with their intervals, and the Pareto front."""
+"""Draws skill against energy: entries with their intervals, and the Pareto fronts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.plot.picture import COLOURS, dressed, heading, write
+from bench.plot import labels
+from bench.plot.picture import COLOURS, INKS, Inks, dressed, heading, write
+from bench.rank.pareto import Dot
 
-WIDTH, HEIGHT = 620, 380
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+POINTS = "points"  # the layer that has the dots, in their order
 _WRAP = 106  # characters of a line above
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+_OF_A_NAME = 28  # characters
+_OF_A_SERIES = 165  # pixels of the legend
 
 
 @dataclass(frozen=True)
-class Dot:
-    """An entry: means over its runs, with 95 % intervals where there are repeats."""
+class Look:
+    """How large a plot is, how many names it tries to write, and in what colours."""
 
-    label: str  # recipe
-    series: str  # model
-    skill: float
-    skill_interval: tuple[float, float] | None
-    energy_kwh: float
-    energy_interval_kwh: tuple[float, float] | None
-    meters: str  # what energy is of, and how it was read: dots of equal ones compare
-    estimated: bool
-    on_front: bool
+    width: int = 620
+    height: int = 380
+    names: int = 80
+    every: bool = True  # name all, not those on a front alone
+    inks: Inks = INKS
+    colours: Sequence[str] = COLOURS
+
+
+PAPER = Look()
 
 
 def save(dots: Sequence[Dot], title: str, said: Sequence[str], path: Path) -> None:
     """Write the plot to `path`, in the kind that its name ends in."""
-    write(lambda zoom: _chart(dots, title, said, zoom), path)
+    above = heading(title, said, _WRAP)
+    write(lambda zoom: _chart(dots, PAPER, zoom).properties(title=above), path)
 
 
-def _chart(dots: Sequence[Dot], title: str, said: Sequence[str], zoom: bool) -> Any:
+def spec(dots: Sequence[Dot], look: Look, zoom: bool = False) -> dict[str, Any]:
+    """The plot without a heading, as Vega-Lite has it."""
+    found: dict[str, Any] = _chart(dots, look, zoom).to_dict()
+    return found
+
+
+def _chart(dots: Sequence[Dot], look: Look, zoom: bool) -> Any:
     import altair as alt
 
-    axes = _Axes(dots)
-    layers = [*_fronts(dots, axes), *_intervals(dots, axes), _points(dots, axes)]
-    layers += _labels(dots, axes)
+    axes = _Axes(dots, look)
+    layers = [*_fronts(dots, axes, zoom), *_intervals(dots, axes, zoom), _points(dots, axes, zoom)]
+    layers += _names(dots, axes, zoom)
     if zoom:
         layers[0] = layers[0].add_params(alt.selection_interval(bind="scales"))
-    above = heading(title, said, _WRAP)
-    return dressed(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=above))
+    chart = alt.layer(*layers).properties(width=look.width, height=look.height)
+    return dressed(chart, look.inks)
 
 
 class _Axes:
     """Energy on a logarithmic axis, skill on a linear one, both with a little room."""
 
-    def __init__(self, dots: Sequence[Dot]) -> None:
+    def __init__(self, dots: Sequence[Dot], look: Look) -> None:
+        self.look = look
         energies = [e for d in dots for e in (d.energy_kwh, *(d.energy_interval_kwh or ()))]
         middle = [d.energy_kwh for d in dots]
         low, high = max(min(energies), min(middle) / 2), min(max(energies), max(middle) * 2)
-        self.energy = (low / 1.25, high * 1.6)  # to the right there is a label
+        self.energy = (low / 1.25, high * 1.6)  # to the right there is a name
         skills = [d.skill for d in dots]
         reach = max(max(skills) - min(skills), 0.05)
         bounds = [s for d in dots for s in d.skill_interval or ()]
@@ -80,18 +93,15 @@ class _Axes:
         """Where a dot is, from the upper left."""
         (left, right), (bottom, top) = self.energy, self.skill
         across = math.log(dot.energy_kwh / left) / math.log(right / left)
-        return WIDTH * across, HEIGHT * (top - dot.skill) / (top - bottom)
-
-    def colours(self) -> Any:
-        return self._scale(COLOURS)
+        down = (top - dot.skill) / (top - bottom)
+        return self.look.width * across, self.look.height * down
 
     def colour(self, dot: Dot) -> str:
-        return COLOURS[self.series.index(dot.series) % len(COLOURS)]
+        colours = self.look.colours
+        return colours[self.series.index(dot.series) % len(colours)]
 
-    def shapes(self) -> Any:
-        return self._scale(_SHAPES)
-
-    def _scale(self, looks: Sequence[str]) -> Any:
+    def scale(self, looks: Sequence[str]) -> Any:
+        """Of the series."""
         import altair as alt
 
         look = [looks[i % len(looks)] for i in range(len(self.series))]
@@ -110,87 +120,107 @@ def _rows(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
         {
             "series": d.series, "label": d.label, "skill": d.skill, "energy": d.energy_kwh,
             "how": d.meters + (", estimated" if d.estimated else ""), "filled": not d.estimated,
-            "colour": axes.colour(d),
+            "colour": axes.colour(d), "runs": d.runs, "address": d.address,
         }
         for d in dots
     ]  # fmt: skip
 
 
-def _points(dots: Sequence[Dot], axes: _Axes) -> Any:
+def _points(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Any:
     """What was estimated is hollow."""
     import altair as alt
 
-    shown = alt.Chart(alt.InlineData(_rows(dots, axes)))
-    return shown.mark_point(clip=True, size=75, strokeWidth=1.6).encode(
+    legend = alt.Legend(orient="bottom", columns=max(1, axes.look.width // _OF_A_SERIES))
+    shown = alt.Chart(alt.InlineData(_rows(dots, axes)), name=POINTS)
+    addressed = {"href": alt.Href("address:N")} if any(d.address for d in dots) else {}
+    return shown.mark_point(clip=clip, filled=True, size=75, strokeWidth=1.6, opacity=1).encode(
         axes.x(), axes.y(),
-        color=alt.Color("series:N", scale=axes.colours(), title=None),
-        shape=alt.Shape("series:N", scale=axes.shapes(), title=None),
+        color=alt.Color("series:N", scale=axes.scale(axes.look.colours), title=None, legend=legend),
+        shape=alt.Shape("series:N", scale=axes.scale(SHAPES), title=None, legend=legend),
         fillOpacity=alt.condition("datum.filled", alt.value(1.0), alt.value(0.0)),
-        fill=alt.Fill("colour:N", scale=None),
+        stroke=alt.Stroke("colour:N", scale=None),
         tooltip=[
             alt.Tooltip("series:N", title="model"), alt.Tooltip("label:N", title="recipe"),
             alt.Tooltip("skill:Q", format=".4f"),
             alt.Tooltip("energy:Q", title="kWh", format=".4g"),
-            alt.Tooltip("how:N", title="energy of"),
+            alt.Tooltip("how:N", title="energy of"), alt.Tooltip("runs:Q"),
         ],
+        **addressed,
     )  # fmt: skip
 
 
-def _labels(dots: Sequence[Dot], axes: _Axes) -> list[Any]:
-    """Recipes beside their dots, each where it touches least."""
+def _names(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Iterator[Any]:
+    """Of fronts, and of dots: those on a front first. What has no room has none."""
     import altair as alt
 
-    places = [axes.pixel(d) for d in dots]
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
-    labels = []
-    for d, place in zip(dots, places, strict=True):
-        boxes = [_box(*place, dx, dy, len(d.label)) for dx, dy in _BESIDE]
-        best = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken))
-        taken.append(best)
-        shown = alt.Chart(alt.InlineData([{"label": d.label}])).mark_text(
-            align="left", baseline="middle", fontSize=10.5, color=axes.colour(d)
-        )
-        left, top = alt.value(best[0]), alt.value(best[1] + 6)
-        labels.append(shown.encode(x=left, y=top, text="label:N"))
-    return labels
+    look = axes.look
+    rows = [*_front_names(dots, axes), *_dot_names(dots, axes)][: look.names]
+    asked = [labels.Asked(row["text"], *axes.pixel(row["dot"])) for row in rows]
+    put = labels.place(asked, [axes.pixel(d) for d in dots], look.width, look.height)
+    row_of = dict(zip(map(id, asked), rows, strict=True))
+    data = [
+        {"energy": row["dot"].energy_kwh, "skill": row["dot"].skill, "text": row["text"],
+         "weight": row["weight"], "dx": round(each.dx, 1), "dy": round(each.dy, 1)}
+        for each in put
+        for row in [row_of[id(each.asked)]]
+    ]  # fmt: skip
+    drawn = alt.Chart(alt.InlineData(data))
+    for around in (True, False) if data else ():  # so that a line below is no strike
+        below: dict[str, Any] = {"stroke": look.inks.ground, "strokeWidth": 3.0} if around else {}
+        text = drawn.mark_text(
+            align="left", baseline="middle", fontSize=10.5, clip=clip, **below,
+            color=look.inks.ground if around else look.inks.ink,
+            dx=alt.ExprRef("datum.dx"), dy=alt.ExprRef("datum.dy"),
+            fontWeight=alt.ExprRef("datum.weight"),
+        )  # fmt: skip
+        yield text.encode(axes.x(), axes.y(), text="text:N")
 
 
-_BESIDE = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1), (0, -2), (0, 2))
-_LETTER = 5.6  # pixels
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, in pixels from the upper left."""
-
-
-def _box(x: float, y: float, dx: int, dy: int, letters: int) -> Box:
-    """Of a label beside its dot."""
-    wide = _LETTER * letters
-    left = x - wide / 2 + dx * (wide / 2 + 9)
-    top = y - 6 + 12 * dy
-    return left, top, left + wide, top + 12
+def _dot_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
+    some = [d for d in dots if d.on_front or axes.look.every]
+    return [
+        {"text": _short(d.label), "dot": d, "weight": "normal"}
+        for d in sorted(some, key=lambda d: (not d.on_front, d.energy_kwh))
+    ]
 
 
-def _overlap(a: Box, b: Box) -> float:
-    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    outside = max(0.0, -a[0], a[2] - WIDTH, -a[1], a[3] - HEIGHT)
-    return max(0.0, wide) * max(0.0, high) + 50 * outside
+def _short(text: str) -> str:
+    return text if len(text) <= _OF_A_NAME else f"{text[: _OF_A_NAME - 1]}…"
 
 
-def _intervals(dots: Sequence[Dot], axes: _Axes) -> list[Any]:
+def _front_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
+    """Of each way of metering at the far end of its front, where there are several."""
+    ends = {d.meters: d for d in sorted(dots, key=lambda d: d.energy_kwh) if d.on_front}
+    if len(ends) < 2:
+        return []
+    machines = Counter(d.hardware for d in ends.values())
+    return [
+        {
+            "text": _short(d.hardware if machines[d.hardware] == 1 else d.meters),
+            "dot": d, "weight": "bold",
+        }
+        for d in ends.values()
+    ]  # fmt: skip
+
+
+def _intervals(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
+    """Cut at the axes' ends where nobody can zoom."""
     import altair as alt
 
     rules = []
+    (left, right), (bottom, top) = axes.energy, axes.skill
     both = (
         [(d, *d.energy_interval_kwh, d.skill, d.skill) for d in dots if d.energy_interval_kwh],
         [(d, d.energy_kwh, d.energy_kwh, *d.skill_interval) for d in dots if d.skill_interval],
     )
     for each in both:
         rows = [
-            {"colour": axes.colour(d), "a": a, "b": b, "low": low, "high": high}
+            {"colour": axes.colour(d), "a": max(a, left), "b": min(b, right),
+             "low": max(low, bottom), "high": min(high, top)}
             for d, a, b, low, high in each
-        ]
+        ]  # fmt: skip
         if rows:
-            shown = alt.Chart(alt.InlineData(rows)).mark_rule(clip=True, opacity=0.55)
+            shown = alt.Chart(alt.InlineData(rows)).mark_rule(clip=clip, opacity=0.55)
             rules.append(
                 shown.encode(
                     axes.x("a"),
@@ -203,7 +233,7 @@ def _intervals(dots: Sequence[Dot], axes: _Axes) -> list[Any]:
     return rules
 
 
-def _fronts(dots: Sequence[Dot], axes: _Axes) -> list[Any]:
+def _fronts(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
     """One for each way of metering: a staircase over what none of the others beats."""
     import altair as alt
 
@@ -214,6 +244,7 @@ def _fronts(dots: Sequence[Dot], axes: _Axes) -> list[Any]:
     ]
     shown = alt.Chart(alt.InlineData(rows))
     drawn = shown.mark_line(
-        clip=True, interpolate="step-after", color="#999", strokeDash=[5, 3], strokeWidth=1.2
-    )
+        clip=clip, interpolate="step-after", color=axes.look.inks.soft, strokeDash=[5, 3],
+        strokeWidth=1.2,
+    )  # fmt: skip
     return [drawn.encode(axes.x(), axes.y(), detail="meters:N")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,18 +145,34 @@ def _chart(figure: Figure, zoom: bool) -> Any:
     return dressed(chart)
 
 
-def dressed(chart: Any) -> Any:
+@dataclass(frozen=True)
+class Inks:
+    """Colours of what is no line."""
+
+    ink: str = "#333"
+    soft: str = "#999"
+    grid: str = "#CCC"
+    ground: str = "white"
+    font: str = _FONT
+    padding: int = 12
+
+
+INKS = Inks()
+
+
+def dressed(chart: Any, inks: Inks = INKS) -> Any:
     """With bench's own fonts, lines and white paper."""
     return (
-        chart.properties(padding=12, background="white")
-        .configure(font=_FONT)
+        chart.properties(padding=inks.padding, background=inks.ground)
+        .configure(font=inks.font)
         .configure_view(stroke=None)
         .configure_axis(
-            domainColor="#333", tickColor="#333", labelColor="#333", titleColor="#333",
-            labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#CCC",
+            domainColor=inks.ink, tickColor=inks.ink, labelColor=inks.ink, titleColor=inks.ink,
+            labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor=inks.grid,
             gridOpacity=0.8,
         )
         .configure_axisX(grid=False, titlePadding=6)
+        .configure_legend(labelColor=inks.ink, labelFontSize=11, symbolOpacity=1)
         .configure_concat(spacing=6)
     )  # fmt: skip
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 from typing import TYPE_CHECKING
 
-from bench.plot.front import Dot
-from bench.rank import notation
+from bench.rank import notation, pareto
 from bench.rank.columns import named
-from bench.rank.entry import Entry, Place
+from bench.rank.pareto import Dot
 from bench.rank.render import as_text, escaped, how, plain
 from bench.study.table import Group, Result, Row, as_dict
-from bench.units import kwh_from_j
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -184,27 +181,11 @@ def _legend(result: Result) -> Iterable[str]:
 def dots(result: Result) -> list[Dot]:
     """The entries that have a skill and an energy."""
     return [
-        _dot(row, row.entry, group.board.place)
+        pareto.dot(row.entry, group.board.place, row.on_front, row.entry.spec.recipe)
         for group in result.groups
         for row in group.rows
         if group.board and row.entry and row.entry.scored and row.entry.counted
     ]
-
-
-def _dot(row: Row, entry: Entry, place: Place) -> Dot:
-    skill, half = fmean(entry.skills), row.skill_half_width
-    around = row.energy_interval_j
-    return Dot(
-        label=entry.spec.recipe,
-        series=entry.spec.model,
-        skill=skill,
-        skill_interval=None if half is None else (skill - half, skill + half),
-        energy_kwh=kwh_from_j(fmean(entry.energies_j)),
-        energy_interval_kwh=around and (kwh_from_j(around[0]), kwh_from_j(around[1])),
-        meters=f"{place.coverage} ({place.level}) on {place.hardware}",
-        estimated=place.estimated,
-        on_front=row.on_front,
-    )
 
 
 def captions(result: Result) -> tuple[str, list[str]]:
@@ -213,7 +194,5 @@ def captions(result: Result) -> tuple[str, list[str]]:
     title = boards[0].card.title if boards[0].card else boards[0].place.task
     shown = list(dict.fromkeys(f"{b.place.hardware}; {how(b)}" for b in boards))
     notes = list(dict.fromkeys(f"! {note}" for b in boards for note in b.notes))
-    signs = "Bars: 95 % between runs. Dashed: the Pareto front."
-    if any(b.place.estimated for b in boards):
-        signs += " Hollow: energy was estimated, not measured."
+    signs = " ".join(pareto.marks(dots(result)))
     return f"Skill against energy: {title}", [plain(text) for text in (*shown, *notes, signs)]

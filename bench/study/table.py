@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from bench.cards import Card
 from bench.errors import BenchError
-from bench.rank import board, columns, score
+from bench.rank import board, columns, pareto, score
 from bench.rank.entry import Cell as BoardCell
-from bench.rank.entry import Entry, Place, Run, usable_energy_j
+from bench.rank.entry import Entry, Run, usable_energy_j
 from bench.recipes import DEFAULT
 from bench.recipes.prune import BEFORE
 from bench.record import Record
@@ -127,8 +125,8 @@ def _groups(
         tried[ledger.jobs[job_id].cell] += attempts
     every = [(place.place, entry) for place in places for entry in place.entries]
     for place in places:
-        alike = [e for p, e in every if _meters(p) == _meters(place.place)]
-        front = _front(alike)
+        alike = [e for p, e in every if pareto.metered_as(p) == pareto.metered_as(place.place)]
+        front = pareto.front(alike)
         rows = [
             Row(
                 cell=cell_of[entry.key],
@@ -136,7 +134,7 @@ def _groups(
                 attempts=len(tried[cell_of[entry.key]]),
                 entry=entry,
                 skill_half_width=score.half_width(entry.skills),
-                energy_interval_j=_interval_j(entry.energies_j),
+                energy_interval_j=pareto.interval_j(entry.energies_j),
                 savings=savings(entry, alike),
                 preparation=entry.mean(preparation),
                 on_front=entry.key in front,
@@ -159,32 +157,11 @@ def _bare(cell: str, planned: int, tried: Sequence[Attempt]) -> Row:
     )  # fmt: skip
 
 
-def _interval_j(energies_j: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean, from the scatter of the logarithms."""
-    half = score.half_width([math.log(e) for e in energies_j])
-    if half is None:
-        return None
-    return fmean(energies_j) * math.exp(-half), fmean(energies_j) * math.exp(half)
-
-
-def _meters(place: Place) -> Place:
-    """Entries of equal ones compare in skill and energy, whatever they started from: a track is
-    about what may be ranked."""
-    return place._replace(track="")
-
-
 def _remarks(attempts: Sequence[Attempt]) -> tuple[str, ...]:
     """Attempts that have no run whose record would say what became of them."""
     lost = [a for a in attempts if a.run is None and a.status is not None and not a.good]
     said = Counter(f"{a.status}: {a.failure}" for a in lost)
     return tuple(f"{n} {'attempt' if n == 1 else 'attempts'} {why}" for why, n in said.items())
-
-
-def _front(entries: Sequence[Entry]) -> set[str]:
-    """Keys of those that none of the others beats in skill and energy; of those that count."""
-    whole = [e for e in entries if e.scored and e.counted]
-    points = [(fmean(e.skills), fmean(e.energies_j)) for e in whole]
-    return {e.key for e, on in zip(whole, score.front(points), strict=True) if on}
 
 
 def savings(entry: Entry, others: Iterable[Entry]) -> Savings | None:
