@@ -20,7 +20,8 @@ def real_site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     out = (base if worker_id == "master" else base.parent) / "real-site"
     with out.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        making.built(out)
+        built = making.built(out)
+        assert not built.failed, built.failed
     return out
 
 
