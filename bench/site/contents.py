@@ -110,6 +110,7 @@ def read(
     scenario: Scenario,
     checks: Callable[[list[Path]], Mapping[str, Checked]],
     own: Path | None = None,
+    url: str | None = None,
 ) -> Contents:
     """Everything below `results`; `own` are the user's runs, which the boards then show marked."""
     roots: list[tuple[Path, board.Origin]] = [(results, "results")]
@@ -131,4 +132,5 @@ def read(
         scenario=scenario,
         checked=checks(sorted(standings)),
         broken=tuple(broken),
+        url=url,
     )
