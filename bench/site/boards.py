@@ -13,7 +13,7 @@ from bench.power.carbon import Scenario
 from bench.rank import render
 from bench.rank.columns import Column, named
 from bench.rank.entry import Cell, Entry, Section
-from bench.site import page, paths
+from bench.site import charts, page, paths
 from bench.site.contents import Contents, Piece
 
 COLUMNS = tuple(map(named, ("score", "metric", "energy", "emissions", "duration", "runs")))
@@ -95,11 +95,13 @@ def pieces(contents: Contents) -> Iterator[Piece]:
 
 def _board(at: str, card: Card | None, task: str, shown: Sequence[Shown]) -> Mapping[str, str]:
     title = card.title if card else task
+    cells = [s.cell for s in shown]
     return {
         at: page.render(
             "board.html", at, title=title, task=task, card=card, shown=shown,
             facts=listing.card_lines(card) if card else [], choices=choices(shown),
-            legend=render.legend([s.cell for s in shown]),
+            legend=render.legend(cells), front=charts.front_svg(cells, at),
+            marks=charts.marks(cells),
         )
     }  # fmt: skip
 

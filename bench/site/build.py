@@ -29,12 +29,15 @@ from bench.site import (
     badges,
     boards,
     changes,
+    charts,
+    compare,
     downloads,
     entries,
     folder,
     guide,
     home,
     page,
+    rundata,
 )
 from bench.site.contents import Contents, Piece
 from bench.site.folder import Folder, Made
@@ -58,7 +61,19 @@ class Built:
 
 def pieces(contents: Contents, failed: list[str]) -> Iterator[Piece]:
     """All of the site; `failed` gets a line for each kind of page that there can't be more of."""
-    for module in (assets, home, boards, guide, entries, changes, downloads, badges):
+    for module in (
+        assets,
+        home,
+        boards,
+        guide,
+        entries,
+        changes,
+        downloads,
+        badges,
+        charts,
+        compare,
+        rundata,
+    ):
         try:
             yield from module.pieces(contents)
         except Exception as error:

@@ -16,11 +16,17 @@ CHANGES = "changes.html"
 GUIDE = "guide.html"
 DOWNLOADS = "downloads.html"
 FEED = "feed.xml"
+RUN_LIST = "runs/index.js"  # all runs, for the page that compares some
 
 
 def board(task: str) -> str:
     """The page of a task: its cells."""
     return f"boards/{slug(task)}.html"
+
+
+def front(task: str) -> str:
+    """What makes the plot of a task live."""
+    return f"boards/{slug(task)}.plot.js"
 
 
 def cell(task: str, name: str) -> str:

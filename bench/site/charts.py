@@ -1,0 +1,236 @@
+"""Plots in pages: drawn when the site is built, in the page's own colours, and alive on demand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from bench.rank import pareto
+from bench.rank.entry import Cell, Entry
+from bench.rank.pareto import Dot
+from bench.site import page, paths
+from bench.site.contents import Contents, Piece
+from bench.units import significant
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from bench.plot.picture import Inks
+
+VEGA = paths.asset("vega.js")
+FEWEST, MOST = 2, 200
+"""Dots of a plot."""
+
+WIDE, NARROW = (800, 400), (310, 330)
+"""Pixels of the inside of a plot, and of one for a phone."""
+
+COLOURS = tuple(f"var(--c{n})" for n in range(1, 9))
+
+
+def pieces(contents: Contents) -> Iterator[Piece]:
+    """What makes plots live: Vega once, and the plot of each task as Vega-Lite has it."""
+    yield Piece((VEGA,), page.digest(_version()), _vega)
+    for task, cells in contents.tasks.items():
+        dots = chosen(cells)
+        if len(dots) >= FEWEST:
+            at = paths.front(task)
+            yield Piece((at,), page.digest(dots), partial(_specs, at, dots))
+
+
+# --- what is drawn -------------------------------------------------------------------------------
+
+
+def chosen(cells: Sequence[Cell]) -> list[Dot]:
+    """The entries of a plot: where there are too many, those on a front, then the first."""
+    found = pareto.dots(cells, address=address)
+    order = sorted(range(len(found)), key=lambda i: (not found[i].on_front, i))
+    return [found[i] for i in sorted(order[:MOST])]
+
+
+def address(entry: Entry) -> str:
+    """Of the page of an entry; of its first run where it was not submitted."""
+    if entry.submissions:
+        return paths.entry(entry.submissions[0].place)
+    return paths.run(entry.runs[0].record.run_id)
+
+
+def front_svg(cells: Sequence[Cell], at: str) -> Markup:
+    """Skill against energy of all entries of some cells, for the page at `at`: once for wide
+    screens and once for narrow ones. Nothing where there is nothing to compare."""
+    from markupsafe import Markup
+
+    dots = chosen(cells)
+    if len(dots) < FEWEST:
+        return Markup("")
+    described = "Skill against energy, a dot for each entry; the tables below have the same."
+    links = [
+        (paths.relative(at, dot.address), f"{dot.series}, {dot.label}: {said(dot)}") for dot in dots
+    ]
+    return Markup("").join(
+        inline(front_spec(dots, narrow), described, "narrow-plot" if narrow else "wide-plot", links)
+        for narrow in (False, True)
+    )
+
+
+def marks(cells: Sequence[Cell]) -> str:
+    """What the marks of `front_svg` mean."""
+    dots = chosen(cells)
+    left_out = len(pareto.dots(cells)) - len(dots)
+    more = f" {left_out} more entries are in the tables alone." if left_out else ""
+    return " ".join(pareto.marks(dots)) + more
+
+
+def said(dot: Dot) -> str:
+    """The numbers of a dot, each with what it is."""
+    skill, energy = f"skill {dot.skill:.3f}", f"{significant(dot.energy_kwh)} kWh"
+    if dot.skill_interval:
+        skill += " ({:.3f} to {:.3f})".format(*dot.skill_interval)
+    if dot.energy_interval_kwh:
+        low, high = map(significant, dot.energy_interval_kwh)
+        energy += f" ({low} to {high})"
+    about = "≈" if dot.estimated else ""
+    how = "estimated" if dot.estimated else "measured"
+    runs = "1 run" if dot.runs == 1 else f"{dot.runs} runs, 95 % between them"
+    return f"{skill}, {about}{energy}, {how}: {dot.meters}; {runs}"
+
+
+# --- as a part of a page -------------------------------------------------------------------------
+
+
+def inks() -> Inks:
+    from bench.plot.picture import Inks
+
+    return Inks(
+        ink="var(--ink)", soft="var(--soft)", grid="var(--faint)", ground="var(--paper)",
+        font="Plex, Liberation Sans, Arial, sans-serif", padding=4,
+    )  # fmt: skip
+
+
+def front_spec(dots: Sequence[Dot], narrow: bool, zoom: bool = False) -> dict[str, Any]:
+    from bench.plot import front
+
+    width, height = NARROW if narrow else WIDE
+    look = front.Look(
+        width, height, names=24 if narrow else 80, every=not narrow, inks=inks(), colours=COLOURS
+    )
+    return front.spec(dots, look, zoom)
+
+
+def inline(
+    spec: Mapping[str, Any],
+    described: str,
+    kind: str,
+    links: Sequence[tuple[str, str]] = (),
+    points: str = "points",
+) -> Markup:
+    """A plot as an element of a page: no style, no ids, no ground. `links` are of the marks of the
+    layer `points`, in order: where to, and what it says."""
+    import vl_convert
+    from markupsafe import Markup
+
+    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(dict(spec)))
+    box = root.get("viewBox", "0 0 1 1")
+    wide, high = box.split()[2:]
+    inside = "".join(_kept(child, _Links(points, links)) for child in root)
+    role = "group" if links else "img"  # of an image nothing can be followed
+    return Markup(
+        f'<svg class="plot {kind}" viewBox="{escape(box)}" width="{escape(wide)}" '
+        f'height="{escape(high)}" role="{role}" aria-label="{escape(described)}">{inside}</svg>\n'
+    )
+
+
+_DRAWN = {
+    "d", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "fill", "stroke", "stroke-width",
+    "stroke-dasharray", "text-anchor", "transform", "font-size", "font-weight", "opacity",
+    "fill-opacity", "stroke-opacity",
+}  # fmt: skip
+_IMPLIED = {("stroke-width", "1"), ("opacity", "1"), ("text-anchor", "start"),
+            ("fill-opacity", "1"), ("font-weight", "normal"), ("transform", "translate(0,0)")}  # fmt: skip
+_LONG = re.compile(r"-?\d+\.\d{2,}")
+_NOWHERE = {"", "M0,0h0v0h0Z"}
+
+
+class _Links:
+    def __init__(self, layer: str, links: Sequence[tuple[str, str]]) -> None:
+        self._layer, self._links = f"{layer}_marks", links
+
+    def around(self, group: ElementTree.Element, marks: list[str]) -> list[str]:
+        if self._layer not in group.get("class", "").split() or len(marks) != len(self._links):
+            return marks
+        return [
+            f'<a href="{escape(to)}" tabindex="-1"><title>{escape(text)}</title>{mark}</a>'
+            for (to, text), mark in zip(self._links, marks, strict=True)
+        ]
+
+
+def _kept(node: ElementTree.Element, links: _Links) -> str:
+    """What is seen of an element: shapes, texts, and groups with something in them."""
+    name = node.tag.rpartition("}")[2]
+    if name == "g":
+        marks = links.around(node, [kept for child in node if (kept := _kept(child, links))])
+        inside, looks = "".join(marks), _looks(node)
+        return f"<g{looks}>{inside}</g>" if inside and looks else inside
+    if name not in ("path", "line", "rect", "text", "tspan") or _unseen(node):
+        return ""
+    inside = escape(node.text or "", quote=False) + "".join(_kept(c, links) for c in node)
+    return f"<{name}{_looks(node)}>{inside}</{name}>" if inside else f"<{name}{_looks(node)}/>"
+
+
+def _unseen(node: ElementTree.Element) -> bool:
+    if "background" in node.get("class", "") or "foreground" in node.get("class", ""):
+        return True
+    if node.get("opacity") == "0" or node.get("display") == "none":
+        return True
+    if node.tag.endswith("rect") and node.get("fill") == inks().ground:  # of the whole
+        return True
+    return node.tag.endswith("path") and node.get("d", "") in _NOWHERE
+
+
+def _looks(node: ElementTree.Element) -> str:
+    return "".join(
+        f' {name}="{escape(_rounded(name, value))}"'
+        for name, value in node.attrib.items()
+        if name in _DRAWN and (name, value) not in _IMPLIED
+    )
+
+
+def _rounded(name: str, value: str) -> str:
+    """To tenths of a pixel."""
+    if name not in ("d", "transform", "x", "y", "x2", "y2"):
+        return value
+    return _LONG.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), value)
+
+
+# --- live ----------------------------------------------------------------------------------------
+
+
+def _specs(at: str, dots: Sequence[Dot]) -> Mapping[str, str]:
+    """Both sizes of a plot; addresses as the page of the board says them, which is beside it."""
+    from dataclasses import replace
+
+    near = [replace(dot, address=paths.relative(at, dot.address)) for dot in dots]
+    sizes = {
+        name: front_spec(near, narrow, zoom=True)
+        for name, narrow in (("wide", False), ("narrow", True))
+    }
+    return {at: page.as_script("bench.plot", sizes)}
+
+
+def _vega() -> Mapping[str, str]:
+    """Vega, Vega-Lite and Vega-Embed as one classic script, of which only the page sees three
+    names."""
+    import vl_convert
+
+    return {VEGA: f"(()=>{{{vl_convert.javascript_bundle()}}})();\n"}
+
+
+def _version() -> str:
+    try:
+        return version("vl-convert-python")
+    except PackageNotFoundError:
+        return ""
