@@ -38,6 +38,11 @@ def main() -> None:
     if sys.argv[1:2] == ["--step"]:
         step(sys.argv[2], Path(sys.argv[3]))
         return
+    if sys.argv[1:2] == ["--site"]:
+        import scale_site
+
+        scale_site.main([int(count) for count in sys.argv[2:]] or [10**3, 10**4])
+        return
     counts = [int(count) for count in sys.argv[1:]] or [10**3, 10**4, 10**5]
     tables = {}
     for count in counts:
