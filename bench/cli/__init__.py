@@ -14,6 +14,7 @@ from bench.cli import (
     board,
     catalogue,
     exchange,
+    footprint,
     power,
     runs,
     site,
@@ -81,3 +82,4 @@ app.add_typer(study.app, name="study")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(power.app, name="power")
 app.add_typer(site.app, name="site")
+app.add_typer(footprint.app, name="footprint")
