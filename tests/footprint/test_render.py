@@ -70,7 +70,7 @@ def test_tables_and_rows_are_chosen(bench: Command) -> None:
 def test_each_number_is_explained_down_to_its_sources(bench: Command) -> None:
     out = bench("footprint", "published", "--table", "3", "--explain", "ELMo").out
     for words in (
-        "emissions = 262.173 lb CO2e, by energy x intensity",
+        "emissions = 262.174 lb CO2e, by energy x intensity",
         "energy = 274.815 kWh, by PUE x hours x power / 1000",
         "power = 517.66 W (as printed: GPUs, processors and memory)",
         "PUE = 1.58", "intensity = 0.954 lb CO2e/kWh", "cloud cost, lowest",
