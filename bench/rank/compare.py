@@ -61,7 +61,7 @@ WORDS: Mapping[str, str] = {
     "less_is_better": "{text} (less is better)",
     "one_each": "{text}; one run each can't tell whether they differ",
     "mcnemar": "{text}: {this} examples only {name} got right, {first} only A; "
-    "these two models {told}{of} (McNemar's exact test, p = {p})",
+    "these two models {told}{of} (McNemar's exact test, p {p})",
     "differ": "differ",
     "alike": "can't be told apart",
     "of_answers": " in how many answers are right",
@@ -441,7 +441,7 @@ def _score_text(found: Score | str, name: str, metric: str) -> str:
 
 
 def _p(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+    return "< 0.0001" if p < 0.0001 else f"= {p:.4f}" if p < 0.1 else f"= {p:.2f}"
 
 
 def _energy_text(found: Energy | str) -> str:

@@ -1,0 +1,262 @@
+"""What the page that compares runs reads: a file for each run, and one that lists them all.
+
+The page makes the comparison itself (`comparison.js`), as `bench.rank.compare` would: here is what
+that takes. What can't be told from a record alone, how much repeats of its entry scatter, is here
+as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import date
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from bench import record as records
+from bench.errors import BenchError
+from bench.rank import compare, notation, score
+from bench.rank.entry import Run, is_share, usable_metric, written_now
+from bench.rank.render import plain
+from bench.record import Record, part_folder
+from bench.site import page, paths
+from bench.site.contents import Contents, Piece
+
+LONGEST = 200  # characters of one text
+MOST_PHASES = 40  # names of them that a table shows
+_READ = ("record.json", "events.jsonl", "trace.parquet")
+_EXACT = 2**53  # the largest whole number that a script knows exactly
+_EPOCH = date(1970, 1, 1).toordinal()
+
+Repeats = tuple[float, int] | None
+
+
+def pieces(contents: Contents) -> Iterator[Piece]:
+    shown = _shown(contents)
+    scatters = _scatters(contents.runs)
+    said = _said(contents)
+    for run in shown:
+        file = paths.run_data(run.record.run_id)
+        facts = run.key, scatters[run.record.run_id], said.get(run.record.run_id)
+        key = page.digest(_stamps(run), facts)
+        yield Piece((file,), key, partial(_data, file, run.folder, *facts))
+    text = index(contents, shown)
+    yield Piece((paths.RUN_LIST,), page.digest(text), partial(_same, paths.RUN_LIST, text))
+
+
+def _shown(contents: Contents) -> list[Run]:
+    """As the boards have them, the best of each cell first; then those that no board shows."""
+    by_id = {run.record.run_id: run for run in contents.runs}
+    order = [*(i for i in contents.seats if i in by_id), *by_id]
+    taken = {"", paths.RUN_LIST.casefold()}
+    found = []
+    for run_id in dict.fromkeys(order):
+        file = paths.run_data(run_id).casefold()
+        if file not in taken:  # two files that some file systems take for one
+            taken.add(file)
+            found.append(by_id[run_id])
+    return found
+
+
+def _same(file: str, text: str) -> Mapping[str, str]:
+    return {file: text}
+
+
+def _stamps(run: Run) -> list[tuple[int, int] | None]:
+    """Of the files that a run's data is made from."""
+    folders = [run.folder, *(part_folder(run.folder, n) for n in range(1, _machines(run.record)))]
+    return [_stamp(folder / name) for folder in folders for name in _READ]
+
+
+def _machines(record: Record) -> int:
+    return min(record.spec.nodes, 1024)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+# --- what other runs and entries say of a run ----------------------------------------------------
+
+
+def _scatters(runs: Sequence[Run]) -> dict[str, Repeats]:
+    """By run id: how much the energy of its entry scatters under its meter, and over how many."""
+    entries: dict[str, list[Record]] = {}
+    for run in runs:
+        entries.setdefault(run.key, []).append(run.record)
+    known: dict[tuple[Any, ...], Repeats] = {}
+    found = {}
+    for run in runs:
+        of = (run.key, compare.meter(run.record))
+        if of not in known:
+            known[of] = compare.repeats(run.record, entries[run.key])
+        found[run.record.run_id] = known[of]
+    return found
+
+
+def _said(contents: Contents) -> dict[str, str]:
+    """What is said of the entry that a run came with, where it no longer stands."""
+    found: dict[str, str] = {}
+    for place, runs in contents.by_place.items():
+        about = contents.standing_of(runs[0]) if runs else None
+        if about and not about.stands:
+            how = "taken back" if about.retracted_by else "replaced by a correction"
+            found |= {r.record.run_id: f"its entry {place} was {how}" for r in runs}
+    return found
+
+
+# --- the list ----------------------------------------------------------------------------------
+
+
+class _Names:
+    """Texts by their number, each of them written once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def of(self, text: str) -> int:
+        return self._numbers.setdefault(plain(text, 80), len(self._numbers))
+
+    def all(self) -> list[str]:
+        return list(self._numbers)
+
+
+def index(contents: Contents, shown: Sequence[Run]) -> str:
+    """`bench.runs({...})`: of each run id, task, model, recipe, seed, hardware, day since 1970,
+    level, the numbers of its entry and of its cell (-1: on no board)."""
+    tasks, models, recipes, hardware, levels = (_Names() for _ in range(5))
+    entries: dict[str, int] = {}
+    cells = {id(cell): number for number, cell in enumerate(contents.cells)}
+    rows = []
+    for run in shown:
+        r = run.record
+        seat = contents.seats.get(r.run_id)
+        rows.append(
+            [
+                paths.slug(r.run_id), tasks.of(r.spec.task), models.of(r.spec.model),
+                recipes.of(r.spec.recipe), _number(r.spec.seed),
+                hardware.of(written_now(r.spec.hardware)), _day(r.started_at), levels.of(r.level),
+                entries.setdefault(run.key, len(entries)), cells[id(seat.cell)] if seat else -1,
+            ]
+        )  # fmt: skip
+    return page.as_script(
+        "bench.runs",
+        {
+            "tasks": tasks.all(), "models": models.all(), "recipes": recipes.all(),
+            "hardware": hardware.all(), "levels": levels.all(), "rows": rows,
+        },
+    )  # fmt: skip
+
+
+def _day(started_at: str) -> int | None:
+    try:
+        return date.fromisoformat(started_at[:10]).toordinal() - _EPOCH
+    except ValueError:
+        return None
+
+
+def _number(value: int) -> int | str:
+    return value if abs(value) < _EXACT else plain(str(value), 40)
+
+
+# --- one run -----------------------------------------------------------------------------------
+
+
+def _data(
+    file: str, folder: Path, entry: str, repeats: Repeats, said: str | None
+) -> Mapping[str, str]:
+    try:
+        facts = facts_of(folder, records.read(folder), entry, repeats, said)
+    except BenchError as error:
+        name = file.rpartition("/")[2].removesuffix(".js")
+        facts = {"id": name, "broken": plain(error.message.replace(str(folder), name), LONGEST)}
+    return {file: page.as_script("bench.run", facts)}
+
+
+def facts_of(
+    folder: Path, record: Record, entry: str, repeats: Repeats = None, said: str | None = None
+) -> dict[str, Any]:
+    """What a comparison needs of a run; numbers that are none are null."""
+    from bench.site import courses
+
+    events = courses.events(folder)
+    scored = record.spec.data.fingerprints.get("scored")
+    return {
+        "id": paths.slug(record.run_id),
+        "task": plain(record.spec.task, LONGEST),
+        "date": plain(record.started_at[:10], 20),
+        "hardware": plain(written_now(record.spec.hardware), LONGEST),
+        "side": _side(record),
+        "score": _score(record),
+        "scored": None if scored is None else _token(scored),
+        "ended": compare.ended(record),
+        "meter": _token(repr(compare.meter(record))),
+        "entry": entry,
+        "repeats": repeats,
+        "facts": {_name(k): _odd(v) for k, v in compare.facts(record).items()},
+        "doubts": [plain(w.message, LONGEST) for w in record.warnings if not w.rankable][:3],
+        "said": said and plain(said, LONGEST),
+        "window_s": _finite(record.duration_s),
+        "power": courses.power(folder, record, events),
+        "spans": courses.spans(record),
+        "learning": courses.learning(record, events),
+    }
+
+
+@lru_cache(4096)
+def _name(fact: str) -> str:
+    """Most runs have the same."""
+    return plain(fact, 80)
+
+
+def _side(record: Record) -> dict[str, Any]:
+    found = asdict(compare.side(record))
+    phases = list(found.pop("phases").items())[:MOST_PHASES]
+    known = {name: plain(v, LONGEST) if isinstance(v, str) else v for name, v in found.items()}
+    known["seed"] = _number(record.spec.seed)
+    parts = {plain(name, 40): {k: _finite(v) for k, v in of.items()} for name, of in phases}
+    return {**{k: _finite(v) for k, v in known.items()}, "phases": parts}
+
+
+def _score(record: Record) -> dict[str, Any] | None:
+    """`correct` is null where no answer is right or wrong by itself, '' where it should be and the
+    record does not say it."""
+    from bench.site import courses
+
+    metric = usable_metric(record)
+    if metric is None:
+        return None
+    return {
+        "n": metric.n,
+        "better": compare.better_values(metric),
+        "interval": score.wilson(metric.value, metric.n) if is_share(metric) else None,
+        "correct": None if metric.correct is None else compare.right_answers(metric) or "",
+        "notation": courses.as_list(notation.of(metric.name)),
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _odd(value: Any) -> Any:
+    """A setting as it is; where a script could not know it from another, its text and a digest."""
+    if isinstance(value, str):
+        text = plain(value, LONGEST)
+        return value if text == value else [text, _token(value)]
+    odd = isinstance(value, float) and not math.isfinite(value)
+    if odd or (isinstance(value, int) and abs(value) >= _EXACT):
+        return [plain(str(value), LONGEST), _token(str(value))]
+    return value
+
+
+def _token(text: str) -> str:
+    """Equal for equal texts, and short."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
