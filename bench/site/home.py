@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import cards as task_cards
+from bench import record as records
 from bench.cards import Card
+from bench.errors import BenchError
+from bench.plot import figure as figures
 from bench.rank import notation, score
 from bench.rank.columns import named
 from bench.rank.entry import Cell, Run, usable_energy_j
 from bench.rank.render import as_text
-from bench.site import boards, page, paths
+from bench.site import boards, drawing, page, paths
 from bench.site.contents import Contents, Piece
 from bench.units import show_energy
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 LATEST = 5
 TIERS = (*score.TIERS, "provisional")
@@ -58,20 +66,72 @@ class News:
     kind: str
 
 
+@dataclass(frozen=True)
+class Hero:
+    """A run whose power the page shows: the best measured one, else the best."""
+
+    folder: Path
+    run_id: str
+    said: str  # model, recipe, task, machine
+    energy: str
+    metric: str
+    estimated: bool
+    stamps: tuple[tuple[int, int], ...]
+
+
 def pieces(contents: Contents) -> Iterator[Piece]:
     leaders = [leader for cell in contents.cells if (leader := _leader(cell, contents))]
     shown = (
         tuple(_first_of_each(leaders)), sums(contents.runs, len(contents.standings)),
-        tuple(_news(contents)), tuple(_open(contents)),
+        tuple(_news(contents)), tuple(_open(contents)), _hero(contents.cells),
     )  # fmt: skip
     yield Piece((paths.HOME,), page.digest(shown), partial(_home, *shown))
 
 
 def _home(
-    leaders: Sequence[Leader], totals: Sums, news: Sequence[News], unrun: Sequence[Card]
+    leaders: Sequence[Leader],
+    totals: Sums,
+    news: Sequence[News],
+    unrun: Sequence[Card],
+    hero: Hero | None,
 ) -> Mapping[str, str]:
     facts = {"leaders": leaders, "sums": totals, "news": news, "unrun": unrun, "tiers": TIERS}
-    return {paths.HOME: page.render("home.html", paths.HOME, **facts)}
+    power = _power(hero) if hero else None
+    return {paths.HOME: page.render("home.html", paths.HOME, hero=hero, power=power, **facts)}
+
+
+def _hero(cells: Sequence[Cell]) -> Hero | None:
+    for cell in cells:  # measured ones first
+        for entry in (e for e in cell.entries if e.rank):
+            run = entry.runs[0]
+            trace = run.folder / "trace.parquet"
+            record = run.record
+            if trace.is_file() and record.metric and record.energy_j:
+                task = cell.card.title if cell.card else cell.place.task
+                return Hero(
+                    run.folder, record.run_id,
+                    f"{entry.spec.model} {entry.spec.recipe} on {task}, {cell.place.hardware}",
+                    show_energy(record.energy_j),
+                    notation.named(record.metric.name, record.metric.value),
+                    cell.place.estimated, (stamp(trace), stamp(run.folder / "record.json")),
+                )  # fmt: skip
+    return None
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time: what tells a file from another at no cost."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _power(hero: Hero) -> Markup | None:
+    """Of what is charged alone."""
+    try:
+        figure = figures.figure(hero.folder, records.read(hero.folder), 300)
+    except BenchError:
+        return None
+    charged = [line for line in figure.lines if line.charged]
+    return drawing.power(replace(figure, lines=charged, flags=[]))
 
 
 def _leader(cell: Cell, contents: Contents) -> Leader | None:
