@@ -62,6 +62,8 @@ def render(
 def plain(text: str, longest: int = LONGEST) -> str:
     """One line without control, format, bidirectional or unassigned characters."""
     text = " ".join(text[: 4 * longest].split())
+    if text.isprintable():  # has none of these: nearly every text, and the loop is slow
+        return text[: longest - 1] + "…" if len(text) > longest else text
     kept = [c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")]
     return "".join(kept[: longest - 1]) + "…" if len(kept) > longest else "".join(kept)
 
