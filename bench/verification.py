@@ -118,7 +118,7 @@ def prepare(claimed: Claim, asked: Request, root: Path) -> Plan:
     for, and a teacher below `root`. UsageError, before anything is trained, where that can't be
     made here."""
     record, spec = claimed.runs[0], claimed.spec
-    for why in _refusals(record):
+    for why in refusals(record, *at_hand()):
         raise UsageError(f"{claimed.place} can't be made again here: {why}")
     budget = parse_budget(spec.budget, counted=True) if spec.budget else None
     of_grid = budget is not None and budget.emissions_g is not None
@@ -143,7 +143,12 @@ def prepare(claimed: Claim, asked: Request, root: Path) -> Plan:
     return replace(planned, tuning=record.tuning)
 
 
-def _refusals(record: Record) -> Iterator[str]:
+def at_hand() -> tuple[set[str], set[str]]:
+    """The recipes and the models that can be trained here."""
+    return set(recipes.names()), set(models.names())
+
+
+def refusals(record: Record, known_recipes: set[str], known_models: set[str]) -> Iterator[str]:
     """What no plan of this machine's can be."""
     spec = record.spec
     texts = [spec.model, spec.recipe, spec.budget, spec.hardware, *spec.settings.values()]
@@ -151,12 +156,12 @@ def _refusals(record: Record) -> Iterator[str]:
         yield "its spec has signs that can't be shown"
     if spec.edition != EDITION:
         yield f"it is of edition {safe.shown(spec.edition)} of the rules, and this is {EDITION}"
-    if not set(spec.recipe.split("+")) <= set(recipes.names()):
+    if not set(spec.recipe.split("+")) <= known_recipes:
         yield (
             "its recipe is not in `bench recipes`: a program of its own, which "
             "`bench measure --task` runs"
         )
-    if spec.model not in models.names():
+    if spec.model not in known_models:
         yield "its model is not in `bench models`, and weights of a stranger's are not loaded"
     if spec.nodes > 1:
         yield f"it was trained on {spec.nodes} machines together"
