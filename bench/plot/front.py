@@ -17,7 +17,7 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 POINTS = "points"  # the layer that has the dots, in their order
 _WRAP = 106  # characters of a line above
 _OF_A_NAME = 28  # characters
-_OF_A_SERIES = 165  # pixels of the legend
+_OF_A_SERIES, _OF_A_TICK = 165, 45  # pixels in the legend, and on the axis
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Axes:
         import altair as alt
 
         scale = alt.Scale(type="log", domain=list(self.energy), nice=False)
-        axis = alt.Axis(values=_ticks(*self.energy), format="~g")
+        axis = alt.Axis(values=_ticks(*self.energy, self.look.width // _OF_A_TICK), format="~g")
         return alt.X(f"{field}:Q", scale=scale, axis=axis, title="Energy of a training (kWh)")
 
     def y(self, field: str = "skill") -> Any:
@@ -108,11 +108,16 @@ class _Axes:
         return alt.Scale(domain=self.series, range=look)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 in each decade."""
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    """1, 2 and 5 in each decade, or fewer where they would touch."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    every = [digit * 10.0**n for n in decades for digit in (1, 2, 5)]
-    return [tick for tick in every if low <= tick <= high]
+    found: list[float] = []
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        every = [digit * 10.0**n for n in decades for digit in digits]
+        found = [tick for tick in every if low <= tick <= high]
+        if len(found) <= most:
+            break
+    return found
 
 
 def _rows(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.plot.picture import COLOURS, dressed, heading, write
+from bench.plot.picture import COLOURS, INKS, Inks, dressed, heading, write
 
-WIDTH, HEIGHT = 620, 340
 _WRAP = 106  # characters of a line above
+WHOLE, EARLY = "complete", "early"  # the layers that have the trials, in their order
+_CROSS = "M-1,-1L1,1M-1,1L1,-1"
 _BEST, _EXPECTED = "best so far", "best of so many trials, expected"
 
 
@@ -36,26 +37,46 @@ class Drawn:
     estimated: bool
 
 
+@dataclass(frozen=True)
+class Look:
+    """How large a plot is, and in what colours."""
+
+    width: int = 620
+    height: int = 340
+    inks: Inks = INKS
+    colours: Sequence[str] = COLOURS
+
+
+PAPER = Look()
+
+
 def save(drawn: Drawn, path: Path) -> None:
     """Write the plot to `path`, in the kind that its name ends in."""
-    write(lambda zoom: _chart(drawn, zoom), path)
+    above = heading(drawn.title, drawn.said, _WRAP)
+    write(lambda zoom: _chart(drawn, PAPER, zoom).properties(title=above), path)
 
 
-def _chart(drawn: Drawn, zoom: bool) -> Any:
+def spec(drawn: Drawn, look: Look) -> dict[str, Any]:
+    """The plot without a heading, as Vega-Lite has it."""
+    found: dict[str, Any] = _chart(drawn, look, zoom=False).to_dict()
+    return found
+
+
+def _chart(drawn: Drawn, look: Look, zoom: bool) -> Any:
     import altair as alt
 
-    layers = [_points(drawn), *_lines(drawn), *_training(drawn)]
+    layers = [*_lines(drawn, look), *_training(drawn, look), *_points(drawn, look)]
     if zoom:
         layers[0] = layers[0].add_params(alt.selection_interval(bind="scales"))
-    above = heading(drawn.title, drawn.said, _WRAP)
-    return dressed(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=above))
+    chart = alt.layer(*layers).properties(width=look.width, height=look.height)
+    return dressed(chart, look.inks)
 
 
-def _x(drawn: Drawn) -> Any:
+def _x(drawn: Drawn, look: Look) -> Any:
     import altair as alt
 
     about = ", estimated" if drawn.estimated else ""
-    axis = alt.Axis(format="~g", tickCount=8)
+    axis = alt.Axis(format="~g", tickCount=look.width // 75)
     return alt.X("energy:Q", axis=axis, title=f"Energy of all trials so far (kWh{about})")
 
 
@@ -65,30 +86,38 @@ def _y(drawn: Drawn) -> Any:
     return alt.Y("value:Q", scale=alt.Scale(zero=False, nice=True), title=drawn.metric)
 
 
-def _points(drawn: Drawn) -> Any:
-    """Each trial; those that were ended early are hollow."""
+def _points(drawn: Drawn, look: Look) -> list[Any]:
+    """Each trial: a dot, hollow where energy was estimated; those that were ended early a cross."""
     import altair as alt
 
-    rows = [
-        {"energy": t.energy_kwh, "value": t.value * drawn.times, "state": t.state,
-         "filled": t.state == "complete"}
-        for t in drawn.trials
-    ]  # fmt: skip
-    shown = alt.Chart(alt.InlineData(rows)).mark_point(size=36, color="#777", strokeWidth=1.2)
-    return shown.encode(
-        _x(drawn), _y(drawn), fill=alt.value("#777"),
-        fillOpacity=alt.condition("datum.filled", alt.value(0.8), alt.value(0.0)),
-        tooltip=[alt.Tooltip("state:N", title="trial"), alt.Tooltip("value:Q", format=".4~g"),
-                 alt.Tooltip("energy:Q", title="kWh", format=".4~g")],
-    )  # fmt: skip
+    layers = []
+    for whole in (True, False):
+        rows = [
+            {"energy": t.energy_kwh, "value": t.value * drawn.times, "state": t.state}
+            for t in drawn.trials
+            if (t.state == "complete") == whole
+        ]
+        if rows:
+            shown = alt.Chart(alt.InlineData(rows), name=WHOLE if whole else EARLY).mark_point(
+                shape="circle" if whole else _CROSS, size=46, strokeWidth=1.5, opacity=1,
+                color=look.inks.ink, filled=False,
+                fill=look.inks.ground if drawn.estimated else look.inks.ink,
+            )  # fmt: skip
+            tooltip = [
+                alt.Tooltip("state:N", title="trial"), alt.Tooltip("value:Q", format=".4~g"),
+                alt.Tooltip("energy:Q", title="kWh", format=".4~g"),
+            ]  # fmt: skip
+            layers.append(shown.encode(_x(drawn, look), _y(drawn), tooltip=tooltip))
+    return layers
 
 
-def _lines(drawn: Drawn) -> list[Any]:
+def _lines(drawn: Drawn, look: Look) -> list[Any]:
     import altair as alt
 
     names = [_BEST, _EXPECTED]
-    colours = alt.Scale(domain=names, range=list(COLOURS[:2]))
+    colours = alt.Scale(domain=names, range=list(look.colours[:2]))
     dashes = alt.Scale(domain=names, range=[[1, 0], [6, 3]])
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=0, symbolSize=300)
     layers = []
     drawn_as: tuple[tuple[str, Sequence[Spent], Any], ...] = (
         (_BEST, drawn.best, "step-after"),
@@ -101,21 +130,21 @@ def _lines(drawn: Drawn) -> list[Any]:
         shown = alt.Chart(alt.InlineData(rows)).mark_line(interpolate=how, strokeWidth=1.8)
         layers.append(
             shown.encode(
-                _x(drawn), _y(drawn),
-                color=alt.Color("line:N", scale=colours, title=None),
-                strokeDash=alt.StrokeDash("line:N", scale=dashes, title=None),
+                _x(drawn, look), _y(drawn),
+                color=alt.Color("line:N", scale=colours, title=None, legend=legend),
+                strokeDash=alt.StrokeDash("line:N", scale=dashes, title=None, legend=legend),
             )
         )  # fmt: skip
     return layers
 
 
-def _training(drawn: Drawn) -> list[Any]:
+def _training(drawn: Drawn, look: Look) -> list[Any]:
     """Where one training with the best settings would be."""
     import altair as alt
 
     if drawn.training_kwh is None:
         return []
     data = alt.Chart(alt.InlineData([{"energy": drawn.training_kwh, "text": "one training"}]))
-    rule = data.mark_rule(color="#333", strokeDash=[2, 2]).encode(_x(drawn))
-    text = data.mark_text(align="left", dx=4, fontSize=10.5, color="#333")
-    return [rule, text.encode(_x(drawn), y=alt.value(HEIGHT - 8), text="text:N")]
+    rule = data.mark_rule(color=look.inks.ink, strokeDash=[2, 2]).encode(_x(drawn, look))
+    text = data.mark_text(align="left", dx=4, fontSize=10.5, color=look.inks.ink)
+    return [rule, text.encode(_x(drawn, look), y=alt.value(look.height - 8), text="text:N")]

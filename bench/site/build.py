@@ -17,34 +17,38 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import NamedTuple
 
 import bench
 from bench.errors import BenchError, MissingExtra
 from bench.rank.render import plain
-from bench.site import (
-    assets,
-    badges,
-    boards,
-    changes,
-    charts,
-    compare,
-    downloads,
-    entries,
-    folder,
-    guide,
-    home,
-    page,
-    rundata,
-)
+from bench.site import folder, page
 from bench.site.contents import Contents, Piece
 from bench.site.folder import Folder, Made
 
 _FEW = 4  # pieces that are not worth another process
 _CHUNK = 16  # that a process makes before it asks for more
 _SAVE_EVERY_S = 5.0
+
+KINDS = (
+    "assets",
+    "home",
+    "boards",
+    "guide",
+    "catalogue",
+    "entries",
+    "changes",
+    "downloads",
+    "badges",
+    "charts",
+    "sweeps",
+    "compare",
+    "rundata",
+    "runs",
+)  # fmt: skip
+"""Modules of this package, each of which makes a kind of page."""
 
 Tell = Callable[[int, int], None]
 """Is told how many pieces are made, of how many."""
@@ -61,23 +65,11 @@ class Built:
 
 def pieces(contents: Contents, failed: list[str]) -> Iterator[Piece]:
     """All of the site; `failed` gets a line for each kind of page that there can't be more of."""
-    for module in (
-        assets,
-        home,
-        boards,
-        guide,
-        entries,
-        changes,
-        downloads,
-        badges,
-        charts,
-        compare,
-        rundata,
-    ):
+    for name in KINDS:
         try:
-            yield from module.pieces(contents)
+            yield from import_module(f"bench.site.{name}").pieces(contents)
         except Exception as error:
-            failed.append(f"pages of {module.__name__}: {_said(error, contents.results)}")
+            failed.append(f"pages of {name}: {_said(error, contents.results)}")
 
 
 def build(
@@ -159,7 +151,7 @@ def _made(todo: Sequence[Piece], site: Folder, results: Path) -> Generator[_Resu
         return
     context = multiprocessing.get_context("fork")
     chunk = max(1, min(_CHUNK, len(todo) // (4 * workers)))
-    begin = (os.getpid(),)
+    begin, others = (os.getpid(),), set(multiprocessing.active_children())
     with _frozen(), ProcessPoolExecutor(workers, context, _begin, begin) as pool:
         try:
             yield from pool.map(_make, range(len(todo)), chunksize=chunk)
@@ -167,8 +159,9 @@ def _made(todo: Sequence[Piece], site: Folder, results: Path) -> Generator[_Resu
             raise BenchError(
                 "a process that made pages was killed", "is memory short? what was made is kept"
             ) from None
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:  # nobody waits for pages then, and half a file is never there
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
             raise
 
 

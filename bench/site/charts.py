@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +27,7 @@ VEGA = paths.asset("vega.js")
 FEWEST, MOST = 2, 200
 """Dots of a plot."""
 
-WIDE, NARROW = (800, 400), (310, 330)
+WIDE, NARROW = (1040, 430), (310, 330)
 """Pixels of the inside of a plot, and of one for a phone."""
 
 COLOURS = tuple(f"var(--c{n})" for n in range(1, 9))
@@ -71,8 +72,9 @@ def front_svg(cells: Sequence[Cell], at: str) -> Markup:
     links = [
         (paths.relative(at, dot.address), f"{dot.series}, {dot.label}: {said(dot)}") for dot in dots
     ]
+    bare = [replace(dot, address="") for dot in dots]  # links are this module's own
     return Markup("").join(
-        inline(front_spec(dots, narrow), described, "narrow-plot" if narrow else "wide-plot", links)
+        inline(front_spec(bare, narrow), described, "narrow-plot" if narrow else "wide-plot", links)
         for narrow in (False, True)
     )
 
@@ -139,7 +141,7 @@ def inline(
     inside = "".join(_kept(child, _Links(points, links)) for child in root)
     role = "group" if links else "img"  # of an image nothing can be followed
     return Markup(
-        f'<svg class="plot {kind}" viewBox="{escape(box)}" width="{escape(wide)}" '
+        f'<svg class="vl {kind}" viewBox="{escape(box)}" width="{escape(wide)}" '
         f'height="{escape(high)}" role="{role}" aria-label="{escape(described)}">{inside}</svg>\n'
     )
 
@@ -149,8 +151,10 @@ _DRAWN = {
     "stroke-dasharray", "text-anchor", "transform", "font-size", "font-weight", "opacity",
     "fill-opacity", "stroke-opacity",
 }  # fmt: skip
-_IMPLIED = {("stroke-width", "1"), ("opacity", "1"), ("text-anchor", "start"),
-            ("fill-opacity", "1"), ("font-weight", "normal"), ("transform", "translate(0,0)")}  # fmt: skip
+_IMPLIED = {
+    ("stroke-width", "1"), ("opacity", "1"), ("text-anchor", "start"), ("fill-opacity", "1"),
+    ("font-weight", "normal"), ("transform", "translate(0,0)"),
+}  # fmt: skip
 _LONG = re.compile(r"-?\d+\.\d{2,}")
 _NOWHERE = {"", "M0,0h0v0h0Z"}
 
@@ -211,8 +215,6 @@ def _rounded(name: str, value: str) -> str:
 
 def _specs(at: str, dots: Sequence[Dot]) -> Mapping[str, str]:
     """Both sizes of a plot; addresses as the page of the board says them, which is beside it."""
-    from dataclasses import replace
-
     near = [replace(dot, address=paths.relative(at, dot.address)) for dot in dots]
     sizes = {
         name: front_spec(near, narrow, zoom=True)
@@ -222,11 +224,10 @@ def _specs(at: str, dots: Sequence[Dot]) -> Mapping[str, str]:
 
 
 def _vega() -> Mapping[str, str]:
-    """Vega, Vega-Lite and Vega-Embed as one classic script, of which only the page sees three
-    names."""
+    """Vega, Vega-Lite and Vega-Embed as one classic script; a page sees one name of it."""
     import vl_convert
 
-    return {VEGA: f"(()=>{{{vl_convert.javascript_bundle()}}})();\n"}
+    return {VEGA: f"(()=>{{{vl_convert.javascript_bundle('window.vegaEmbed=vegaEmbed;')}}})();\n"}
 
 
 def _version() -> str:

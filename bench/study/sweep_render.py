@@ -46,7 +46,7 @@ def table(found: Result) -> RenderableType:
         for row in rows:
             drawn.add_row(*(Text(plain(text)) for text in row))
         parts.append(drawn)
-    return Group(*parts, *(Text(plain(text, 400), style="dim") for text in _notes(found)))
+    return Group(*parts, *(Text(plain(text, 400), style="dim") for text in notes(found)))
 
 
 def _side(title: str) -> Literal["left", "right"]:
@@ -60,7 +60,7 @@ def markdown(found: Result) -> str:
         marks = ["---" if _side(title) == "left" else "---:" for title in titles]
         said += ["", "| " + " | ".join(titles) + " |", "| " + " | ".join(marks) + " |"]
         said += ["| " + " | ".join(escaped(text) for text in row) + " |" for row in rows]
-    return "\n".join([*said, "", *(f"- {escaped(text)}" for text in _notes(found))]) + "\n"
+    return "\n".join([*said, "", *(f"- {escaped(text)}" for text in notes(found))]) + "\n"
 
 
 # --- in words ------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def _final(found: Result) -> Iterator[str]:
     yield ", ".join(said)
 
 
-def _notes(found: Result) -> Iterator[str]:
+def notes(found: Result) -> Iterator[str]:
     for proposal, why in found.skipped.items():
         yield f"not tried: {proposal}: {why}"
     if found.damaged:
@@ -166,7 +166,7 @@ def _tables(found: Result) -> list[tuple[list[str], Rows]]:
     tables = [(titles, _trial_rows(found))]
     if found.expected:
         tables.append((["trials", "kWh", "times a training", f"expected best {shown.title}"],
-                       _expected_rows(found)))  # fmt: skip
+                       expected_rows(found)))  # fmt: skip
     return tables
 
 
@@ -197,7 +197,7 @@ def _kwh(energy_j: float | None) -> str:
     return "" if energy_j is None else significant(kwh_from_j(energy_j))
 
 
-def _expected_rows(found: Result) -> Rows:
+def expected_rows(found: Result) -> Rows:
     assert found.metric is not None
     number = notation.of(found.metric).number
     rows = []
@@ -219,6 +219,14 @@ def _some(expected: Sequence[Expected]) -> list[Expected]:
 # --- the plot ------------------------------------------------------------------------------------
 
 
+def signs(found: Result) -> Iterator[str]:
+    """What the marks of the plot mean, and only those that are in it."""
+    if any(t.state == "pruned" for t in found.trials):
+        yield "Crosses: ended early."
+    if found.estimated:
+        yield "Hollow: energy was estimated, not measured."
+
+
 def drawn(found: Result) -> Drawn | None:
     """None where no trial has a score."""
     if found.metric is None or not found.expected:
@@ -229,7 +237,7 @@ def drawn(found: Result) -> Drawn | None:
         title=f"Tuning {found.asked.get('model')} on {found.asked['task']}: {found.name}",
         said=[
             *(f"{label}: {plain(text, 400)}" for label, text in lines(found)[2:]),
-            *(["Hollow: ended early."] if any(t.state == "pruned" for t in found.trials) else []),
+            *signs(found),
         ],
         metric=f"{shown.heading} on tune",
         times=shown.times,

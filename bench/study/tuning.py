@@ -100,12 +100,14 @@ class Result:
         return self.tuning.level == "M0" and self.tuning.coverage != "nothing"
 
 
-def result(book: Ledger) -> Result:
-    """As the journal is now, whether the sweep goes on or has ended."""
+def result(book: Ledger, journal: bytes | None = None, final: Final | None = None) -> Result:
+    """As the journal is now, whether the sweep goes on or has ended. `journal`: what the book was
+    read from, where that is not its folder; `final`: the runs that came of it, where they are not
+    beside it."""
     found = trials.trials(book)
     took = trials.taken(book)
     top = best(found)
-    cost = tuning(book, found, took, top)
+    cost = tuning(book, found, took, top, journal)
     known = [t.energy_j for t in took if t.energy_j is not None]
     return Result(
         name=book.name,
@@ -117,7 +119,7 @@ def result(book: Ledger) -> Result:
         known_j=sum(known),
         steps=tuple(_steps(found, took)),
         expected=tuple(_expected(found, sum(known))),
-        final=_final(book),
+        final=final or _final(book),
         skipped=dict(book.skipped),
         damaged=tuple(book.damaged),
     )

@@ -35,7 +35,7 @@
     live.setAttribute("role", "group");
     live.setAttribute("aria-label", figure.querySelector("svg").getAttribute("aria-label"));
     figure.querySelector(".drawn").after(live);
-    await window.vegaEmbed(live, window.innerWidth > 820 ? sizes.wide : sizes.narrow, {
+    await window.vegaEmbed(live, window.innerWidth > 928 ? sizes.wide : sizes.narrow, {
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false,
       tooltip: { disableDefaultStyle: true }, loader: { target: "_self" },
     });
