@@ -140,8 +140,7 @@ def read(about: Standing, runs: Sequence[Run]) -> Result:
         journal = file.read(LARGEST + 1)
     if (len(journal), hashlib.sha256(journal).hexdigest()) != _named(stated):
         raise BenchError("The journal here is not the one that the runs name.")
-    book = ledger.of_lines(Path(stated.sweep), journal.split(b"
-"))
+    book = ledger.of_lines(Path(stated.sweep), journal.split(b"\n"))
     same = [r.record for r in runs if r.record.tuning == stated]
     whole = tuple(r for r in same if r.status in ("complete", "budget"))
     return tuning.result(book, journal, tuning.Final(whole, stated))
