@@ -65,8 +65,8 @@ TABLE: dict[str, set[str]] = {
     | {"account", "live", "measure", "plot", "power", "rank", "run", "study", "submission"}
     | {"checks.computing"},
     "site": FOUNDATION
-    | {"account", "checks", "listing", "plot", "power", "rank", "recipes", "show", "study"}
-    | {"submission", "verification", "__init__"},
+    | {"account", "checks", "learn", "listing", "plot", "power", "rank", "recipes", "show"}
+    | {"study", "submission", "verification", "__init__"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}

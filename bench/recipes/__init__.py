@@ -292,8 +292,14 @@ def _module_class(name: str) -> Any:
 
 
 def _type(recipe: Any, key: str) -> type:
-    hint = get_type_hints(recipe)[key]
+    hint = _hints(recipe)[key]
     return next((t for t in getattr(hint, "__args__", ()) if t is not type(None)), hint)
+
+
+@cache
+def _hints(recipe: Any) -> dict[str, Any]:
+    """Of all settings: to read them anew for each takes two seconds for all recipes."""
+    return get_type_hints(recipe)
 
 
 def _parse(key: str, text: str, kind: type) -> Scalar:

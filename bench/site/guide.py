@@ -79,6 +79,12 @@ def rule_address(rule_id: str) -> str:
     return f"{paths.document('checks')}#{rule_id}"
 
 
+def place(name: str, heading: str) -> str | None:
+    """Where a document tells of something below its name; None where it does not."""
+    found = re.search(f"^## {re.escape(heading)}$", _text(name), re.MULTILINE)
+    return f"{paths.document(name)}#{heading}" if found else None
+
+
 def pieces(contents: Contents) -> Iterator[Piece]:
     texts = {name: _text(name) for name in names()}
     whole = page.digest(sorted(texts.items()), GROUPS)
