@@ -21,18 +21,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.site.page import POLICY
+from bench.site import serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
@@ -117,7 +115,7 @@ class Visitor:
     def address(self, path: str, *, site: Path | None = None, http: bool = False) -> str:
         """Of a page, for `page.goto`."""
         folder = site or self.site
-        return (self.servers.of(folder) if http else folder.as_uri()) + "/" + path
+        return (self.servers.of(folder) if http else folder.as_uri() + "/") + path
 
     def close(self) -> None:
         for context in self._contexts.values():
@@ -140,7 +138,7 @@ class Visitor:
         page.on("pageerror", lambda error: self._complain(page, f"threw {error}"))
         page.on("dialog", lambda dialog: (self._complain(page, "dialog"), dialog.dismiss()))
         page.on("crash", lambda _: self._complain(page, "crashed"))
-        page.on("requestfailed", lambda r: self._complain(page, f"did not get {r.url[:200]}"))
+        page.on("requestfailed", partial(self._missed, page))
         page.on("response", lambda r: r.ok or r.status < 400 or self._complain(
             page, f"got {r.status} for {r.url[:200]}"))  # fmt: skip
 
@@ -148,9 +146,12 @@ class Visitor:
         if message.type in {"error", "warning", "assert"}:
             self._complain(page, f"{message.type}: {message.text[:300]}")
 
+    def _missed(self, page: Page, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the test has gone on to another page
+            self._complain(page, f"did not get {request.url[:200]}")
+
     def _asked(self, request: Request) -> None:
-        allowed = ("file://", *self.servers.addresses())
-        if not request.url.startswith(allowed):
+        if not request.url.startswith(("file://", "http://127.0.0.1:")):
             self.complaints.append(f"foreign request: {request.url[:200]}")
 
     def _complain(self, page: Page, what: str) -> None:
@@ -161,40 +162,20 @@ class Visitor:
 
 
 class Servers:
-    """Sites over http, from threads of this process; each at a port of its own."""
+    """Sites over http as `bench site serve` gives them; each at a port of its own."""
 
     def __init__(self) -> None:
-        self._of: dict[Path, ThreadingHTTPServer] = {}
+        self._of: dict[Path, str] = {}
+        self._all = ExitStack()
 
     def of(self, folder: Path) -> str:
         if folder not in self._of:
-            handler = partial(_Quiet, directory=str(folder))
-            self._of[folder] = server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return _address(self._of[folder])
-
-    def addresses(self) -> list[str]:
-        return [_address(server) + "/" for server in self._of.values()]
+            server = self._all.enter_context(serve.bound(folder, "127.0.0.1", 0))
+            self._of[folder] = self._all.enter_context(serve.answering(server))
+        return self._of[folder]
 
     def close(self) -> None:
-        for server in self._of.values():
-            server.shutdown()
-            server.server_close()
-
-
-def _address(server: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{server.server_port}"
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    """Sends the policy as a header as well, as `bench site serve` does."""
-
-    def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", POLICY)
-        super().end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+        self._all.close()
 
 
 # --- looking -----------------------------------------------------------------------------------
@@ -208,6 +189,16 @@ def overflow_px(page: Page) -> int:
     return max(0, int(found))
 
 
+def widest(page: Page) -> list[str]:
+    """What reaches furthest to the right and is not in something that scrolls by itself."""
+    return page.evaluate(
+        "() => [...document.querySelectorAll('main *, header *, footer *')]"
+        ".filter(e => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth)"
+        ".sort((a, b) => b.getBoundingClientRect().right - a.getBoundingClientRect().right)"
+        ".slice(0, 3).map(e => e.outerHTML.slice(0, 120))"
+    )
+
+
 @cache
 def _axe() -> str:
     import axe_playwright_python
@@ -218,16 +209,17 @@ def _axe() -> str:
 GRAVE = {"serious", "critical"}
 
 
-def axe(page: Page, impacts: set[str] = GRAVE) -> list[str]:
-    """What axe-core finds wrong with a page: the rule, and where. Its script comes through the
-    debugger, which the page's policy does not hold up."""
+def axe(page: Page, rules: Sequence[str] = ()) -> list[str]:
+    """What axe-core finds gravely wrong with a page: the rule, and where; all rules, or some. Its
+    script comes through the debugger, which the page's policy does not hold up."""
     page.evaluate(_axe())
+    only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
     found = page.evaluate(
-        "axe.run(document, {resultTypes: ['violations'], preload: false})"
-        ".then(found => found.violations)"
+        "options => axe.run(document, options).then(found => found.violations)",
+        {"resultTypes": ["violations"], "preload": False, **only},
     )
     return [
         f"{v['id']} ({v['impact']}): {node['target'][0]}: {node['failureSummary'][:300]}"
-        for v in found if v["impact"] in impacts
+        for v in found if v["impact"] in GRAVE
         for node in v["nodes"][:3]
     ]  # fmt: skip

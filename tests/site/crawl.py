@@ -126,8 +126,9 @@ class _Reader(HTMLParser):
             self.language = has.get("lang", "")
         elif tag == "img" and "alt" not in has:
             self.fault("an image without alt")
-        elif tag == "svg" and not (has.get("aria-hidden") == "true" or _is_named(has)):
-            self.fault("an svg that is neither named nor hidden")
+        elif tag == "svg" and self.open.count("svg") == 1 and not _is_named(has):
+            if has.get("aria-hidden") != "true":
+                self.fault("an svg that is neither named nor hidden")
         elif tag == "table":
             self.captioned.append(self.region)
         elif tag == "th" and has.get("scope") not in {"col", "row", "colgroup", "rowgroup"}:
