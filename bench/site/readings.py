@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.checks import safe
 from bench.errors import BenchError
 from bench.plot import figure as figures
 from bench.rank import notation, score
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from bench.power.trace import Trace
 
 MOST_SCORES = 40  # evaluations that are drawn
-MOST_EVENTS_BYTES = 64 << 20
 
 Floats = NDArray[np.float64]
 Events = Sequence[Mapping[str, Any]]
@@ -59,8 +59,11 @@ class Seen:
         ]
 
 
-def read(folder: Path, record: Record) -> Seen:
-    """Whatever a file holds, there is an answer."""
+def read(folder: Path, record: Record, refused: str = "") -> Seen:
+    """Whatever a file holds, there is an answer. `refused` is why the checks would not read it:
+    it is not read here either."""
+    if refused:
+        return Seen(why_not=f"the checks refuse it, {refused}")
     try:
         trace = _trace(folder)
         events = _events(folder / "events.jsonl")
@@ -73,7 +76,7 @@ def read(folder: Path, record: Record) -> Seen:
         return Seen(why_not=said[0].replace(f"{folder}/", "").replace(str(folder), "its folder"))
 
 
-_UNREADABLE = (BenchError, OSError, ValueError, LookupError, TypeError, ArithmeticError,
+_UNREADABLE = (BenchError, safe.Fault, OSError, ValueError, LookupError, TypeError, ArithmeticError,
                AttributeError, MemoryError)  # fmt: skip
 
 
@@ -90,17 +93,16 @@ def _seen(record: Record, shown: Figure, told: Events, trace: Trace, opened_ns: 
 
 
 def _trace(folder: Path) -> Trace:
-    """BenchError where there is none, or nothing was read. Read by this thread alone: the next
-    page is made by another process already."""
+    """BenchError or Fault where there is none, or nothing was read. By this thread alone: others
+    make other pages meanwhile."""
+    import pyarrow
     import pyarrow.parquet
 
     from bench.power.trace import Trace
 
-    path = folder / "trace.parquet"
-    if not path.is_file():
-        raise BenchError("there is none")
-    table = pyarrow.parquet.ParquetFile(path).read(use_threads=False)
-    trace = Trace.of_table(table, path.name)
+    data = pyarrow.BufferReader(safe.data(folder / "trace.parquet"))
+    table = pyarrow.parquet.ParquetFile(data, pre_buffer=False).read(use_threads=False)
+    trace = Trace.of_table(table, "trace.parquet")
     if not trace.stop_ns:
         raise BenchError("it holds no readings")
     return trace
@@ -111,9 +113,10 @@ _WANTED = (b'"eval"', b'"window_start"', b'"window_stop"')
 
 def _events(path: Path) -> Events:
     """Those that a page needs, in order: most of them are steps, and are not parsed."""
-    if not path.is_file() or path.stat().st_size > MOST_EVENTS_BYTES:
+    try:
+        data = safe.data(path)
+    except safe.Fault:
         return []
-    data = path.read_bytes()
     found = []
     for start, stop in sorted({span for name in _WANTED for span in _lines_with(name, data)}):
         with suppress(ValueError, RecursionError):

@@ -55,7 +55,7 @@ class Known:
     siblings: tuple[str, ...]  # the other runs of the entry
     linked: tuple[str, ...]  # runs that it rests on and that have a page
     local: bool
-    files: tuple[downloads.File, ...]
+    files: tuple[tuple[str, str, str], ...]  # name, address and size
     checks: str | None  # a digest of what they say
     checked: Checked | None = field(repr=False, default=None)
 
@@ -117,7 +117,7 @@ class _About:
             siblings=self._siblings(standing, run_id),
             linked=tuple(r for r in rests if r in self._ids),
             local=run.origin == "local",
-            files=downloads.of_run(standing, run_id) if standing else (),
+            files=tuple(downloads.of_run(self._contents, run)),
             checks=self._digest(place),
             checked=self._contents.checked.get(place) if place else None,
         )
@@ -180,7 +180,7 @@ def _page(
         card = None
     said = _said_of(record, folder, scenario, card)
     entry, cell = _alone(record, folder, card)
-    seen = readings.read(folder, record)
+    seen = readings.read(folder, record, _refused(known.checked, record.run_id))
     phases = list(_phases(record))
     domains = [_domain(d, record) for d in record.domains[:MOST_ROWS]]
     return {
@@ -235,7 +235,7 @@ def _alone(record: Record, folder: Path, card: Card | None) -> tuple[Entry, Cell
         record.level, record.coverage, record.metric.name if record.metric else "",
     )  # fmt: skip
     run = Run(record, folder, "results")
-    entry = Entry(record.entry_key(), "results", place, s, (run,), 1, 1, ())
+    entry = Entry(record.run_id, "results", place, s, (run,), 1, 1, ())
     return entry, Cell(place, card, (), ())
 
 
@@ -530,6 +530,13 @@ def _checks(checked: Checked | None, run_id: str) -> Checks | None:
     passed = rules("pass", bad)
     skipped = rules("skipped", bad | {rule for rule, _ in passed})
     return Checks(checked.level, loud[:MOST_ROWS], passed, skipped)
+
+
+def _refused(checked: Checked | None, run_id: str) -> str:
+    """Why a file of a run is not to be read: its outline may be an attack."""
+    said = checked.said if checked else ()
+    bad = (s for s in said if s.status == "error" and s.run_id == run_id)
+    return next((f"{s.rule}: {s.message}" for s in bad if s.rule.startswith("S")), "")
 
 
 def _in_order(rule: str) -> tuple[str, int]:

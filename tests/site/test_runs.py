@@ -217,7 +217,7 @@ def test_a_failed_run_without_a_trace_has_a_page(tmp_path: Path) -> None:
     text = text_of(page_of(making.read(tmp_path), run_id))
     assert "Failed. out of memory" in text
     assert "On no board : failed: out of memory" in text
-    assert "No trace is drawn: there is none" in text
+    assert "No trace is drawn: is not there" in text
     assert "none: no predictions" not in text
 
 
@@ -230,6 +230,25 @@ def test_a_damaged_trace_has_a_page_that_says_so(tmp_path: Path, content: bytes)
     page = page_of(making.read(tmp_path), first.name)
     assert "No trace is drawn: " in page
     assert str(tmp_path) not in page
+
+
+def test_a_file_that_the_checks_refuse_is_not_read(
+    real: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = next(making.RESULTS.joinpath(*MEASURED).glob("*/record.json")).parent
+    said = (Said("S7", "outline", "error", folder.name, "claims <too> much"),)
+    monkeypatch.setattr(readings, "_trace", lambda folder: pytest.fail("read"))
+    checked = {"/".join(MEASURED): Checked("T0", said)}
+    text = text_of(page_of(replace(real, checked=checked), folder.name))
+    assert "No trace is drawn: the checks refuse it, S7: claims <too> much." in text
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    first, second, *_ = copied(tmp_path, *MEASURED)
+    (first / "trace.parquet").unlink()
+    (first / "trace.parquet").symlink_to(second / "trace.parquet")
+    text = text_of(page_of(making.read(tmp_path), first.name))
+    assert "No trace is drawn: can't be opened" in text
 
 
 def test_odd_events_are_no_scores(tmp_path: Path) -> None:
