@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 HOME = "index.html"
@@ -103,8 +104,9 @@ def relative(at: str, to: str) -> str:
     path, mark, fragment = to.partition("#")
     if not path:
         return to
-    return (
-        quote(posixpath.relpath(path, posixpath.dirname(at) or "."), safe="/.+~-_")
-        + mark
-        + fragment
-    )
+    return _quoted(path, posixpath.dirname(at) or ".") + mark + fragment
+
+
+@lru_cache(4096)  # every page has the same masthead
+def _quoted(path: str, folder: str) -> str:
+    return quote(posixpath.relpath(path, folder), safe="/.+~-_")
