@@ -176,11 +176,9 @@ def _relinked(children: Sequence[Token], at: str, contents: Contents | None) -> 
 
 
 def address(href: str, at: str, contents: Contents | None = None) -> str | None:
-    """Where a link leads from the page at `at`; None if nowhere."""
+    """Where a link leads from the page at `at`; None if it is neither https nor to a page."""
     if href.startswith("https://"):
         return href
-    if re.match(r"[a-z][a-z0-9+.-]*:|/|\\", href, re.IGNORECASE):
-        return None
     if href.startswith("#"):
         return href
     path, mark, fragment = href.partition("#")
@@ -246,7 +244,7 @@ def _tables(tokens: Sequence[Token]) -> Iterator[Token]:
     """In a region that scrolls; numbers right; a row of rules has the rule's id."""
     from markdown_it.token import Token
 
-    said, of_rules = "", False
+    said, of_rules, taken = "", False, dict[str, int]()
     for i, token in enumerate(tokens):
         if token.type == "heading_open":
             said = _text(tokens[i + 1].children or [])
@@ -259,14 +257,16 @@ def _tables(tokens: Sequence[Token]) -> Iterator[Token]:
         elif token.type == "tr_open" and of_rules and (rule := _rule(tokens, i)):
             token.attrs["id"] = rule
         if token.type == "table_open":
-            yield Token("div_open", "div", 1, attrs=_region(said), block=True)
+            yield Token("div_open", "div", 1, attrs=_region(said, taken), block=True)
         yield token
         if token.type == "table_close":
             yield Token("div_close", "div", -1, block=True)
 
 
-def _region(said: str) -> dict[str, str | int | float]:
-    label = f"Table: {said}" if said else "Table"
+def _region(said: str, taken: dict[str, int]) -> dict[str, str | int | float]:
+    """Named by the heading above; of several, each by another name."""
+    times = taken[said] = taken.get(said, 0) + 1
+    label = ("Table" if times == 1 else f"Table {times}") + (f": {said}" if said else "")
     return {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": label}
 
 

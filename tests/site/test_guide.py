@@ -88,6 +88,12 @@ def test_a_keyboard_can_scroll_tables_and_code() -> None:
     assert 'role="region" aria-label="Table: T"' in made
 
 
+def test_tables_below_one_heading_have_names_of_their_own() -> None:
+    table = "| a |\n| --- |\n\ntext\n\n"
+    made = guide.from_markdown(f"# T\n\n{table}{table}", AT)
+    assert re.findall('aria-label="(.*?)"', made) == ["Table: T", "Table 2: T"]
+
+
 def test_headings_of_one_name_have_ids_of_their_own() -> None:
     made = guide.from_markdown("# Same `a.b`\n\n## Same `a.b`\n", AT)
     assert re.findall('id="(.*?)"', made) == ["same-ab", "same-ab-1"]
