@@ -249,9 +249,10 @@ def test_a_kind_of_page_that_fails_as_a_whole_removes_no_pages(
     def fails(contents: Contents) -> Iterator[Piece]:
         raise ValueError("no boards")
 
+    monkeypatch.setattr(build, "KINDS", ("assets",))
     monkeypatch.setattr(assets, "pieces", fails)
     built = build.build(contents, out)
-    assert built.failed[0] == "pages of bench.site.assets: ValueError: no boards"
+    assert built.failed[0] == "pages of assets: ValueError: no boards"
     assert "boards/sst2.html" in pages(out)
 
 
