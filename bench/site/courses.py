@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MOST = 300  # points of a trace
 MOST_EVALUATIONS = 120
 MOST_SPANS = 160  # of phases that a ruler shows
+_SHORTEST_S, _LONGEST_S = 1e-3, 1e9
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OSError, RuntimeError)  # pyarrow
 _GAP_S, _GAP_PERIODS = 1.0, 5  # longer without a reading is a gap, as in `bench show --plot`
 
 Events = list[dict[str, Any]]
@@ -55,7 +57,8 @@ def _events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             event = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict) and isinstance(event.get("t_ns"), int):
+        at_ns = event.get("t_ns") if isinstance(event, dict) else None
+        if isinstance(at_ns, int) and abs(at_ns) < 2**62:
             yield event
 
 
@@ -69,8 +72,10 @@ def _opened_ns(found: Events) -> int | None:
 def power(folder: Path, record: Record, found: Events) -> dict[str, Any] | str:
     """Watts of all charged domains together, each the mean over an equal part of the window; None
     where one of them was not read."""
-    if not record.charged or not 0 < record.duration_s < math.inf:
+    if not record.charged:
         return "no meter was read"
+    if not _SHORTEST_S < record.duration_s < _LONGEST_S:
+        return "its window has no length"
     count = max(30, min(MOST, int(10 * record.duration_s)))
     total_w = np.zeros(count)
     for number in sorted({d.node for d in record.charged}):
@@ -83,7 +88,7 @@ def power(folder: Path, record: Record, found: Events) -> dict[str, Any] | str:
             total_w += _machine(part / "trace.parquet", mine, number, opened_ns, record, count)
         except FileNotFoundError:
             return "it has no trace"
-        except (LookupError, TypeError, ValueError, AttributeError, OSError):  # pyarrow's are these
+        except _UNREADABLE:
             return "its trace can't be read"
     if not np.isfinite(total_w).any():
         return "a meter that counts was not read"
@@ -152,10 +157,10 @@ def _on_grid(
     sums = np.bincount(part[inside], power_w[inside], minlength=count)
     after = np.searchsorted(t_s, middle_s)
     before_s = np.concatenate([[-math.inf], t_s])[after]
-    apart_s = np.concatenate([t_s, [math.inf]])[after] - before_s
-    near = np.minimum(middle_s - before_s, apart_s - (middle_s - before_s))
+    after_s = np.concatenate([t_s, [math.inf]])[after]
+    near_s = np.minimum(middle_s - before_s, after_s - middle_s)
     most_s = max(_GAP_S, _GAP_PERIODS * period_s)
-    known = np.isfinite(apart_s) & (apart_s <= most_s) | (near <= period_s + 0.5)
+    known = (after_s - before_s <= most_s) | (near_s <= period_s + 0.5)
     between = np.where(known, np.interp(middle_s, t_s, power_w), math.nan)
     gain, offset_w = calibration.Correction.of(domain)
     mean_w = np.where(read > 0, sums / np.maximum(read, 1), between)
@@ -189,6 +194,8 @@ def learning(record: Record, found: Events) -> dict[str, Any] | str:
         return "the energy of a phase is not known"
     ends_s = [0.0, *(p.start_s + p.duration_s for p in record.phases)]
     so_far_j = np.cumsum([sum(b or 0.0 for b in before), *(p or 0.0 for p in parts)])
+    if not (math.isfinite(so_far_j[-1]) and math.isfinite(ends_s[-1])):
+        return "the energy of a phase is not known"
     metric = str(evals[0]["metric"])
     mine = _thinned([e for e in evals if e["metric"] == metric])
     at_s = [(e["t_ns"] - opened_ns) / NS_PER_S for e in mine]

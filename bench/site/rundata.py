@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.rank import compare, notation, score
 from bench.rank.entry import Run, is_share, usable_metric, written_now
 from bench.rank.render import plain
-from bench.record import Record, part_folder
+from bench.record import Metric, Record, part_folder
 from bench.site import page, paths
 from bench.site.contents import Contents, Piece
 
@@ -236,10 +236,16 @@ def _score(record: Record) -> dict[str, Any] | None:
     return {
         "n": metric.n,
         "better": compare.better_values(metric),
-        "interval": score.wilson(metric.value, metric.n) if is_share(metric) else None,
+        "interval": _interval(metric),
         "correct": None if metric.correct is None else compare.right_answers(metric) or "",
         "notation": courses.as_list(notation.of(metric.name)),
     }
+
+
+def _interval(metric: Metric) -> tuple[float, float] | None:
+    """Of a share of right answers, from the number of examples alone."""
+    known = is_share(metric) and 0 <= metric.value <= 1
+    return score.wilson(metric.value, metric.n) if known else None
 
 
 def _finite(value: Any) -> Any:

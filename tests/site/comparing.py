@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,11 @@ def built(out: Path, contents: Contents) -> None:
                 path = out / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@pytest.fixture
+def build_compare() -> Callable[[Path, Contents], None]:
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -279,7 +279,7 @@
 
   function table(caption, heads, lines) {
     return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-      el("table", { class: "full beside" }, el("caption", { class: "unseen" }, caption),
+      el("table", { class: "full beside of-" + heads.length }, el("caption", { class: "unseen" }, caption),
         el("thead", {}, el("tr", {}, el("td", {}), heads.map((head) => el("th", { scope: "col" }, head)))),
         el("tbody", {}, lines)));
   }
@@ -295,6 +295,7 @@
   function sides(runs) {
     const heads = runs.map((run, i) => [mark(i), " ", el("a", { href: folder + encodeURIComponent(run.id) + ".html" }, titleOf(run))]);
     const phases = Array.from(new Set(runs.flatMap((run) => Object.keys(run.side.phases))));
+    phases.sort((a, b) => (a === "other") - (b === "other")); // it lies between the others
     return table("Runs side by side", heads, [
       line("seed", runs.map((run) => String(run.side.seed))),
       line("date", runs.map((run) => run.date)),
@@ -360,7 +361,9 @@
   }
 
   function verdict(text, found, ...more) {
-    return el("dd", { class: typeof found === "string" ? "soft" : null }, text, ...more);
+    if (typeof found === "string") return el("dd", { class: "soft" }, text);
+    const end = text.search(/[:;,]/); // of the difference itself
+    return el("dd", {}, el("b", {}, end < 0 ? text : text.slice(0, end)), end < 0 ? "" : text.slice(end), ...more);
   }
 
   /* All intervals of a page on one logarithmic axis, on which A is 1. */
