@@ -4,7 +4,7 @@ for people by day and for programs as a feed; and what changed in bench and its 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,9 +14,10 @@ from pathlib import Path
 
 from bench.rank import render
 from bench.rank.columns import named
+from bench.rank.entry import Place
 from bench.rank.render import plain
 from bench.rank.standing import Standing
-from bench.site import boards, page, paths
+from bench.site import boards, downloads, page, paths
 from bench.site.contents import Contents, Piece, Seat
 from bench.site.markdown import from_markdown
 
@@ -84,25 +85,68 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What is the same of all entries of a cell."""
+
+    where: str
+    how: str
+    address: str
+    tiers: Mapping[str, int]  # how many entries each has
+
+
+Sights = Mapping[Place, Sight]
+
+
+def sights(contents: Contents) -> Sights:
+    return {
+        cell.place: Sight(
+            where=cell.title.removeprefix("ESTIMATES, not measured · "),
+            how=render.how(cell),
+            address=f"{paths.board(cell.place.task)}#{boards.name_of(cell)}",
+            tiers={s.name: len(s.entries) for s in cell.sections},
+        )
+        for cell in contents.cells
+    }
+
+
+@dataclass(frozen=True)
 class Month:
     name: str
     address: str
-    events: tuple[Event, ...]
+    events: Sequence[Standing]
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
-    events = newest_first(contents)
-    latest, months = events[:MOST], _months(events) if len(events) > MOST else []
+    every = newest_first(contents)
+    latest, months = every[:MOST], _months(every) if len(every) > MOST else []
+    seen = sights(contents)
+
+    def key(several: Sequence[Standing], *facts: object) -> str:
+        return page.digest([known(s, contents, seen) for s in several], *facts)
+
     listed = [(m.name, m.address, len(m.events)) for m in months]
-    log = changelog()
-    key = page.digest(latest, listed, log, len(events))
+    facts = listed, changelog(), len(every)
     yield Piece(
-        (paths.CHANGES,), key, partial(_page, latest, listed, log, len(events))
+        (paths.CHANGES,), key(latest, facts), partial(_page, contents, seen, latest, *facts)
+    )
+    for m in months:
+        yield Piece((m.address,), key(m.events), partial(_month, contents, seen, m))
+    fed = every[:MOST_IN_FEED]
+    yield Piece((paths.FEED,), key(fed, contents.url), partial(_feed, contents, seen, fed))
+
+
+def known(about: Standing, contents: Contents, seen: Sights) -> tuple[object, ...]:
+    """What an event follows from."""
+    e = about.entry
+    card = contents.cards.get(e.task)
+    other = target(about, e.retracts or e.reevaluates or e.verifies or e.supersedes, contents)
+    seats = contents.seats_of.get(about.place, []) if about.stands else []
+    return (
+        about.place, e.model_dump_json(), about.retracted_by, about.superseded_by, other,
+        card and card.title, contents.scenario,
+        [(seen[cell.place].where, seen[cell.place].address, downloads.known(entry),
+          [contents.marks[r.run_id] for r in entry.records]) for cell, entry in seats],
     )  # fmt: skip
-    for month in months:
-        yield Piece((month.address,), page.digest(month), partial(_month, month))
-    fed = events[:MOST_IN_FEED]
-    yield Piece((paths.FEED,), page.digest(fed, contents.url), partial(_feed, fed, contents.url))
 
 
 def changelog() -> str:
@@ -118,12 +162,14 @@ def changelog() -> str:
 # --- events ------------------------------------------------------------------------------------
 
 
-def newest_first(contents: Contents) -> list[Event]:
-    events = [event(about, contents) for about in contents.submitted]
-    return sorted(events, key=lambda e: (e.when, e.place), reverse=True)
+def newest_first(contents: Contents) -> list[Standing]:
+    def order(about: Standing) -> tuple[datetime, str]:
+        return moment(about.entry.submitted_at), about.place
+
+    return sorted(contents.submitted, key=order, reverse=True)
 
 
-def event(about: Standing, contents: Contents) -> Event:
+def event(about: Standing, contents: Contents, seen: Sights) -> Event:
     e = about.entry
     card = contents.cards.get(e.task)
     fate = "retracted" if about.retracted_by else "superseded" if about.superseded_by else ""
@@ -138,7 +184,7 @@ def event(about: Standing, contents: Contents) -> Event:
         reason=plain(e.reason, page.LONGEST),
         about=target(about, e.retracts or e.reevaluates or e.verifies or e.supersedes, contents),
         fate=fate,
-        seen=seen(about, contents),
+        seen=_seen(about, contents, seen),
     )
 
 
@@ -164,15 +210,14 @@ def moment(text: str) -> datetime:
         return LONG_AGO
 
 
-def seen(about: Standing, contents: Contents) -> tuple[Seen, ...]:
+def _seen(about: Standing, contents: Contents, seen: Sights) -> tuple[Seen, ...]:
     """Where it stands; nowhere, if it does not stand."""
     seats = contents.seats_of.get(about.place, []) if about.stands else []
-    return tuple(seat_seen(seat, contents) for seat in seats)
+    return tuple(_seat_seen(seat, contents, seen[seat.cell.place]) for seat in seats)
 
 
-def seat_seen(seat: Seat, contents: Contents) -> Seen:
+def _seat_seen(seat: Seat, contents: Contents, sight: Sight) -> Seen:
     cell, entry = seat
-    p = cell.place
     numbers = []
     for key in ("score", "metric", "energy"):
         value, spread = render.as_text(named(key), entry, cell, contents.scenario)
@@ -180,16 +225,16 @@ def seat_seen(seat: Seat, contents: Contents) -> Seen:
             heading = render.heading_of(named(key), cell.metric)
             numbers.append((heading, value.strip(), spread.strip()))
     return Seen(
-        where=cell.title.removeprefix("ESTIMATES, not measured · "),
-        address=f"{paths.board(p.task)}#{boards.name_of(cell)}",
-        rank=_rank(entry.rank),
+        where=sight.where,
+        address=sight.address,
+        rank=rank_of(entry.rank),
         tier=entry.tier or entry.status,
         numbers=tuple(numbers),
-        estimated=p.estimated,
+        estimated=cell.place.estimated,
     )
 
 
-def _rank(rank: tuple[int, int] | None) -> str:
+def rank_of(rank: tuple[int, int] | None) -> str:
     if rank is None:
         return ""
     return f"{rank[0]}" if rank[0] == rank[1] else f"{rank[0]}–{rank[1]}"
@@ -213,24 +258,29 @@ _Days = list[tuple[str, list[Event]]]
 
 
 def _page(
-    events: Sequence[Event], months: Sequence[tuple[str, str, int]], log: str, total: int
+    contents: Contents,
+    seen: Sights,
+    latest: Sequence[Standing],
+    months: Sequence[tuple[str, str, int]],
+    log: str,
+    total: int,
 ) -> Mapping[str, str]:
     at = paths.CHANGES
     return {
         at: page.render(
-            "changes.html", at, days=_days(events), months=months, total=total, month=None,
-            log=from_markdown(_without_title(log), at) if log else "", shown=len(events),
-            words=in_words,
+            "changes.html", at, days=_days(latest, contents, seen), months=months, total=total,
+            log=from_markdown(_without_title(log), at) if log else "", shown=len(latest),
+            words=in_words, month=None,
         )
     }  # fmt: skip
 
 
-def _month(month: Month) -> Mapping[str, str]:
+def _month(contents: Contents, seen: Sights, month: Month) -> Mapping[str, str]:
     at = month.address
     return {
         at: page.render(
-            "changes.html", at, days=_days(month.events), months=(), total=len(month.events),
-            month=month.name, log="", words=in_words, shown=len(month.events),
+            "changes.html", at, days=_days(month.events, contents, seen), months=(), log="",
+            total=len(month.events), shown=len(month.events), words=in_words, month=month.name,
         )
     }  # fmt: skip
 
@@ -242,30 +292,31 @@ def _without_title(log: str) -> str:
     return "\n".join(f"#{line}" if line.startswith("## ") else line for line in kept)
 
 
-def _days(events: Iterable[Event]) -> _Days:
+def _days(several: Sequence[Standing], contents: Contents, seen: Sights) -> _Days:
+    events = [event(about, contents, seen) for about in several]
     return [(day, list(each)) for day, each in groupby(events, key=lambda e: e.day)]
 
 
-def _months(events: Sequence[Event]) -> list[Month]:
+def _months(every: Sequence[Standing]) -> list[Month]:
     """Newest first. Large ones in parts that are counted from the oldest event, so that full ones
     stay as they are."""
     found = []
-    for name, each in groupby(events, key=lambda e: e.when[:7]):
+    for name, each in groupby(every, key=lambda s: moment(s.entry.submitted_at).isoformat()[:7]):
         oldest_first = list(each)[::-1]
         parts = [oldest_first[i : i + MOST_OF_A_MONTH]
                  for i in range(0, len(oldest_first), MOST_OF_A_MONTH)]  # fmt: skip
         for number in range(len(parts), 0, -1):
             full = name if number == 1 else f"{name}-{number}"
-            found.append(Month(full, paths.month(full), tuple(parts[number - 1][::-1])))
+            found.append(Month(full, paths.month(full), parts[number - 1][::-1]))
     return found
 
 
-def _feed(events: Sequence[Event], url: str | None) -> Mapping[str, str]:
+def _feed(contents: Contents, seen: Sights, newest: Sequence[Standing]) -> Mapping[str, str]:
     """Its links are relative as long as nobody says where the site will be."""
-    base = f"{url.rstrip('/')}/" if url else ""
-    updated = events[0].when if events else LONG_AGO.isoformat(timespec="seconds")
+    base = f"{contents.url.rstrip('/')}/" if contents.url else ""
+    events = [event(about, contents, seen) for about in newest]
     text = page.render(
-        "feed.xml", paths.FEED, events=events, base=base, updated=updated,
-        id=uuid.uuid5(_SPACE, base or "feed").urn,
+        "feed.xml", paths.FEED, events=events, base=base, id=uuid.uuid5(_SPACE, base or "feed").urn,
+        updated=events[0].when if events else LONG_AGO.isoformat(timespec="seconds"),
     )  # fmt: skip
     return {paths.FEED: text}

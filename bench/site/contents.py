@@ -17,6 +17,7 @@ from bench.site.checked import Checked
 if TYPE_CHECKING:
     from bench.cards import Card
     from bench.power.carbon import Scenario
+    from bench.site.downloads import File
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,34 @@ class Contents:
     def run_by_id(self) -> dict[str, Run]:
         return {run.record.run_id: run for run in self.runs}
 
+    @cached_property
+    def marks(self) -> dict[str, tuple[object, ...]]:
+        """By run id: what a page that shows some of its numbers follows from."""
+        return {run.record.run_id: _mark(run) for run in self.runs}
+
+    @cached_property
+    def offered(self) -> dict[str, tuple[File, ...]]:
+        """By place, task/name: the files of an entry that the site has."""
+        from bench.site.downloads import offered
+
+        return {about.place: offered(about) for about in self.submitted}
+
     def standing_of(self, run: Run) -> Standing | None:
         """The entry that a run came with; None of the user's own."""
         return self.standings.get(run.folder.parent)
+
+
+def _mark(run: Run) -> tuple[object, ...]:
+    r, m = run.record, run.record.metric
+    return (
+        r.run_id, run.key, run.folder.parts[-3:], r.spec.seed, r.started_at, r.status, r.failure,
+        m and (m.name, m.value, m.n, m.chance, m.best, m.scale, m.also, m.signature),
+        r.level, r.coverage, r.energy_j, r.uncertainty_j, r.total_duration_s,
+        r.idle_w(r.idle_before), r.reference and (r.reference.measured_at, r.reference.energy_j),
+        [(p.name, p.duration_s, p.energy_j) for p in r.phases],
+        [(w.id, w.message, w.rankable) for w in r.warnings],
+        r.tuning and r.tuning.model_dump_json(),
+    )  # fmt: skip
 
 
 def read(

@@ -11,11 +11,11 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bench.power.carbon import Scenario
 from bench.rank import render
@@ -42,7 +42,7 @@ Value = str | int | float | None
 def pieces(contents: Contents) -> Iterator[Piece]:
     yield _tables(contents)
     for each in contents.submitted:
-        if found := _offered(each):
+        if found := contents.offered[each.place]:
             files = tuple(paths.file(each.place, *f.inside) for f in found)
             yield Piece(files, page.digest(found), partial(_copies, each.folder, each.place, found))
 
@@ -66,29 +66,34 @@ class File(NamedTuple):
         return show_bytes(self.bytes)
 
 
-def of_entry(about: Standing) -> tuple[File, ...]:
-    """The files of an entry itself that the site has."""
+def offered(about: Standing) -> tuple[File, ...]:
+    """The files of an entry and of its runs that the site has, each at
+    `paths.file(about.place, *file.inside)`."""
+    found: list[File] = []
     with suppress(OSError), _opened(about.folder) as entry:
-        return tuple(_listed(entry, (), OF_ENTRY))
-    return ()
+        found += _listed(entry, (), OF_ENTRY)
+        for run_id in runs_in(about):
+            with suppress(OSError), _inside(entry, run_id) as run:
+                found += _listed(run, (run_id,), OF_RUN)
+    return tuple(found)
 
 
-def of_run(about: Standing, run_id: str) -> tuple[File, ...]:
-    """Those of one of its runs; each is at `paths.file(about.place, run_id, name)`."""
-    with suppress(OSError), _opened(about.folder, run_id) as run:
-        return tuple(_listed(run, (run_id,), OF_RUN))
-    return ()
+def of_run(contents: Contents, run: Run) -> list[tuple[str, str, str]]:
+    """Name, address and size of the files of a run; none of one that was not submitted."""
+    about = contents.standing_of(run)
+    found = contents.offered.get(about.place, ()) if about else ()
+    mine = [file for file in found if file.inside[0] == run.folder.name]
+    return named(about.place, mine) if about else []
+
+
+def named(place: str, files: Iterable[File]) -> list[tuple[str, str, str]]:
+    return [(file.name, paths.file(place, *file.inside), file.size) for file in files]
 
 
 def runs_in(about: Standing) -> list[str]:
     """Every run that its folder may have: those that count, attempts, and what they rest on."""
     e = about.entry
     return list(dict.fromkeys([*e.runs, *(a.run_id for a in e.attempts), *e.charged]))
-
-
-def _offered(about: Standing) -> tuple[File, ...]:
-    runs = (file for run_id in runs_in(about) for file in of_run(about, run_id))
-    return (*of_entry(about), *runs)
 
 
 def _listed(folder: int, inside: tuple[str, ...], names: Iterable[str]) -> Iterator[File]:
@@ -102,15 +107,21 @@ def _listed(folder: int, inside: tuple[str, ...], names: Iterable[str]) -> Itera
 @contextmanager
 def _opened(folder: Path, *inside: str) -> Iterator[int]:
     """A folder below an entry's. No name below results/ may be a link; OSError if one is."""
-    way = os.open(folder.parent.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with ExitStack() as stack:
+        way = os.open(folder.parent.parent, os.O_RDONLY | os.O_DIRECTORY)
+        stack.callback(os.close, way)
         for name in (folder.parent.name, folder.name, *inside):
-            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=way)
-            os.close(way)
-            way = below
+            way = stack.enter_context(_inside(way, name))
         yield way
+
+
+@contextmanager
+def _inside(folder: int, name: str) -> Iterator[int]:
+    below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        yield below
     finally:
-        os.close(way)
+        os.close(below)
 
 
 def _copies(folder: Path, place: str, files: Sequence[File]) -> Mapping[str, bytes]:
@@ -172,9 +183,9 @@ def _tables(contents: Contents) -> Piece:
     key = page.digest(
         contents.scenario,
         [c.card and (c.card.name, c.card.title) for c in contents.cells],
-        [(c.place, c.notes, [_known(e) for e in c.entries]) for c in contents.cells],
-        [(s.place, s.stands) for s in contents.submitted],
-        [_run_known(run) for run in contents.runs],
+        [(c.place, c.notes, [known(e) for e in c.entries]) for c in contents.cells],
+        [(s.place, s.entry.title, s.stands) for s in contents.submitted],
+        list(contents.marks.values()),
     )
     return Piece((*boards, *runs, paths.DOWNLOADS), key, partial(_made, contents))
 
@@ -183,46 +194,31 @@ def _task_file(task: str) -> str:
     return f"board-{paths.slug(task)}"
 
 
-def _known(e: Entry) -> tuple[Any, ...]:
-    """What an entry's line follows from, beside its runs."""
-    said = [(s.place, s.entry.authors, s.entry.upstream, s.verified_by, s.reevaluated_by)
-            for s in e.submissions]  # fmt: skip
+def known(e: Entry) -> tuple[object, ...]:
+    """What an entry's line follows from, beside its runs and their marks."""
+    said = [(s.place, s.entry.authors, [u.model_dump_json() for u in s.entry.upstream],
+             s.verified_by, s.reevaluated_by) for s in e.submissions]  # fmt: skip
     runs = [r.run_id for r in e.records]
     return e.key, e.title, e.status, e.tier, e.rank, e.reasons, e.counted, e.attempts, runs, said
-
-
-def _run_known(run: Run) -> tuple[Any, ...]:
-    r = run.record
-    phases = [(p.name, p.duration_s, p.energy_j) for p in r.phases]
-    said = [(w.id, w.message) for w in r.warnings]
-    return (
-        r.run_id,
-        str(run.folder.name),
-        r.started_at,
-        r.status,
-        r.metric,
-        r.energy_j,
-        phases,
-        said,
-    )
 
 
 def _made(contents: Contents) -> Mapping[str, str | bytes]:
     """Tables and the page that lists them, which says how large they are."""
     files: dict[str, str | bytes] = {}
     lines = []
-    csv_of = {id(cell): _csv_lines(cell, contents.scenario) for cell in contents.cells}
-    rows_of = {id(cell): _board_rows(cell, contents.scenario) for cell in contents.cells}
+    rows_of = {id(c): board_rows(c, contents.scenario) for c in contents.cells}
+    csv_of = {id(c): as_csv(BOARD, rows_of[id(c)]).partition("\n")[2] for c in contents.cells}
+    json_of = {id(c): _json_of(c, contents.scenario) for c in contents.cells}
     titles = {task: cells[0].card.title if cells[0].card else task
               for task, cells in contents.tasks.items()}  # fmt: skip
     parts = [("The whole board", "board", contents.cells)]
     parts += [(titles[t], _task_file(t), tuple(c)) for t, c in contents.tasks.items()]
-    header = render.as_csv(())
+    header = as_csv(BOARD, ())
     for title, name, cells in parts:
         rows = [row for cell in cells for row in rows_of[id(cell)]]
         made: dict[str, str | bytes] = {
             "csv": header + "".join(csv_of[id(cell)] for cell in cells),
-            "json": render.as_json(cells, contents.scenario),
+            "json": _json([json_of[id(cell)] for cell in cells], contents.scenario),
             "parquet": parquet(BOARD, rows),
         }
         lines.append(_kept(title, name, len(rows), made, files))
@@ -250,12 +246,27 @@ def _kept(
     return Line(title, rows, tuple(found))
 
 
-def _csv_lines(cell: Cell, scenario: Scenario) -> str:
-    """Of `render.as_csv`, less its header; no text in it has a line's end."""
-    return render.as_csv([cell], scenario).partition("\n")[2]
+_END = "\n ]\n}\n"
 
 
-def _board_rows(cell: Cell, scenario: Scenario) -> list[Row]:
+def _json_of(cell: Cell, scenario: Scenario) -> str:
+    """A cell as it stands in `render.as_json`."""
+    return render.as_json([cell], scenario)[len(_json_start(scenario)) : -len(_END)]
+
+
+def _json(cells: Sequence[str], scenario: Scenario) -> str:
+    """What `render.as_json` says of them; each was made once, though it is in two files."""
+    return (
+        _json_start(scenario) + ",\n".join(cells) + _END if cells else render.as_json((), scenario)
+    )
+
+
+def _json_start(scenario: Scenario) -> str:
+    return render.as_json((), scenario).removesuffix("]\n}\n") + "\n"
+
+
+def board_rows(cell: Cell, scenario: Scenario) -> list[Row]:
+    """As `render.as_csv` has them."""
     return [_board_row(cell, entry, scenario) for entry in cell.entries]
 
 

@@ -21,7 +21,7 @@ from bench.rank.standing import Standing
 from bench.record import Record, Tuning
 from bench.site import badges, changes, downloads, page, paths
 from bench.site.badges import Badge
-from bench.site.changes import Event, Target
+from bench.site.changes import Event, Sights, Target
 from bench.site.checked import Checked, Said
 from bench.site.contents import Contents, Piece, Seat
 from bench.site.downloads import File
@@ -241,24 +241,51 @@ class Page:
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
+    seen = changes.sights(contents)
     for about in contents.submitted:
-        at, shown = paths.entry(about.place), shown_of(about, contents)
-        yield Piece((at,), page.digest(shown), partial(_page, at, shown))
+        at, key = paths.entry(about.place), _key(about, contents, seen)
+        yield Piece((at,), key, partial(_page, at, about, contents, seen))
 
 
-def _page(at: str, shown: Page) -> Mapping[str, str]:
+def _key(about: Standing, contents: Contents, seen: Sights) -> str:
+    e, checked = about.entry, contents.checked.get(about.place)
+    seats = contents.seats_of.get(about.place, [])
+    said = [f"{v.rule} {v.status} {v.run_id} {v.message}" for v in checked.said] if checked else []
+    return page.digest(
+        changes.known(about, contents, seen), contents.offered[about.place], contents.url,
+        checked and checked.level, said, e.task in contents.tasks,
+        [contents.marks.get(r) for r in e.runs],
+        [seen[cell.place] for cell, _ in seats],
+        [other.title for seat in seats for other in _elsewhere(seat, about)],
+        [(s.place, s.entry.title, s.entry.authors, s.entry.submitted_at, s.entry.reason)
+         for s in _related(about, contents)],
+    )  # fmt: skip
+
+
+def _related(about: Standing, contents: Contents) -> Iterator[Standing]:
+    """The entries that it speaks of, and those that speak of it."""
+    e, root = about.entry, about.folder.parent.parent
+    spoken = [root / p for p in (e.retracts, e.supersedes, e.verifies, e.reevaluates) if p]
+    by = [f for f in (about.retracted_by, about.superseded_by) if f]
+    for folder in (*spoken, *by, *about.verified_by, *about.reevaluated_by):
+        if found := contents.standings.get(folder):
+            yield found
+
+
+def _page(at: str, about: Standing, contents: Contents, seen: Sights) -> Mapping[str, str]:
+    shown = shown_of(about, contents, seen)
     return {at: page.render("entry.html", at, e=shown, levels=LEVELS, words=changes.in_words)}
 
 
-def shown_of(about: Standing, contents: Contents) -> Page:
+def shown_of(about: Standing, contents: Contents, seen: Sights) -> Page:
     e = about.entry
     mine = [contents.run_by_id[r] for r in e.runs if r in contents.run_by_id]
-    groups = _groups(about, mine, contents)
+    groups = _groups(about, mine, contents, seen)
     whole = [r.run_id for g in groups for r in g.rows if r.status in ("complete", "budget")]
     badge = badges.of(about, contents) if e.kind == "runs" else None
     tuning = next((r.record.tuning for r in mine if r.record.tuning), None)
     return Page(
-        event=changes.event(about, contents),
+        event=changes.event(about, contents, seen),
         kind=e.kind,
         edition=plain(e.edition),
         version=plain(e.bench_version),
@@ -350,16 +377,18 @@ def _again(e: EntryFile, contents: Contents) -> Iterator[Again]:
 # --- runs --------------------------------------------------------------------------------------
 
 
-def _groups(about: Standing, mine: Sequence[Run], contents: Contents) -> tuple[Group, ...]:
+def _groups(
+    about: Standing, mine: Sequence[Run], contents: Contents, seen: Sights
+) -> tuple[Group, ...]:
     """The entry's runs by where they stand; those that no board has, last."""
     found: list[Group] = []
     placed: set[str] = set()
     for seat in contents.seats_of.get(about.place, []) if about.stands else []:
         members = [r for r in mine if r.record.run_id not in placed and _may_be_in(r, seat)]
         placed |= {r.record.run_id for r in members}
-        found.append(_group(about, members, seat, contents))
+        found.append(_group(about, members, seat, contents, seen))
     if rest := [r for r in mine if r.record.run_id not in placed]:
-        found.append(_group(about, rest, None, contents))
+        found.append(_group(about, rest, None, contents, seen))
     return tuple(found)
 
 
@@ -372,7 +401,9 @@ def _may_be_in(run: Run, seat: Seat) -> bool:
     return where == (p.level, p.coverage, p.metric) or r.coverage == "nothing"
 
 
-def _group(about: Standing, members: Sequence[Run], seat: Seat | None, contents: Contents) -> Group:
+def _group(
+    about: Standing, members: Sequence[Run], seat: Seat | None, contents: Contents, seen: Sights
+) -> Group:
     members = sorted(members, key=lambda r: (r.record.started_at, r.record.run_id))
     counted = {r.record.run_id for r in seat.entry.runs} if seat and seat.entry.counted else set()
     records = [r.record for r in members]
@@ -384,18 +415,19 @@ def _group(about: Standing, members: Sequence[Run], seat: Seat | None, contents:
         why = "" if record.run_id in counted else why_not(record, card, seeds) or ""
         seeds |= set() if why else {record.spec.seed}
         rows.append(_row(record, why, skills, joules))
-    seen = changes.seat_seen(seat, contents) if seat else None
+    sight = seen[seat.cell.place] if seat else None
+    tier = (seat.entry.tier or seat.entry.status) if seat else ""
     metric = next((m for r in records if (m := usable_metric(r))), None)
     p = seat.cell.place if seat else None
     return Group(
-        where=seen.where if seen else "On no board",
-        address=seen.address if seen else "",
-        rank=seen.rank if seen else "",
-        tier=seen.tier if seen else "",
-        of=sum(e.tier == seat.entry.tier for e in seat.cell.entries) if seat else 0,
+        where=sight.where if sight else "On no board",
+        address=sight.address if sight else "",
+        rank=changes.rank_of(seat.entry.rank) if seat else "",
+        tier=tier,
+        of=sight.tiers.get(tier, 0) if sight else 0,
         estimated=p.estimated if p else any(_is_estimated(r) for r in records),
         level=p.level if p else min((r.level for r in records), default="M0"),
-        how=render.how(seat.cell) if seat else "",
+        how=sight.how if sight else "",
         metric=notation.of(metric.name).heading if metric else "metric",
         reasons=seat.entry.reasons if seat else (),
         figures=_figures(seat, contents) if seat else (),
@@ -405,7 +437,7 @@ def _group(about: Standing, members: Sequence[Run], seat: Seat | None, contents:
         skill_axis=_metric_axis(records, skills),
         energy_axis=joules.ends(lambda j: significant(kwh_from_j(j))),
         doubts=tuple(_doubts(records)),
-        elsewhere=tuple(_elsewhere(seat, about, contents)) if seat else (),
+        elsewhere=tuple(_elsewhere(seat, about)) if seat else (),
     )
 
 
@@ -420,7 +452,7 @@ def _doubts(records: Sequence[Record]) -> Iterator[Doubt]:
         yield Doubt(plain(name, 40), plain(messages[0], 300), len(messages), rankable)
 
 
-def _elsewhere(seat: Seat, about: Standing, contents: Contents) -> Iterator[Target]:
+def _elsewhere(seat: Seat, about: Standing) -> Iterator[Target]:
     for other in seat.entry.submissions:
         if other.place != about.place:
             yield Target(plain(other.entry.title), paths.entry(other.place))
@@ -642,13 +674,10 @@ def _snippets(about: Standing, badge: Badge, url: str | None) -> tuple[tuple[str
 
 
 def _files(about: Standing, contents: Contents) -> Iterator[Offered]:
-    if own := downloads.of_entry(about):
-        yield Offered("the entry", None, _named(about, own))
-    for run_id in downloads.runs_in(about)[:MOST_RUNS]:
-        if files := downloads.of_run(about, run_id):
-            to = paths.run(run_id) if run_id in contents.run_by_id else None
-            yield Offered(run_id, to, _named(about, files))
-
-
-def _named(about: Standing, files: Iterable[File]) -> tuple[tuple[str, str, str], ...]:
-    return tuple((f.name, paths.file(about.place, *f.inside), f.size) for f in files)
+    """By what they are of: the entry itself, then each run that it has a folder of."""
+    of: dict[str, list[File]] = {}
+    for file in contents.offered[about.place]:
+        of.setdefault("" if len(file.inside) == 1 else file.inside[0], []).append(file)
+    for run_id, files in list(of.items())[:MOST_RUNS]:
+        to = paths.run(run_id) if run_id in contents.run_by_id else None
+        yield Offered(run_id or "the entry", to, tuple(downloads.named(about.place, files)))

@@ -78,7 +78,8 @@ def test_corrections_and_repetitions_are_called_so(results: Path) -> None:
     submitted.edit(newer, supersedes=GOOD, reason="a wrong title")
     again = Path(shutil.copytree(results / GOOD, results / "toy/again"))
     submitted.edit(again, verifies=GOOD)
-    whats = {e.place: e.what for e in changes.newest_first(submitted.read(results))}
+    found = submitted.read(results)
+    whats = {s.place: changes.kind_of(s) for s in changes.newest_first(found)}
     assert whats == {GOOD: "submitted", "toy/newer": "corrected", "toy/again": "verified"}
 
 
