@@ -89,3 +89,35 @@ def published(
         screen = console()
         for part in render.tables(found, screen.width, scenario):
             screen.print(part)
+
+
+@app.command()
+def intensity(
+    region: RegionOption = None,
+    live: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE", help="auto, off, or a source: electricity-maps, national-grid."
+        ),
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say what a grid emits: now, over today, and in the mean of a year.
+
+    Electricity Maps wants a key in ELECTRICITYMAPS_API_KEY. A region and times are sent, nothing
+    else. Where no source answers, the yearly mean stands, and the reason is said.
+    """
+    from datetime import UTC, datetime
+
+    from bench.footprint import live as sources
+    from bench.footprint import render
+    from bench.power import carbon
+
+    at, scenario = datetime.now(UTC), carbon.asked(region)
+    course = sources.today(scenario.region, live, at)
+    if as_json:
+        print(json.dumps(render.intensity_facts(course, at), indent=1))
+        return
+    screen = console()
+    for part in render.intensity(course, at, scenario.assumed):
+        screen.print(part)

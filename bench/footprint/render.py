@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError, near_names
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table as RichTable
 
+    from bench.footprint.live import Course, Sample
     from bench.power.carbon import Scenario
 
 WIDE = 120  # columns of a terminal, from which energy and cost stand side by side
@@ -369,3 +371,96 @@ def _text(text: str) -> RenderableType:
     from rich.text import Text
 
     return Text(text)
+
+
+# --- intensity -----------------------------------------------------------------------------------
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def intensity(course: Course, at: datetime, assumed: bool = False) -> Iterator[RenderableType]:
+    """Of a grid: now, the course of the day, and the yearly mean. The course may begin before the
+    day; `assumed` says that nobody named the grid."""
+    region = course.region
+    grid = _grid()
+    yield _heading(f"{region.name} ({region.code}){', which is assumed' if assumed else ''}")
+    grid.add_row("now", _text(_now(course)))
+    for label, line in zip(("today", "", "", ""), _day(course, at), strict=False):
+        grid.add_row(label, _text(line))
+    if course.source:
+        grid.add_row("source", _text(f"{course.title}, {course.kind}"))
+    by_year = f"{region.source} {region.year}, {region.kind}"
+    grid.add_row("yearly", _text(f"{_grams(region.g_per_kwh, 'CO2e')}: {by_year}"))
+    if course.kind and course.kind != region.kind:
+        grid.add_row("", _text(f"{course.kind} and {region.kind} figures don't compare"))
+    for i, why in enumerate(course.whys):
+        grid.add_row("" if i else "notes", _text(why))
+    yield grid
+
+
+def _now(course: Course) -> str:
+    if not course.samples:
+        return "not known: the yearly mean stands in"
+    newest = course.samples[-1]
+    estimated = ", estimated" if newest.estimated else ""
+    when = f"{newest.start:%H:%M} to {newest.stop:%H:%M} UTC{estimated}"
+    return f"{_grams(newest.g_per_kwh, course.unit)}, {when}"
+
+
+def _grams(value: float, unit: str) -> str:
+    return f"{significant(value)} g {unit}/kWh"
+
+
+def _day(course: Course, at: datetime) -> list[str]:
+    """A bar for each half hour or hour of a day, a scale below them, and what it comes to."""
+    samples = _since(course, _midnight(at))
+    if not samples:
+        return []
+    step = min(s.stop - s.start for s in samples)
+    count = round(timedelta(days=1) / step)
+    by_slot = {round((s.start - _midnight(at)) / step): s.g_per_kwh for s in samples}
+    most = max(by_slot.values()) or 1.0
+    bars = "".join(
+        " " if g is None else _BARS[min(int(g / most * len(_BARS)), len(_BARS) - 1)]
+        for g in (by_slot.get(i) for i in range(count))
+    )
+    hours = "".join(f"{h:02d}".ljust(count // 8) for h in range(0, 24, 3))
+    low, high = (f(samples, key=lambda s: s.g_per_kwh) for f in (min, max))
+    mean = sum(s.g_per_kwh for s in samples) / len(samples)
+    return [
+        bars.rstrip(),
+        f"{hours.rstrip()} UTC",
+        f"low {significant(low.g_per_kwh)} at {low.start:%H:%M}, high "
+        f"{significant(high.g_per_kwh)} at {high.start:%H:%M}, mean {significant(mean)}",
+    ]
+
+
+def _since(course: Course, start: datetime) -> list[Sample]:
+    return [s for s in course.samples if s.start >= start]
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def intensity_facts(course: Course, at: datetime) -> dict[str, Any]:
+    """For JSON."""
+    region = course.region
+    return {
+        "region": region.code, "source": course.source, "kind": course.kind,
+        "unit": f"g {course.unit}/kWh",
+        "now": _sample(course.samples[-1]) if course.samples else None,
+        "today": [_sample(s) for s in _since(course, _midnight(at))],
+        "yearly": {
+            "g_per_kwh": region.g_per_kwh, "year": region.year, "source": region.source,
+            "kind": region.kind,
+        },
+        "not_used": list(course.whys),
+    }  # fmt: skip
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {
+        "start": sample.start.isoformat(), "stop": sample.stop.isoformat(),
+        "g_per_kwh": sample.g_per_kwh, "estimated": sample.estimated,
+    }  # fmt: skip
