@@ -1,5 +1,5 @@
-"""The workflow that checks pull requests: it may read, it knows no secret, and its steps do on a
-real merge what they are there for."""
+"""The workflows: what checks pull requests may read, knows no secret, and does on a real merge what
+it is there for; what publishes the site makes one, and only its last job may write."""
 
 from __future__ import annotations
 
@@ -105,3 +105,54 @@ def test_its_steps_refuse_a_merge_that_changes_what_stands(merge: Path) -> None:
     assert said.returncode == 1, said.stdout + said.stderr
     assert "::error" in said.stdout
     assert "H9" in said.stdout
+
+
+# --- the site ----------------------------------------------------------------------------------
+
+SITE = REPOSITORY / ".github/workflows/site.yml"
+PUBLISH: dict[Any, Any] = yaml.safe_load(SITE.read_text(encoding="utf-8"))
+JOBS = PUBLISH["jobs"]
+
+
+def test_only_the_job_that_publishes_may_write_and_it_runs_nothing() -> None:
+    assert PUBLISH["permissions"] == {}
+    assert JOBS["build"]["permissions"] == {"contents": "read"}
+    assert JOBS["publish"]["permissions"] == {"pages": "write", "id-token": "write"}
+    assert not [step for step in JOBS["publish"]["steps"] if "run" in step]
+    assert "secrets" not in SITE.read_text(encoding="utf-8")
+
+
+def test_the_site_is_published_from_the_default_branch_alone_and_one_at_a_time() -> None:
+    on = PUBLISH[True]
+    assert list(on) == ["push", "workflow_dispatch"]
+    assert on["push"]["branches"] == ["main"]
+    assert {"results/**", "tasks/**", "bench/**"} <= set(on["push"]["paths"])
+    assert PUBLISH["concurrency"] == {"group": "pages", "cancel-in-progress": False}
+
+
+def test_the_actions_of_the_site_are_pinned_and_keep_no_token() -> None:
+    steps = [step for job in JOBS.values() for step in job["steps"]]
+    used = [step for step in steps if "uses" in step]
+    assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in used)
+    assert used[0]["with"]["persist-credentials"] is False
+    assert not [step["run"] for step in steps if "${{" in step.get("run", "")]
+
+
+def test_its_step_makes_the_site_that_is_published(tmp_path: Path) -> None:
+    bundles.write(tmp_path / "results", name="first")
+    bundles.write_card(tmp_path / "cards")
+    (build,) = [s["run"] for s in JOBS["build"]["steps"] if "site build" in s.get("run", "")]
+    said = subprocess.run(
+        build.replace("python", sys.executable, 1), shell=True, cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+        env={
+            **os.environ, "BENCH_TASKS": str(tmp_path / "cards"),
+            "GITHUB_REPOSITORY": "somebody/bench", "GITHUB_REPOSITORY_OWNER": "somebody",
+        },
+    )  # fmt: skip
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert said.stderr == ""
+    (upload,) = [s["with"] for s in JOBS["build"]["steps"] if "upload" in s.get("uses", "")]
+    site = tmp_path / upload["path"]
+    assert (site / "index.html").is_file()
+    assert "https://somebody.github.io/bench/" in (site / "feed.xml").read_text()
