@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table as RichTable
 
-    from bench.footprint.live import Course, Sample
+    from bench.footprint.live import Course, Matched, Sample
     from bench.power.carbon import Scenario
 
 WIDE = 120  # columns of a terminal, from which energy and cost stand side by side
@@ -441,6 +441,20 @@ def _since(course: Course, start: datetime) -> list[Sample]:
 
 def _midnight(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def matched_lines(found: Matched) -> list[tuple[str, str]]:
+    """A run met by intensity, as labelled lines; the first says the emissions, or that there is no
+    sum."""
+    region = found.scenario.region
+    kind = f", {found.kind}" if found.kind else ""
+    said = [("emissions", f"{found.emissions}{kind}" if found.emissions else "not summed")]
+    if found.mean:
+        share = significant(100 * found.share.value, 3)
+        said.append(("live", f"{share} % of the energy met {found.mean} on average"))
+    by_year = f"{region.name} {region.year}, {region.source}, {region.kind}"
+    said.append(("yearly", f"{found.yearly} by the mean of a year ({by_year})"))
+    return said + [("" if i else "notes", note) for i, note in enumerate(found.notes)]
 
 
 def intensity_facts(course: Course, at: datetime) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.footprint import live
+from bench.footprint import live, render
 from bench.footprint.live import _web
 from bench.footprint.live.electricity_maps import KEY
 from bench.footprint.quantity import explained
@@ -391,6 +391,18 @@ def test_the_future_is_not_asked_about(grids: Grids) -> None:
     assert grids.asked == [("/intensity/2026-03-21T00:00Z/2026-03-21T12:30Z", {})]
 
 
+def test_a_time_that_has_not_come_has_no_intensity(grids: Grids) -> None:
+    found = course(GB, "2026-03-22 11:00", "2026-03-22 12:00")
+    assert (found.samples, found.whys[-1]) == ([], "that time has not come yet")
+    assert grids.asked == []
+
+
+def test_a_source_gives_the_period_that_a_span_begins_in(grids: Grids, key: None) -> None:
+    for _, source in live._sources("auto", GB):
+        samples = source.between(GB, at("2026-03-20 06:10"), at("2026-03-20 06:20"))
+        assert [s.start for s in samples] == [at("2026-03-20 06:00")]
+
+
 def test_now_is_the_newest_sample_or_why_there_is_none(grids: Grids) -> None:
     newest = live.now(GB, "auto", NOON)
     assert isinstance(newest, live.Sample)
@@ -500,12 +512,16 @@ def recorded(
     clock: bool = True,
     idle: timedelta = timedelta(minutes=5),
     started_at: datetime | None = None,
+    base_s: int = 7000,
+    set_back_s: int = 0,
+    sleep_s: int = 0,
 ) -> Measurement:
     """A run whose window begins at `start`; a reading of a GPU every `every_s`, and a processor of
-    50 W. It was started before that, to read idle power."""
+    50 W. It was started before that, to read idle power. In the middle, the machine sleeps or its
+    clock is set back."""
     folder.mkdir(parents=True, exist_ok=True)
     t_s = every_s * np.arange(len(watts))
-    t_ns = (7000 * S + t_s * S).astype(np.int64)
+    t_ns = (base_s * S + t_s * S).astype(np.int64)
     nothing = np.full(len(t_s), np.nan)
 
     def series(power_w: Any) -> Series:
@@ -516,7 +532,12 @@ def recorded(
         Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1),
     ]
     real_ns = round(start.timestamp()) * S
-    both = [(int(t), real_ns + int(t) - 7000 * S, int(t)) for t in (t_ns[0], t_ns[-1])]
+    half = len(t_ns) // 2
+    set_s = [0 if i < half else sleep_s - set_back_s for i in range(len(t_ns))]
+    both = [
+        (int(t), real_ns + int(t) - base_s * S + moved * S, int(t))
+        for t, moved in zip(t_ns, set_s, strict=True)
+    ]
     trace = Trace(
         domains,
         {"gpu:GPU-0": series(watts), "cpu:package-0": series(np.full(len(t_s), 50.0))},
@@ -686,6 +707,36 @@ def test_a_gap_in_the_trace_loses_nothing(grids: Grids, tmp_path: Path) -> None:
     assert [p.energy_j for p in found.parts] == pytest.approx([1800e3, 1800e3])
 
 
+def test_machines_of_one_run_are_met_by_their_own_traces(grids: Grids, tmp_path: Path) -> None:
+    """The second machine works in the second half hour alone, and its clock began elsewhere."""
+    first = recorded(tmp_path, at("2026-03-20 06:00"), flat(1.0))
+    second = recorded(
+        tmp_path / "node-1", at("2026-03-20 06:00"), [0.0] * 180 + [1950.0] * 181, base_s=90
+    )
+    renamed = [d.model_copy(update={"domain": f"node1:{d.domain}"}) for d in second.domains]
+    record = first.model_copy(update={"domains": [*first.domains, *renamed]})
+    found = matched(tmp_path, record)
+    assert [p.energy_j for p in found.parts] == pytest.approx([1890e3, 5400e3], rel=1e-2)
+    assert sum(p.energy_j for p in found.parts) == pytest.approx(record.window_energy_j, rel=1e-9)
+
+
+def test_a_clock_that_was_set_back_does_no_harm(grids: Grids, tmp_path: Path) -> None:
+    record = recorded(tmp_path, at("2026-03-20 06:00"), flat(1.0), set_back_s=120)
+    found = matched(tmp_path, record)
+    assert sum(p.energy_j for p in found.parts) == pytest.approx(record.window_energy_j, rel=1e-9)
+    assert found.parts[0].start == at("2026-03-20 06:00")
+
+
+def test_an_hour_of_sleep_costs_next_to_nothing(grids: Grids, tmp_path: Path) -> None:
+    """The monotonic clock stands still meanwhile: what is used after it met a later hour."""
+    grids.g_per_kwh = lambda t: float(t.hour)
+    record = recorded(tmp_path, at("2026-03-20 06:00"), flat(1.0), sleep_s=3600)
+    found = matched(tmp_path, record)
+    by_hour = {h: sum(p.energy_j for p in found.parts if p.start.hour == h) for h in (6, 7)}
+    assert by_hour[6] == pytest.approx(1800e3, rel=1e-2)
+    assert by_hour[7] == pytest.approx(1800e3, rel=1e-2)
+
+
 # --- what no sample covers -----------------------------------------------------------------------
 
 
@@ -775,6 +826,15 @@ def test_what_was_matched_as_json(grids: Grids, tmp_path: Path) -> None:
     assert (found["kind"], found["yearly_kind"]) == ("combustion", "life-cycle")
     assert [p["start"][11:16] for p in found["parts"]] == ["06:00", "06:30"]
     assert found["emissions"]["inputs"][2]["formula"].startswith("sum of energy x intensity")
+
+
+def test_what_was_matched_in_lines(grids: Grids, tmp_path: Path) -> None:
+    record = recorded(tmp_path, at("2026-03-20 06:00"), flat(1.0))
+    said = dict(render.matched_lines(matched(tmp_path, record)))
+    assert said["emissions"] == "0.1060 kg CO2, combustion"
+    assert said["live"] == "100 % of the energy met 106.0 g CO2/kWh on average"
+    assert said["yearly"].startswith("0.2109 kg CO2e by the mean of a year (United Kingdom 2024")
+    assert said["notes"].startswith("Electricity Maps: no key")
 
 
 # --- the command ---------------------------------------------------------------------------------

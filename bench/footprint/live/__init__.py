@@ -90,7 +90,7 @@ def course(
     at = at or datetime.now(UTC)
     stop = max(start, min(stop, at))
     whys: list[str] = []
-    for name, found in _sources(source or AUTO, region):
+    for name, found in _sources(source or AUTO, region) if start < at else ():
         why = found.covers(region)
         samples, reasons = ([], [why]) if why else _samples(name, found, region, start, stop, at)
         whys += [f"{found.title}: {reason}" for reason in reasons]
@@ -99,6 +99,8 @@ def course(
             return Course(region, start, stop, name, found.title, kind, unit, samples, tuple(whys))
     if (source or AUTO) == OFF:
         whys = ["no source was to be asked"]
+    elif start >= at:
+        whys = ["that time has not come yet"]
     return Course(region, start, stop, None, "", None, "CO2e", [], tuple(whys))
 
 
@@ -111,7 +113,7 @@ def now(region: Region, source: str | None = AUTO, at: datetime | None = None) -
 
 def today(region: Region, source: str | None = AUTO, at: datetime | None = None) -> Course:
     """From midnight (UTC) to now, and the last hours before it where the day is young."""
-    at = at or datetime.now(UTC)
+    at = (at or datetime.now(UTC)).astimezone(UTC)
     return course(region, min(span(at.date())[0], at - _RECENT), at, source, at)
 
 

@@ -81,10 +81,16 @@ def utc(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
+def floor(at: datetime, step: timedelta) -> datetime:
+    """The last multiple of `step` since midnight that is not after `at`."""
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + step * ((at - midnight) // step)
+
+
 def ceiling(at: datetime, step: timedelta) -> datetime:
     """The first multiple of `step` since midnight that is not before `at`."""
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight - step * ((midnight - at) // step)
+    below = floor(at, step)
+    return below if below == at else below + step
 
 
 def shown(at: datetime) -> str:

@@ -27,6 +27,7 @@ from bench.footprint.live._samples import (
     Shape,
     Unanswered,
     ceiling,
+    floor,
     ordered,
     shaped,
     stamp,
@@ -94,7 +95,7 @@ class Source:
 
     def between(self, region: Region, start: datetime, stop: datetime) -> list[Sample]:
         """The hours that meet a span; those that it does not know are left out."""
-        span = {"start": stamp(start), "end": stamp(ceiling(stop, _STEP))}
+        span = {"start": stamp(floor(start, _STEP)), "end": stamp(ceiling(stop, _STEP))}
         try:
             found = self._ask("past-range", region.code, span)
         except Unanswered as refused:

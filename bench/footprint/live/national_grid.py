@@ -25,6 +25,7 @@ from bench.footprint.live._samples import (
     Shape,
     Unanswered,
     ceiling,
+    floor,
     ordered,
     shaped,
     stamp,
@@ -73,7 +74,7 @@ class Source:
 
     def between(self, region: Region, start: datetime, stop: datetime) -> list[Sample]:
         """The half hours that meet a span; those that it does not know are left out."""
-        last = ceiling(stop, _STEP)
-        body = _web.get(f"{self.address()}/intensity/{stamp(start)}/{stamp(last)}")
+        first, last = stamp(floor(start, _STEP)), stamp(ceiling(stop, _STEP))
+        body = _web.get(f"{self.address()}/intensity/{first}/{last}")
         found = (period.sample() for period in shaped(_Answer, body).data)
         return ordered(filter(None, found), start, stop)
