@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "verify": "Weights that predict again, and a training that somebody else has made again.",
         "exchange": "Model cards, SCI and CodeCarbon's columns out; other tools' logs in.",
         "scale": "How the board keeps up with ten thousand runs.",
+        "site": "How this site is built, served and published, and why it is safe to open.",
     },
     "Tasks, models and data": {
         "real-data": "Nine tasks as they were run here, each beside what was published.",
