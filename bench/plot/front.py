@@ -195,7 +195,7 @@ def _short(text: str) -> str:
 
 def _front_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
     """Of each way of metering at the far end of its front, where there are several."""
-    ends = {d.meters: d for d in sorted(dots, key=lambda d: d.energy_kwh) if d.on_front}
+    ends = {d.group: d for d in sorted(dots, key=lambda d: d.energy_kwh) if d.on_front}
     if len(ends) < 2:
         return []
     machines = Counter(d.hardware for d in ends.values())
@@ -243,7 +243,7 @@ def _fronts(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
     import altair as alt
 
     rows = [
-        {"energy": d.energy_kwh, "skill": d.skill, "meters": d.meters}
+        {"energy": d.energy_kwh, "skill": d.skill, "group": d.group}
         for d in sorted(dots, key=lambda d: d.energy_kwh)
         if d.on_front
     ]
@@ -252,4 +252,4 @@ def _fronts(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
         clip=clip, interpolate="step-after", color=axes.look.inks.soft, strokeDash=[5, 3],
         strokeWidth=1.2,
     )  # fmt: skip
-    return [drawn.encode(axes.x(), axes.y(), detail="meters:N")]
+    return [drawn.encode(axes.x(), axes.y(), detail="group:N")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import MissingExtra, UsageError
+from bench.plot import vega
 from bench.plot.figure import Figure, Line
 
 WIDTH, HEIGHT = 660, 270  # of the inside, in pixels at 96 to the inch
@@ -68,32 +69,8 @@ def write(draw: Callable[[bool], Any], path: Path) -> None:
     path.write_bytes(written.encode() if isinstance(written, str) else written)
 
 
-def _svg(chart: dict[str, Any]) -> str:
-    import vl_convert
-
-    return vl_convert.vegalite_to_svg(chart)
-
-
-def _png(chart: dict[str, Any]) -> bytes:
-    import vl_convert
-
-    return vl_convert.vegalite_to_png(chart, scale=2, ppi=96)
-
-
-def _pdf(chart: dict[str, Any]) -> bytes:
-    import vl_convert
-
-    return vl_convert.vegalite_to_pdf(chart)
-
-
-def _html(chart: dict[str, Any]) -> str:
-    import vl_convert
-
-    return vl_convert.vegalite_to_html(chart, bundle=True)
-
-
 _WRITERS: dict[str, Callable[[dict[str, Any]], str | bytes]] = {
-    "svg": _svg, "png": _png, "pdf": _pdf, "html": _html,
+    "svg": vega.svg, "png": vega.png, "pdf": vega.pdf, "html": vega.html,
 }  # fmt: skip
 
 

@@ -77,7 +77,12 @@ def _x(drawn: Drawn, look: Look) -> Any:
 
     about = ", estimated" if drawn.estimated else ""
     axis = alt.Axis(format="~g", tickCount=look.width // 75)
-    return alt.X("energy:Q", axis=axis, title=f"Energy of all trials so far (kWh{about})")
+    return alt.X(
+        "energy:Q",
+        axis=axis,
+        scale=alt.Scale(zero=True),
+        title=f"Energy of all trials so far (kWh{about})",
+    )
 
 
 def _y(drawn: Drawn) -> Any:

@@ -24,13 +24,14 @@ class Dot:
     skill_interval: tuple[float, float] | None
     energy_kwh: float
     energy_interval_kwh: tuple[float, float] | None
-    meters: str  # what energy is of, and how it was read: dots of equal ones compare
+    meters: str  # what energy is of, and how it was read
     hardware: str
     estimated: bool
     on_front: bool
     meter_share: float | None = None  # expanded uncertainty (k = 2) of the meter, of the energy
     runs: int = 0  # that the means are over
     address: str = ""  # of a page that says more
+    group: str = ""  # dots of equal ones share a front
 
 
 Naming = Callable[[Entry], str]
@@ -58,6 +59,7 @@ def dot(entry: Entry, place: Place, on_front: bool, label: str, address: str = "
     skill, half = fmean(entry.skills), score.half_width(entry.skills)
     energy_j, around = fmean(entry.energies_j), interval_j(entry.energies_j)
     unsure_j = entry.uncertainty_j
+    data = "" if place.data == "official" else f", other data ({place.data})"
     return Dot(
         label=plain(label),
         series=plain(entry.spec.model),
@@ -65,13 +67,14 @@ def dot(entry: Entry, place: Place, on_front: bool, label: str, address: str = "
         skill_interval=None if half is None else (skill - half, skill + half),
         energy_kwh=kwh_from_j(energy_j),
         energy_interval_kwh=around and (kwh_from_j(around[0]), kwh_from_j(around[1])),
-        meters=plain(f"{place.coverage} ({place.level}) on {place.hardware}"),
+        meters=plain(f"{place.coverage} ({place.level}) on {place.hardware}{data}"),
         hardware=plain(place.hardware),
         estimated=place.estimated,
         on_front=on_front,
         meter_share=None if unsure_j is None else unsure_j / energy_j,
         runs=len(entry.runs),
         address=address,
+        group="/".join(map(str, metered_as(place))),
     )
 
 

@@ -83,7 +83,8 @@ def marks(cells: Sequence[Cell]) -> str:
     """What the marks of `front_svg` mean."""
     dots = chosen(cells)
     left_out = len(pareto.dots(cells)) - len(dots)
-    more = f" {left_out} more entries are in the tables alone." if left_out else ""
+    of = "entry is" if left_out == 1 else "entries are"
+    more = f" {left_out} more {of} in the tables alone." if left_out else ""
     return " ".join(pareto.marks(dots)) + more
 
 
@@ -132,10 +133,11 @@ def inline(
 ) -> Markup:
     """A plot as an element of a page: no style, no ids, no ground. `links` are of the marks of the
     layer `points`, in order: where to, and what it says."""
-    import vl_convert
     from markupsafe import Markup
 
-    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(dict(spec)))
+    from bench.plot import vega
+
+    root = ElementTree.fromstring(vega.svg(spec))
     box = root.get("viewBox", "0 0 1 1")
     wide, high = box.split()[2:]
     inside = "".join(_kept(child, _Links(points, links)) for child in root)
@@ -225,7 +227,10 @@ def _specs(at: str, dots: Sequence[Dot]) -> Mapping[str, str]:
 
 def _vega() -> Mapping[str, str]:
     """Vega, Vega-Lite and Vega-Embed as one classic script; a page sees one name of it."""
-    import vl_convert
+    from bench.plot import vega
+
+    script = vega.bundle("window.vegaEmbed=vegaEmbed;")
+    return {VEGA: f"(()=>{{{script}}})();\n"}
 
     return {VEGA: f"(()=>{{{vl_convert.javascript_bundle('window.vegaEmbed=vegaEmbed;')}}})();\n"}
 

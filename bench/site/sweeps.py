@@ -193,11 +193,16 @@ def _spread(t: Tuning) -> str:
     return "of unknown uncertainty"
 
 
+_SIGNS = {"|": " or ", "..": " to ", ":log": ", by its logarithm", ":int": ", whole numbers"}
+
+
 def _space(asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Each setting and what it could be; then how it was searched."""
     for part in str(asked["space"]).split(","):
         name, _, values = part.partition("=")
-        yield plain(name, 60), plain(values.replace("|", " | ").replace("..", " to "), 200)
+        for sign, said in _SIGNS.items():
+            values = values.replace(sign, said)
+        yield plain(name, 60), plain(values, 200)
     yield (
         "the same for all",
         plain(" ".join(map(str, asked.get("set") or ())) or "nothing set", 200),
