@@ -131,9 +131,7 @@ def test_every_document_is_in_the_index(real_site: Path) -> None:
 @pytest.mark.parametrize("at", OURS)
 def test_what_a_document_links_to_is_there(real_site: Path, at: str) -> None:
     for file, fragment in links(real_site, at):
-        of_others = {"runs", "entries", "compare.html", "changes.html"}
-        name = file.resolve().relative_to(real_site.resolve()).parts[0]
-        assert name in of_others or is_there(file, fragment), (at, file.name, fragment)
+        assert is_there(file, fragment), (at, file.name, fragment)
 
 
 def test_runs_that_documents_name_are_submitted() -> None:
