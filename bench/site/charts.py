@@ -232,8 +232,6 @@ def _vega() -> Mapping[str, str]:
     script = vega.bundle("window.vegaEmbed=vegaEmbed;")
     return {VEGA: f"(()=>{{{script}}})();\n"}
 
-    return {VEGA: f"(()=>{{{vl_convert.javascript_bundle('window.vegaEmbed=vegaEmbed;')}}})();\n"}
-
 
 def _version() -> str:
     try:
