@@ -44,7 +44,6 @@ GROUPS: dict[str, dict[str, str]] = {
         "checks": "Every rule by its id: what bench check derives again, and its bounds.",
         "verify": "Weights that predict again, and a training that somebody else has made again.",
         "exchange": "Model cards, SCI and CodeCarbon's columns out; other tools' logs in.",
-        "site": "The leaderboard as pages: how they are built, served and published.",
         "scale": "How the board keeps up with ten thousand runs.",
         "site": "How this site is built, served and published, and why it is safe to open.",
     },
