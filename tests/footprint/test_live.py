@@ -244,7 +244,8 @@ def spoiled(place: list[Any], value: Any) -> Callable[[dict[str, Any]], None]:
         (["from"], "2026-03-20T06:00"),  # of no zone of time
         (["from"], "yesterday"),
         (["from"], None),
-        (["to"], "2026-03-20T09:00Z"),  # no half hour
+        (["to"], "2026-03-20T01:20Z"),  # no half hour
+        (["to"], "2026-03-20T09:00Z"),
         (["to"], "2026-03-19T09:00Z"),
     ],
 )
@@ -428,6 +429,21 @@ def test_one_failure_ends_the_asking_and_what_is_kept_is_still_used(grids: Grids
     assert len(found.samples) == 48
     assert {s.start.day for s in found.samples} == {12}
     assert "HTTP 429" in found.whys[-1]
+
+
+@pytest.mark.parametrize(("status", "questions"), [(500, 2), (429, 1), (404, 3)])
+def test_a_source_that_does_not_answer_is_left_alone_for_a_while(
+    grids: Grids, monkeypatch: pytest.MonkeyPatch, status: int, questions: int
+) -> None:
+    """Three runs ask; what is wrong with a question says nothing of the next."""
+    grids.statuses = [status] * 9
+    for _ in range(3):
+        assert f"HTTP {status}" in why()
+    assert len(grids.asked) == questions
+    grids.statuses = []
+    monkeypatch.setattr(live, "_REST_S", 0.0)
+    monkeypatch.setattr(live, "_resting", {})
+    assert course(GB, "2026-03-20 06:00", "2026-03-20 08:00").samples
 
 
 # --- what was asked before -----------------------------------------------------------------------

@@ -39,6 +39,7 @@ PACKAGE, GROUP = "bench.footprint.live", "bench.intensity"
 AUTO, OFF = "auto", "off"
 _RECENT = timedelta(hours=6)  # older than this is not now
 _PATIENCE_S = 60.0  # for all that one course asks
+_REST_S = 60.0  # for which a source that does not answer is left alone
 
 
 class Source(Protocol):
@@ -170,11 +171,23 @@ def _samples(
 def _asked(
     source: Source, region: Region, day: date, at: datetime
 ) -> tuple[list[Sample] | None, str]:
+    """The samples of a day, or why there are none. Many runs may ask: a source that has not
+    answered one of them is not waited for again at once."""
+    address = source.address()
+    until_s, why = _resting.get(address, (0.0, ""))
+    if time.monotonic() < until_s:
+        return None, why
     start, stop = span(day)
     try:
         return source.between(region, start, min(stop, at)), ""
     except Unanswered as error:
+        if error.transient or error.status == _TOO_OFTEN:
+            _resting[address] = time.monotonic() + _REST_S, error.why
         return None, error.why
+
+
+_resting: dict[str, tuple[float, str]] = {}  # address -> until when, and why
+_TOO_OFTEN = 429
 
 
 def _days(start: datetime, stop: datetime) -> Iterator[date]:

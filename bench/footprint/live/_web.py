@@ -66,7 +66,7 @@ def _within(address: str, headers: Mapping[str, str], left_s: float) -> bytes:
     try:
         found = answer.get(timeout=max(0.0, left_s))
     except queue.Empty:
-        raise Unanswered(f"gave no answer within {WHOLE_S:g} s") from None
+        raise Unanswered(f"gave no answer within {WHOLE_S:g} s", transient=True) from None
     if isinstance(found, Unanswered):
         raise found
     return found
