@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +32,7 @@ from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.rank import index
-    from bench.rank.entry import Run
+    from bench.rank.entry import Cell, Run
 
 
 def leaderboard(
@@ -48,6 +50,10 @@ def leaderboard(
         str | None, typer.Option(metavar="DAY", help="Not before: 2026-01-31.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Not after.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw skill against kWh too: .svg .png .pdf .html"),
+    ] = None,
     region: RegionOption = None,
     pue: PueOption = None,
     results: Results = None,
@@ -58,6 +64,10 @@ def leaderboard(
     from bench.power import carbon
     from bench.rank import board, index, render, standing
 
+    if plot:
+        from bench.plot import picture
+
+        picture.check(plot)  # before anything is read
     recover(out)
     filters = board.Filters(
         task=task, track=track, hardware=hardware, access=access, level=level, model=model,
@@ -78,6 +88,32 @@ def leaderboard(
     width = shutil.get_terminal_size().columns
     text = render.render(cells, format.value, width=width, colour=coloured(), scenario=scenario)
     sys.stdout.write(text)
+    if plot:
+        _draw(cells, plot)
+
+
+def _draw(cells: Sequence[Cell], plot: Path) -> None:
+    """Of one task, since skill of another is another skill. UsageError where there are more."""
+    from bench.plot import front
+    from bench.rank import pareto
+    from bench.rank.render import how, plain
+
+    tasks = list(dict.fromkeys(cell.place.task for cell in cells))
+    if len(tasks) > 1:
+        some = ", ".join(tasks[:4]) + (", ..." if len(tasks) > 4 else "")
+        raise UsageError(f"a plot is of one task, and these are {some}", "--task NAME")
+    dots = pareto.dots(cells)
+    if not dots:
+        raise UsageError(
+            "no entry can be drawn: none has both a score and an energy",
+            "bench leaderboard --task NAME shows what there is",
+        )
+    title = cells[0].card.title if cells[0].card else tasks[0]
+    notes = dict.fromkeys(f"! {note}" for cell in cells for note in cell.notes)
+    shown = dict.fromkeys(plain(f"{cell.place.hardware}; {how(cell)}", 200) for cell in cells)
+    said = [*shown, *notes, " ".join(pareto.marks(dots))]
+    front.save(dots, f"Skill against energy: {plain(title)}", said, plot)
+    print(f"wrote {plot}", file=sys.stderr)
 
 
 def show(

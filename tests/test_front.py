@@ -1,0 +1,181 @@
+"""Skill against kWh: what `bench leaderboard --plot` draws, and where names are put."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.plot import front, labels
+from bench.rank import board, pareto
+from bench.rank.pareto import Dot
+from tests.command import Command
+from tests.conftest import REPOSITORY
+from tests.rank.records import SST2, make_entry
+
+RESULTS = REPOSITORY / "results"
+
+
+def dots(*runs: Any) -> list[Dot]:
+    return pareto.dots(board.build([r for some in runs for r in some], {"sst2": SST2}))
+
+
+def rows(spec: dict[str, Any], layer: int) -> list[dict[str, Any]]:
+    """What a layer draws."""
+    found: list[dict[str, Any]] = spec["datasets"][spec["layer"][layer]["data"]["name"]]
+    return found
+
+
+# --- what is drawn
+
+
+def test_a_dot_has_both_intervals_and_what_the_meter_says() -> None:
+    (dot,) = dots(make_entry(energy_j=36_000.0))
+    assert dot.energy_kwh == pytest.approx(0.01, rel=0.05)
+    assert dot.skill_interval is not None
+    assert dot.skill_interval[0] < dot.skill < dot.skill_interval[1]
+    assert dot.energy_interval_kwh is not None
+    assert dot.meter_share == pytest.approx(0.1, rel=0.2)
+    assert "±10 % (k = 2) where measured" in " ".join(pareto.marks([dot]))
+    (once,) = dots(make_entry(1))
+    assert (once.skill_interval, once.energy_interval_kwh) == (None, None)
+
+
+def test_measured_and_estimated_share_no_front() -> None:
+    better = make_entry(accuracy=0.95, energy_j=9_000.0, level="M0")
+    found = dots(make_entry(energy_j=20_000.0), better)
+    assert [d.on_front for d in found] == [True, True]
+    assert len({d.group for d in found}) == 2
+    drawn = rows(front.spec(found, front.PAPER), 0)
+    assert len({row["group"] for row in drawn}) == 2
+
+
+def test_tracks_share_a_front_where_they_were_metered_alike() -> None:
+    found = dots(make_entry(), make_entry(track="scratch", accuracy=0.8, energy_j=30_000.0))
+    assert [d.on_front for d in found] == [True, False]
+
+
+def test_settings_tell_dots_of_one_recipe_apart() -> None:
+    found = dots(make_entry(settings={"epochs": 1.0}), make_entry(settings={"epochs": 2.0}))
+    assert {d.label for d in found} == {"baseline · epochs=1.0", "baseline · epochs=2.0"}
+
+
+def test_models_differ_in_colour_and_shape() -> None:
+    found = dots(*(make_entry(model=f"m{n}", energy_j=20e3 + n) for n in range(9)))
+    drawn = front.spec(found, front.PAPER)
+    (points,) = [layer for layer in drawn["layer"] if layer.get("name") == front.POINTS]
+    looks = zip(
+        points["encoding"]["color"]["scale"]["range"],
+        points["encoding"]["shape"]["scale"]["range"],
+        strict=True,
+    )
+    assert len(set(looks)) == 9
+
+
+# --- names
+
+
+def some(count: int) -> list[Dot]:
+    draw = random.Random(1)
+    (dot,) = dots(make_entry(1))
+    return [
+        replace(
+            dot, label=f"recipe-{n}", skill=draw.random(), energy_kwh=10 ** draw.uniform(-4, -2)
+        )
+        for n in range(count)
+    ]
+
+
+def boxes(names: Sequence[dict[str, Any]], of: Sequence[Dot]) -> list[labels.Box]:
+    axes = front._Axes(of, front.PAPER)
+    found = []
+    for row in names:
+        x, y = axes.pixel(replace(of[0], skill=row["skill"], energy_kwh=row["energy"]))
+        left, middle = x + row["dx"], y + row["dy"]
+        wide = labels.LETTER * len(row["text"])
+        found.append((left, middle - labels.HIGH / 2, left + wide, middle + labels.HIGH / 2))
+    return found
+
+
+@pytest.mark.parametrize("count", [10, 200])
+def test_names_touch_neither_each_other_nor_the_edge(count: int) -> None:
+    found = some(count)
+    started = time.process_time()
+    drawn = front.spec(found, front.PAPER)
+    assert time.process_time() - started < 3
+    assert len(drawn["layer"]) <= 7, "a layer of its own for each name took seconds"
+    names = rows(drawn, -1)
+    assert len(names) >= min(count, 20) * 0.8
+    put = boxes(names, found)
+    for n, a in enumerate(put):
+        assert a[0] >= -0.1
+        assert a[2] <= front.PAPER.width + 0.1
+        for b in put[:n]:
+            apart = a[2] <= b[0] + 0.2 or b[2] <= a[0] + 0.2
+            assert apart or a[3] <= b[1] + 0.2 or b[3] <= a[1] + 0.2
+
+
+def test_the_first_that_asks_gets_the_room() -> None:
+    asked = [labels.Asked("first", 30, 20), labels.Asked("second" * 9, 30, 20)]
+    put = labels.place(asked, [(30, 20)], 100, 40)
+    assert [p.asked.text for p in put] == ["first"]
+
+
+# --- from the terminal
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [("svg", b"<svg"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("html", b"<!DOC")]
+)
+def test_the_board_is_printed_and_drawn(bench: Command, kind: str, head: bytes) -> None:
+    pytest.importorskip("vl_convert")
+    said = bench(
+        "leaderboard", "--task", "rte", "--results", RESULTS, "--plot", f"front.{kind}"
+    )  # fmt: skip
+    assert said.code == 0
+    assert "all-minilm-l6" in said.out
+    assert f"wrote front.{kind}" in said.err
+    data = Path(f"front.{kind}").read_bytes()
+    assert data.lstrip()[:5].upper().startswith(head.upper())
+    if kind == "html":  # nothing is loaded
+        assert b"<script src=" not in data
+        assert b"cdn." not in data
+
+
+def test_what_the_filters_leave_is_drawn(bench: Command) -> None:
+    pytest.importorskip("vl_convert")
+    asked = ("--task", "sst2", "--hardware", "H200", "--model", "bert-base")
+    assert bench("leaderboard", *asked, "--results", RESULTS, "--plot", "some.svg").code == 0
+    text = Path("some.svg").read_text(encoding="utf-8")
+    assert "bert-base" in text
+    assert "all-minilm-l6" not in text
+    assert "Hollow" not in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ((), ("a plot is of one task, and these are", "hint: --task NAME")),
+        (("--task", "sst2", "--model", "nobody"), ("no entry can be drawn", "hint: bench")),
+    ],
+)
+def test_what_can_not_be_drawn_is_said_in_a_line(
+    bench: Command, asked: tuple[str, ...], said: tuple[str, str]
+) -> None:
+    pytest.importorskip("vl_convert")
+    found = bench("leaderboard", *asked, "--results", RESULTS, "--plot", "x.svg")
+    assert found.code == 2
+    assert all(text in found.err for text in said)
+    assert not Path("x.svg").exists()
+
+
+def test_a_kind_of_picture_that_is_none_is_said_before_anything(bench: Command) -> None:
+    found = bench("leaderboard", "--results", RESULTS, "--plot", "x.gif")
+    assert found.code == 2
+    assert "names no kind of picture" in found.err
+    assert found.out == ""
