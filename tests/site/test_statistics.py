@@ -235,7 +235,7 @@ def odd_records() -> list[Record]:
         make_record(domains=[make_domain(1e4), make_domain(1e3, kind="cpu")]),
         make_record(charged_runs=[lost]),
         make_record(settings={"big": 2**60, "flag": True, "bad": math.nan, "text": "x"}),
-        make_record(settings={"big": 2**60 + 1, "flag": 1, "none": None, "epochs": 3.0}),
+        make_record(settings={"big": 2**60 + 1, "flag": 1, "bad": math.nan, "epochs": 3.0}),
     ]
 
 
