@@ -126,7 +126,7 @@ def _y_axis(axis: _Axis, unit: str, text: Callable[[float], str] = _tick_text) -
         y = _percent(axis.of(value))
         yield f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>'
         yield f'<text class="end" x="0" dx="-7" y="{y}" dy=".34em">{_text(text(value))}</text>'
-    yield f'<text class="unit" x="0" dx="-7" y="0" dy="-.7em">{_text(unit)}</text>'
+    yield f'<text class="unit" x="0" dx="-7" y="0" dy="-.9em">{_text(unit)}</text>'
 
 
 def _x_axis(axis: _Axis, label: str, text: Callable[[float], str] = _tick_text) -> Iterator[str]:
@@ -372,7 +372,8 @@ def learning(shown: Learning) -> Markup:
     marks = [v for s in every for v in (s.value, *(s.allowed or ()))]
     low, high = min(marks), max(marks)
     room = 0.1 * (high - low) or abs(high) / 10 or 1.0
-    x = _Axis(0.0, 1.03 * max(shown.end, *(s.energy for s in every)) or 1.0)
+    right = 1.12 if shown.final else 1.03  # its name stands there
+    x = _Axis(0.0, right * max(shown.end, *(s.energy for s in every)) or 1.0)
     y = _Axis(low - room, high + room, falls=True)
     about = "estimated, not measured" if shown.estimated else "measured"
     drawn = [
@@ -457,7 +458,7 @@ def _diamond(s: Score, x: _Axis, y: _Axis) -> Iterator[str]:
     yield (
         f'<svg class="at" x="{_percent(x.of(s.energy))}" y="{_percent(y.of(s.value))}">'
         '<path class="final" d="M0-6.5 6.5 0 0 6.5-6.5 0z"/></svg>'
-        f'<text class="end final" x="{_percent(x.of(s.energy))}" dx="-12" '
+        f'<text class="final" x="{_percent(x.of(s.energy))}" dx="11" '
         f'y="{_percent(y.of(s.value))}" dy=".34em">scored</text>'
     )
 

@@ -19,7 +19,7 @@ from bench.cards import Card
 from bench.power.carbon import Scenario
 from bench.rank import board, notation, render, score
 from bench.rank.columns import COLUMNS, Column
-from bench.rank.entry import Cell, Entry, Place, Run, is_share
+from bench.rank.entry import Cell, Entry, Place, Run, is_share, usable_energy_j
 from bench.rank.standing import Standing
 from bench.record import DomainEnergy, Phase, Record
 from bench.site import boards, downloads, page, paths, readings
@@ -264,7 +264,7 @@ def _headline(record: Record, said: Mapping[str, list[str]], cell: Cell) -> Iter
     else:
         sign = "≈" if record.level == "M0" else ""
         yield Big("score", sign + number, "per kWh", "", of.replace(" per kWh", ""))
-    if carbon := said.get("carbon"):
+    if usable_energy_j(record) and (carbon := said.get("carbon")):
         text, _, where = carbon[0].replace(", --region names yours", "").partition(" (")
         number, _, unit = text.partition(" ")
         yield Big("carbon", f"≈{number}", unit, "", f"a scenario: {where.removesuffix(')')}")
@@ -289,6 +289,8 @@ def _energy(record: Record, said: Mapping[str, list[str]]) -> Big:
     line = said["energy"][0]
     if record.energy_j is None:
         return Big("energy", "unknown", "", "", line.partition(": ")[2])
+    if usable_energy_j(record) is None:
+        return Big("energy", "none", "", "", "no meter saw any in the window")
     number, _, unit = show_energy(record.energy_j).partition(" ")
     how = f"{record.coverage}, {line.rpartition(', ')[2] if record.level != 'M0' else 'a model'}"
     if record.level == "M0":
@@ -478,7 +480,9 @@ def _asked(record: Record) -> Facts:
 def _settings(record: Record) -> Facts:
     """Every setting of the recipe; what is none is not set."""
     each = record.spec.settings.items()
-    return [(name, str(value)) for name, value in each if value is not None][:MOST_ROWS]
+    return [(name, _flatly(value) or "none") for name, value in each if value is not None][
+        :MOST_ROWS
+    ]
 
 
 def _flat(facts: Mapping[str, Any]) -> Facts:

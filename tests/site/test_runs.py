@@ -221,6 +221,14 @@ def test_a_failed_run_without_a_trace_has_a_page(tmp_path: Path) -> None:
     assert "none: no predictions" not in text
 
 
+def test_a_run_that_never_began_has_taken_nothing_that_is_known(real: Contents) -> None:
+    folder = making.RESULTS / "rte" / "all-minilm-l6-baseline-5-epochs" / "e341729ecc1e4305"
+    text = text_of(page_of(real, folder.name))
+    assert "energy none no meter saw any in the window" in text
+    assert "g CO2e" not in text
+    assert "Interrupted. interrupted by SIGTERM. It is counted" in text
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"PAR1 and nothing else", b"PAR1" + 900 * b"\0" + b"PAR1"]
 )
@@ -243,6 +251,15 @@ def test_a_file_that_the_checks_refuse_is_not_read(
     assert "No trace is drawn: the checks refuse it, S7: claims <too> much." in text
 
 
+def test_what_another_machine_did_not_hand_over_is_said_without_a_path(tmp_path: Path) -> None:
+    first, *_ = copied(tmp_path, *MEASURED)
+    nodes = [{"number": n, "machine": {}, "software": {}, "duration_s": 1.0} for n in (0, 1)]
+    run_id = written(first, lambda r: r.update(nodes=nodes))
+    page = page_of(making.read(tmp_path), run_id)
+    assert "No trace is drawn: " in page
+    assert str(tmp_path) not in page
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     first, second, *_ = copied(tmp_path, *MEASURED)
     (first / "trace.parquet").unlink()
@@ -259,8 +276,8 @@ def test_odd_events_are_no_scores(tmp_path: Path) -> None:
         '{"event": "eval", "t_ns": 1, "split": "x", "metric": "y", "step": 1, "value": NaN}',
         '{"event": "eval", "t_ns": 1, "split": "x", "metric": "y", "step": 1, "value": 1e999}',
     ]  # fmt: skip
-    with (first / "events.jsonl").open("a") as file:
-        file.write("\n".join(odd))
+    path = first / "events.jsonl"
+    path.write_text("\n".join([*odd, path.read_text()]))
     record = records.read(first)
     learned = readings.read(first, record).scores
     assert learned
@@ -389,6 +406,15 @@ def test_a_program_of_ones_own_has_no_such_command(tmp_path: Path) -> None:
     assert "No command here trains the same: its recipe" in text
 
 
+def test_what_a_setting_says_is_one_word_of_the_command(tmp_path: Path) -> None:
+    first, *_ = copied(tmp_path, *MEASURED)
+    odd = "linear; rm -rf ~ 'x' $(id)"
+    run_id = written(first, lambda r: r["spec"]["settings"].update(schedule=odd))
+    page = page_of(making.read(tmp_path), run_id)
+    (command,) = re.findall(r"<code>(bench run .*?)</code>", page)
+    assert f"schedule={odd}" in shlex.split(html.unescape(command))
+
+
 def test_files_are_offered_where_they_are(measured: tuple[Record, str]) -> None:
     record, page = measured
     place = "/".join(MEASURED)
@@ -416,6 +442,16 @@ def test_a_page_follows_from_what_others_say(tmp_path: Path) -> None:
     before = keys(tmp_path)
     _speaks(tmp_path, "back", kind="retraction", retracts="/".join(MEASURED), reason="why")
     assert not set(before.values()) & set(keys(tmp_path).values())
+
+
+def test_a_page_follows_from_what_the_checks_say(real: Contents) -> None:
+    place = "/".join(MEASURED)
+
+    def checked(level: str) -> set[str]:
+        known = replace(real, checked={place: Checked(level, ())})
+        return {piece.key for piece in runs.pieces(known)}
+
+    assert len(checked("T0") ^ checked("T1")) == 2 * len(real.by_place[place])
 
 
 def test_no_file_is_read_to_know_what_to_make(
