@@ -43,8 +43,10 @@ def equivalents(
         print(json.dumps(about | {"equivalents": [e.as_dict() for e in found]}, indent=1))
         return
     screen = console()
-    for part in render.equivalents(asked, emissions, scenario, found, explain):
+    for part in render.equivalents(asked, emissions, scenario, found):
         screen.print(part)
+    if explain:
+        print("\n".join(render.counts_explained(found)))
 
 
 class _Table(StrEnum):
@@ -87,6 +89,7 @@ def published(
         print("\n".join(render.explanations(found)).rstrip())
     else:
         screen = console()
+        screen.width = max(screen.width, render.LEAST)
         for part in render.tables(found, screen.width, scenario):
             screen.print(part)
 

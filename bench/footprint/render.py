@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.power.carbon import Scenario
 
 WIDE = 120  # columns of a terminal, from which energy and cost stand side by side
+LEAST = 80  # and below which the tables don't fit
 AGREES, DIFFERS = "✓", "≠"
 _FEW = 3
 
@@ -257,7 +258,7 @@ def _explained(key: str, cell: Cell) -> Iterator[str]:
     yield first.replace(" =", f"{which} =", 1)
     yield from others
     if cell.printed is not None:
-        agrees = AGREES if cell.agrees else f"{DIFFERS} {cell.why}".rstrip()
+        agrees = AGREES if cell.agrees else f"{DIFFERS}: {cell.why or 'nothing explains it'}"
         yield f"  printed {_number(cell.printed, cell.step)} {cell.computed.unit} {agrees}"
 
 
@@ -302,7 +303,6 @@ def equivalents(
     emissions: Quantity,
     scenario: Scenario | None,
     found: Sequence[Equivalent],
-    explain: bool = False,
 ) -> Iterator[RenderableType]:
     """What an amount is like, by energy and by CO2e."""
     by_energy = [e for e in found if e.thing.of == "energy"]
@@ -318,9 +318,14 @@ def equivalents(
         yield _text(f"{_mass(emissions)} is")
     yield _list([e for e in found if e.thing.of != "energy"])
     yield _text("Each source counts in its own way: these are for picturing, not for adding up.")
-    if explain:
-        for each in found:
-            yield _text("\n" + "\n".join(explained(each.count)))
+
+
+def counts_explained(found: Iterable[Equivalent]) -> Iterator[str]:
+    """Each count: its formula down to its sources."""
+    for each in found:
+        yield ""
+        yield str(each)
+        yield from (f"  {line}" for line in explained(each.count))
 
 
 def _mass(emissions: Quantity) -> str:

@@ -29,6 +29,13 @@ def test_every_number_is_there_and_no_line_is_too_long(width: int, bench: Comman
     assert "…" not in said.out
 
 
+def test_a_terminal_that_is_too_narrow_loses_no_names(
+    bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    assert "Transformer big" in bench("footprint", "published", "--table", "3").out
+
+
 def test_what_agrees_has_a_tick_and_what_does_not_both_numbers_and_why(bench: Command) -> None:
     said = bench("footprint", "published", "--table", "3")
     lines = said.out.splitlines()
