@@ -435,7 +435,7 @@ def _group(
         left_out=max(0, len(records) - MOST_RUNS),
         mean=_mean(seat, about, skills, joules) if seat and seat.entry.runs else None,
         skill_axis=_metric_axis(records, skills),
-        energy_axis=joules.ends(lambda j: significant(kwh_from_j(j))),
+        energy_axis=joules.ends(lambda j: significant(kwh_from_j(j), 2)),
         doubts=tuple(_doubts(records)),
         elsewhere=tuple(_elsewhere(seat, about)) if seat else (),
     )

@@ -139,6 +139,10 @@ def test_the_feeds_ids_are_the_same_on_every_host(results: Path) -> None:
     )
     assert here == there
     assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", str(here[0]))
+    for name in ("one", "two"):  # at the same second
+        submitted.say(results, name, kind="retraction", retracts=GOOD, reason="again")
+    ids = [e.findtext(f"{ATOM}id") for e in entries_of(made(results)[paths.FEED])]
+    assert len(set(ids)) == 3
 
 
 def test_the_feeds_links_are_whole_once_the_site_has_an_address(results: Path) -> None:
