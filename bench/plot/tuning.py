@@ -76,7 +76,7 @@ def _x(drawn: Drawn, look: Look) -> Any:
     import altair as alt
 
     about = ", estimated" if drawn.estimated else ""
-    axis = alt.Axis(format="~g", tickCount=look.width // 75)
+    axis = alt.Axis(format="~g", tickCount=look.width // 100)
     return alt.X(
         "energy:Q",
         axis=axis,

@@ -32,10 +32,13 @@
     const sizes = await sizesOf(button);
     const live = document.createElement("div");
     live.className = "live";
-    live.setAttribute("role", "group");
+    live.tabIndex = 0; // it is scrolled sideways where it has no room
+    live.setAttribute("role", "region");
     live.setAttribute("aria-label", figure.querySelector("svg").getAttribute("aria-label"));
+    const inside = document.createElement("div");
+    live.append(inside);
     figure.querySelector(".drawn").after(live);
-    await window.vegaEmbed(live, window.innerWidth > 928 ? sizes.wide : sizes.narrow, {
+    await window.vegaEmbed(inside, window.innerWidth > 928 ? sizes.wide : sizes.narrow, {
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false,
       tooltip: { disableDefaultStyle: true }, loader: { target: "_self" },
     });
