@@ -22,7 +22,6 @@ from tests.checks import bundles
 from tests.command import Command
 from tests.site import making
 
-
 FEW = ("home", "boards", "entries", "badges")
 
 
