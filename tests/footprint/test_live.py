@@ -361,6 +361,12 @@ def test_the_source_that_counts_as_the_region_does_comes_first(grids: Grids) -> 
     assert (found.source, found.whys) == ("electricity-maps", ())
 
 
+def test_sources_of_the_other_kind_come_after() -> None:
+    by_fuel = carbon.Region("GB", "as if by fuel", 1.0, 2024, "", "combustion")
+    order = [name for name, _ in live._sources("auto", by_fuel)]
+    assert order == ["national-grid", "electricity-maps"]
+
+
 def test_the_next_source_is_taken_and_why_the_first_was_not_is_said(grids: Grids) -> None:
     found = course(GB, "2026-03-20 06:00", "2026-03-20 08:00")
     assert found.source == "national-grid"
