@@ -16,8 +16,9 @@ VOID = {
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"
 }  # fmt: skip
 ALIEN = {"iframe", "object", "embed", "base", "applet", "frame", "style", "foreignobject", "math"}
-STATE = re.compile(r"[^=]*=.*|[0-9a-f]{16}(,[0-9a-f]{16})*|")
-"""Fragments that a script reads: filters of a board, runs to compare."""
+STATE = re.compile("[^=]*=.*")
+"""A fragment that a script reads: filters of a board. All of the page that compares are read."""
+COMPARE = "compare.html"
 ADDRESSES = ("href", "src", "action", "formaction", "data", "poster", "xlink:href", "srcset")
 UNSEEN = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\0-\x08\x0b\x0c\x0e-\x1f]")
 """Signs that turn or hide text."""
@@ -211,7 +212,9 @@ def _dead(page: Page, found: dict[str, Page], files: set[str]) -> Iterator[str]:
 
 def _leads(to: Page | None, fragment: str) -> bool:
     """Whether a page has that place, or a script of it reads the fragment."""
-    return to is None or fragment in to.ids or bool(STATE.fullmatch(fragment))
+    if to is None or to.path == COMPARE:
+        return True
+    return fragment in to.ids or bool(STATE.fullmatch(fragment))
 
 
 def target(at: str, link: str) -> tuple[str, str]:
