@@ -99,7 +99,7 @@ def _board(at: str, card: Card | None, task: str, shown: Sequence[Shown]) -> Map
     return {
         at: page.render(
             "board.html", at, title=title, task=task, card=card, shown=shown,
-            facts=listing.card_lines(card) if card else [], choices=choices(shown),
+            facts=list(facts_of(card)) if card else [], choices=choices(shown),
             legend=render.legend(cells), front=charts.front_svg(cells, at),
             marks=charts.marks(cells),
         )
@@ -108,6 +108,18 @@ def _board(at: str, card: Card | None, task: str, shown: Sequence[Shown]) -> Map
 
 def _cell(at: str, shown: Shown) -> Mapping[str, str]:
     return {at: page.render("cell.html", at, shown=shown, legend=render.legend([shown.cell]))}
+
+
+def facts_of(card: Card) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What its card says, by name; where a user's own card lies is nobody's business."""
+    hidden = {"task", "family", "run it", *(["data"] if card.beside else [])}
+    name, found = "", dict[str, list[str]]()
+    for label, text in listing.card_lines(card):
+        name = label or name
+        found.setdefault(name, []).append(text)
+    for name, texts in found.items():
+        if name not in hidden:
+            yield name, tuple(texts)
 
 
 def choices(shown: Sequence[Shown]) -> dict[str, list[str]]:

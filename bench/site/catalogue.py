@@ -114,7 +114,7 @@ def _by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def _task(card: Card, runs: Sequence[Run], cells: Sequence[Cell]) -> Task:
-    known, said = listing.task_facts(card), list(_facts(card))
+    known, said = listing.task_facts(card), list(boards.facts_of(card))
     return Task(
         name=card.name,
         title=card.title,
@@ -130,18 +130,6 @@ def _task(card: Card, runs: Sequence[Run], cells: Sequence[Cell]) -> Task:
         costs=tuple(_cost_tables(costs.of(card, runs))),
         command=f"bench run --task {card.name} --runs 3",
     )
-
-
-def _facts(card: Card) -> Iterator[Fact]:
-    """What its card says, by name; where a user's own card lies is nobody's business."""
-    hidden = {"task", "family", "run it", *(["data"] if card.beside else [])}
-    name, found = "", dict[str, list[str]]()
-    for label, text in listing.card_lines(card):
-        name = label or name
-        found.setdefault(name, []).append(text)
-    for name, texts in found.items():
-        if name not in hidden:
-            yield name, tuple(texts)
 
 
 def _standings(entries: Iterable[tuple[Cell, Entry]]) -> Standings:
