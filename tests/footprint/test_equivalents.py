@@ -41,7 +41,7 @@ def test_a_km_is_a_mile_over_1_609_and_says_so() -> None:
     assert "US EPA, equivalencies calculator, 2024, tailpipe" in said
 
 
-@pytest.mark.parametrize("kg", [1e-6, 0.01, 1, 50, 1e4, 3e5, 1e9])
+@pytest.mark.parametrize("kg", [1e-6, 0.01, 1, 50, 232, 1e4, 3e5, 1e9])
 def test_those_that_can_be_pictured_come_first(kg: float) -> None:
     found = equivalents.of(kg)
     pictured = [0.1 <= e.count.value <= 1000 for e in found]

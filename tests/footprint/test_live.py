@@ -537,6 +537,7 @@ def recorded(
     base_s: int = 7000,
     set_back_s: int = 0,
     sleep_s: int = 0,
+    moved_at: float = 0.5,
 ) -> Measurement:
     """A run whose window begins at `start`; a reading of a GPU every `every_s`, and a processor of
     50 W. It was started before that, to read idle power. In the middle, the machine sleeps or its
@@ -554,11 +555,11 @@ def recorded(
         Domain("cpu:package-0", "cpu", "EPYC", "M1", 0.1),
     ]
     real_ns = round(start.timestamp()) * S
-    half = len(t_ns) // 2
-    set_s = [0 if i < half else sleep_s - set_back_s for i in range(len(t_ns))]
+    moved = round(moved_at * len(t_ns))
+    set_s = [0 if i < moved else sleep_s - set_back_s for i in range(len(t_ns))]
     both = [
-        (int(t), real_ns + int(t) - base_s * S + moved * S, int(t))
-        for t, moved in zip(t_ns, set_s, strict=True)
+        (int(t), real_ns + int(t) - base_s * S + s * S, int(t))
+        for t, s in zip(t_ns, set_s, strict=True)
     ]
     trace = Trace(
         domains,
@@ -742,11 +743,20 @@ def test_machines_of_one_run_are_met_by_their_own_traces(grids: Grids, tmp_path:
     assert sum(p.energy_j for p in found.parts) == pytest.approx(record.window_energy_j, rel=1e-9)
 
 
-def test_a_clock_that_was_set_back_does_no_harm(grids: Grids, tmp_path: Path) -> None:
-    record = recorded(tmp_path, at("2026-03-20 06:00"), flat(1.0), set_back_s=120)
+@pytest.mark.parametrize(
+    ("moved_at", "back_s", "before_j"),
+    [(0.5, 120, 1920e3), (0.52, 120, 1800e3), (0.45, 120, 1920e3), (0.99, 2700, 1800e3)],
+)
+def test_a_clock_that_was_set_back_stands_still_until_it_is_where_it_was(
+    grids: Grids, tmp_path: Path, moved_at: float, back_s: int, before_j: float
+) -> None:
+    """Half past is when the clock said so for the first time."""
+    record = recorded(
+        tmp_path, at("2026-03-20 06:00"), flat(1.0), set_back_s=back_s, moved_at=moved_at
+    )
     found = matched(tmp_path, record)
-    assert sum(p.energy_j for p in found.parts) == pytest.approx(record.window_energy_j, rel=1e-9)
-    assert found.parts[0].start == at("2026-03-20 06:00")
+    assert [f"{p.start:%H:%M}" for p in found.parts] == ["06:00", "06:30"]
+    assert [p.energy_j for p in found.parts] == pytest.approx([before_j, 3600e3 - before_j], 1e-2)
 
 
 def test_an_hour_of_sleep_costs_next_to_nothing(grids: Grids, tmp_path: Path) -> None:
@@ -831,6 +841,22 @@ def test_the_meters_uncertainty_is_carried(grids: Grids, tmp_path: Path) -> None
     assert record.window_energy_j is not None
     relative = record.window_uncertainty_j / record.window_energy_j
     assert found.emissions.uncertainty / found.emissions.value == pytest.approx(relative)
+
+
+def test_what_a_run_rests_on_is_not_in_its_window_and_that_is_said(
+    grids: Grids, tmp_path: Path
+) -> None:
+    class Taught(Measurement):
+        @property
+        def energy_j(self) -> float | None:
+            return 2 * (self.window_energy_j or 0.0)
+
+    record = recorded(tmp_path, at("2026-03-20 06:00"), flat(1.0))
+    assert not any("rests on" in note for note in matched(tmp_path, record).notes)
+    taught = Taught.model_validate(record.model_dump())
+    found = matched(tmp_path, taught)
+    assert found.energy.value == pytest.approx(1.0)
+    assert any("what it rests on (parts, teachers) is not in it" in note for note in found.notes)
 
 
 def test_unknown_energy_is_not_matched(grids: Grids, tmp_path: Path) -> None:

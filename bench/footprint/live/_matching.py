@@ -255,10 +255,10 @@ def _parts(run: _Run, course: Course, scenario: Scenario) -> tuple[Part, ...]:
     """The run, cut where the intensity changes."""
     borders = {t for s in course.samples for t in (s.start, s.stop) if run.start < t < run.stop}
     edges = [run.start, *sorted(borders), run.stop]
-    by_start = _Covering(course.samples)
+    covering = _Covering(course.samples)
     found = []
     for (start, stop), energy_j in zip(pairwise(edges), run.joules(edges), strict=True):
-        sample = by_start.of(start, stop)
+        sample = covering.of(start)
         if sample:
             g_per_kwh, source, estimated = sample.g_per_kwh, course.source, sample.estimated
         else:
@@ -268,17 +268,16 @@ def _parts(run: _Run, course: Course, scenario: Scenario) -> tuple[Part, ...]:
 
 
 class _Covering:
-    """The sample that a stretch lies in; stretches are asked for in order of time."""
+    """The sample that a stretch lies in; stretches are asked for in order of time, and cross no
+    sample's border."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._left = list(reversed(samples))
 
-    def of(self, start: datetime, stop: datetime) -> Sample | None:
+    def of(self, start: datetime) -> Sample | None:
         while self._left and self._left[-1].stop <= start:
             self._left.pop()
-        if self._left and self._left[-1].start <= start and stop <= self._left[-1].stop:
-            return self._left[-1]
-        return None
+        return self._left[-1] if self._left and self._left[-1].start <= start else None
 
 
 def _summed(
