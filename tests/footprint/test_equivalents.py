@@ -112,6 +112,7 @@ def test_the_command_says_what_co2e_is_like(bench: Command) -> None:
     assert "652 kg CO2e is" in said.out
     assert "about 0.72" in said.out
     assert "for picturing, not for adding up" in said.out
+    assert "53,000" not in said.out  # charges of a phone, which nobody can picture
 
 
 def test_the_command_says_what_energy_is_like_somewhere(bench: Command) -> None:

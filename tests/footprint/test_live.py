@@ -323,6 +323,13 @@ def test_a_server_that_is_not_there(grids: Grids, monkeypatch: pytest.MonkeyPatc
     assert why().endswith("can't be asked: Connection refused")
 
 
+def test_a_server_without_encryption(grids: Grids, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = os.environ["BENCH_NATIONAL_GRID_URL"]
+    monkeypatch.setenv("BENCH_NATIONAL_GRID_URL", plain.replace("http:", "https:"))
+    assert why().endswith("can't be asked: no encrypted connection comes about")
+    assert grids.asked == []
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [

@@ -104,8 +104,10 @@ def _failure(error: Exception) -> Unanswered:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
         return Unanswered("gave no answer in time", transient=True)
-    if isinstance(reason, ssl.SSLError):
+    if isinstance(reason, ssl.SSLCertVerificationError):
         return Unanswered("can't be trusted: its certificate is refused")
+    if isinstance(reason, ssl.SSLError):
+        return Unanswered("can't be asked: no encrypted connection comes about", transient=True)
     said = reason.strerror if isinstance(reason, OSError) else None
     return Unanswered(f"can't be asked: {said or type(reason).__name__}", transient=True)
 
