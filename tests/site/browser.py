@@ -108,7 +108,7 @@ class Visitor:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         if printed:
             page.emulate_media(media="print")
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.goto(self.address(path, site=site, http=http))
         return page
 
