@@ -249,7 +249,9 @@ def _account(row: Mapping[str, Any]) -> Row:
     if "t" in printed:
         cells["t"] = Cell(tonnes, printed["t"], _step(printed["t"]), row.get("why", ""))
     hardware = f"{row['device']} x {row['devices']:,}" if "device" in row else ""
-    inputs = {"power_w": row.get("power_w"), "hours": row.get("hours")}
+    one_w = row.get("power_w")
+    whole_w = one_w * row["devices"] if one_w else None  # as in table 3
+    inputs = {"power_w": whole_w, "hours": row.get("hours")}
     return Row(row["what"], hardware, inputs, cells, row["source"], row.get("note", ""))
 
 

@@ -92,3 +92,8 @@ def test_the_same_training_elsewhere_today() -> None:
     assert energy.value == pytest.approx(1.1 * 84 * 1515.43 / 1000)
     assert emissions.value == pytest.approx(energy.value * carbon.region("SE").g_per_kwh / 1000)
     assert emissions.unit == "kg CO2e"
+
+
+def test_the_power_of_many_devices_is_that_of_all() -> None:
+    found = published.again(table("later"), carbon.asked(None, "1.1"))
+    assert found["GPT-3 175B, final training"][0].value == pytest.approx(1.289e6, rel=1e-3)
