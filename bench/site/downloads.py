@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 8_000_000
 """Of a file that is offered as it was submitted; what is larger is in the repository."""
 
-OF_ENTRY = ("entry.json", "manifest.json")
+OF_ENTRY = ("entry.json", "manifest.json", "tuning.jsonl")
 OF_RUN = ("record.json", "events.jsonl", "trace.parquet", "predictions.parquet", "manifest.json")
 
 Kind = Literal["text", "integer", "number"]

@@ -177,6 +177,7 @@ def test_only_known_names_are_copied(results: Path) -> None:
     run = run_of(results)
     for name in ("model.safetensors", "log.txt", "index.html", ".env"):
         (run / name).write_text("x")
+    (results / GOOD / "tuning.jsonl").write_text("{}\n")
     names = {at.rpartition("/")[2] for at in copied(results) if at.startswith("files/")}
     assert names == {*downloads.OF_ENTRY, *downloads.OF_RUN}
 
