@@ -1,4 +1,4 @@
-"""The page of a task, as a visitor uses it: sorting, filters that the address keeps, rows picked."""
+"""The page of a task, as a visitor uses it: sorting, filters in the address, rows picked."""
 
 from __future__ import annotations
 
