@@ -31,24 +31,24 @@ _FEW = 3
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Numbers that stand together: one title, and the keys of its cells (two: from, to)."""
 
     title: str
     keys: tuple[str, ...]
 
 
-_ENERGY = (_Group("kWh", ("kwh",)), _Group("lb CO2e", ("lb",)))
-_CLOUD = (_Group("cloud cost, USD", ("usd_low", "usd_high")),)
-_ELECTRICITY = (_Group("electricity, USD", ("electricity_usd",)),)
+_ENERGY = (Group("kWh", ("kwh",)), Group("lb CO2e", ("lb",)))
+_CLOUD = (Group("cloud cost, USD", ("usd_low", "usd_high")),)
+_ELECTRICITY = (Group("electricity, USD", ("electricity_usd",)),)
 # Table -> groups that make one table each in a narrow terminal.
-_LAYOUT: dict[str, tuple[tuple[_Group, ...], ...]] = {
-    "1": ((_Group("lb CO2e", ("lb",)),),),
+LAYOUT: dict[str, tuple[tuple[Group, ...], ...]] = {
+    "1": ((Group("lb CO2e", ("lb",)),),),
     "3": (_ENERGY, _CLOUD),
     "4": (_CLOUD, _ELECTRICITY),
-    "later": ((_Group("kWh", ("kwh",)), _Group("t CO2e", ("t",))),),
+    "later": ((Group("kWh", ("kwh",)), Group("t CO2e", ("t",))),),
 }
-_INPUTS = {"3": (("power_w", "W"), ("hours", "hours")), "4": (("hours", "GPU-hours"),)}
+INPUTS = {"3": (("power_w", "W"), ("hours", "hours")), "4": (("hours", "GPU-hours"),)}
 
 
 # --- the study's tables --------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def tables(
     same trainings in `scenario`."""
     wide = width >= WIDE
     for table in found:
-        layout = _LAYOUT[table.key]
+        layout = LAYOUT[table.key]
         yield _heading(table.title)
         for groups in [sum(layout, ())] if wide else layout:
             yield _table(table, groups, wide)
@@ -77,26 +77,26 @@ def tables(
 
 def last_line(found: Iterable[Table]) -> str:
     """What the largest row that was computed is like."""
-    rows = [(kg, row) for table in found for row in table.rows if (kg := _kg(row))]
+    rows = [(kg, row) for table in found for row in table.rows if (kg := row_kg(row))]
     if not rows:
         return ""
     kg, row = max(rows, key=lambda each: each[0])
     return f"{row.name}: {alike.line(kg)}"
 
 
-def _kg(row: Row) -> float:
+def row_kg(row: Row) -> float:
     lb, t = (row.cells[key].computed if key in row.cells else None for key in ("lb", "t"))
     return lb.value * KG_PER_LB if lb else 1000 * t.value if t else 0.0
 
 
-def _table(table: Table, groups: Sequence[_Group], wide: bool) -> RichTable:
+def _table(table: Table, groups: Sequence[Group], wide: bool) -> RichTable:
     made = _empty()
     hardware = table.key != "4" and any(row.hardware for row in table.rows)
     cited = _sources(table)
     made.add_column("", overflow="fold", min_width=14)
     if hardware and wide:
         made.add_column("hardware", no_wrap=True)
-    inputs = _INPUTS.get(table.key, ())
+    inputs = INPUTS.get(table.key, ())
     for _, unit in inputs:
         made.add_column(unit, justify="right", no_wrap=True)
     for group in groups:
@@ -108,8 +108,8 @@ def _table(table: Table, groups: Sequence[_Group], wide: bool) -> RichTable:
     for row in table.rows:
         texts = [_name(row, cited, hardware, wide)]
         texts += [row.hardware] if hardware and wide else []
-        texts += [_input(row.inputs.get(key)) for key, _ in inputs]
-        texts += [text for group in groups for text in _compared(row, group)]
+        texts += [input_text(row.inputs.get(key)) for key, _ in inputs]
+        texts += [text for group in groups for text in compared(row, group)]
         texts += [_source(row)] if cited and wide else []
         made.add_row(*map(_text, texts))
     return made
@@ -131,11 +131,11 @@ def _source(row: Row) -> str:
     return "; ".join(t for t in (row.source, row.note) if t)
 
 
-def _input(value: float | None) -> str:
+def input_text(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}" if value % 1 else f"{value:,.0f}"
 
 
-def _compared(row: Row, group: _Group) -> tuple[str, str, str]:
+def compared(row: Row, group: Group) -> tuple[str, str, str]:
     """Computed, printed, and whether they agree."""
     cells = [row.cells[key] for key in group.keys if key in row.cells]
     computed = _range([(c.rounded, c.step) for c in cells])
@@ -146,11 +146,11 @@ def _compared(row: Row, group: _Group) -> tuple[str, str, str]:
 
 
 def _range(values: Sequence[tuple[float | None, float]]) -> str:
-    texts = [_number(value, step) for value, step in values if value is not None]
+    texts = [number_text(value, step) for value, step in values if value is not None]
     return "\N{EN DASH}".join(texts) if len(texts) == len(values) else ""
 
 
-def _number(value: float, step: float, sign: str = "") -> str:
+def number_text(value: float, step: float, sign: str = "") -> str:
     places = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{value:{sign},.{places}f}"
 
@@ -161,7 +161,7 @@ def _notes(table: Table, wide: bool) -> RenderableType:
     for row in table.rows:
         if cells := {k: c for k, c in row.cells.items() if c.agrees is False}:
             name = f"{row.name}, {row.hardware}" if row.hardware else row.name
-            grid.add_row(DIFFERS, _text(f"{name}: {_differing(cells)}"))
+            grid.add_row(DIFFERS, _text(f"{name}: {differing(cells)}"))
     for number, source in enumerate([] if wide else _sources(table), 1):
         grid.add_row(f"[{number}]", _text(source))
     for note in table.notes:
@@ -169,10 +169,10 @@ def _notes(table: Table, wide: bool) -> RenderableType:
     return grid
 
 
-def _differing(cells: Mapping[str, Cell]) -> str:
+def differing(cells: Mapping[str, Cell]) -> str:
     """kWh -4, lb CO2e -4: 79.2 h give 1,507 kWh, 1,438 lb CO2e (3.3 days, rounded)"""
     by = ", ".join(
-        f"{c.computed.unit} {_number(c.difference, c.step, '+')}"
+        f"{c.computed.unit} {number_text(c.difference, c.step, '+')}"
         for c in cells.values()
         if c.computed and c.difference is not None
     )
@@ -206,7 +206,7 @@ def _again(found: Sequence[Table], scenario: Scenario) -> Iterator[RenderableTyp
                 row.name,
                 f"{energy.value:,.0f}",
                 f"{emissions.value:,.0f}",
-                f"{_kg(row):,.0f}",
+                f"{row_kg(row):,.0f}",
             )
             made.add_row(*map(_text, texts))
         yield made
@@ -247,11 +247,11 @@ def explanations(found: Iterable[Table]) -> Iterator[str]:
             yield ""
             yield f"{row.name}, {row.hardware}" if row.hardware else row.name
             for key, cell in cells.items():
-                yield from (f"  {text}" for text in _explained(key, cell))
+                yield from (f"  {text}" for text in cell_explained(key, cell))
         yield ""
 
 
-def _explained(key: str, cell: Cell) -> Iterator[str]:
+def cell_explained(key: str, cell: Cell) -> Iterator[str]:
     assert cell.computed
     which = {"usd_low": ", lowest", "usd_high": ", highest"}.get(key, "")
     first, *others = explained(cell.computed)
@@ -259,7 +259,7 @@ def _explained(key: str, cell: Cell) -> Iterator[str]:
     yield from others
     if cell.printed is not None:
         agrees = AGREES if cell.agrees else f"{DIFFERS}: {cell.why or 'nothing explains it'}"
-        yield f"  printed {_number(cell.printed, cell.step)} {cell.computed.unit} {agrees}"
+        yield f"  printed {number_text(cell.printed, cell.step)} {cell.computed.unit} {agrees}"
 
 
 def facts(found: Iterable[Table], scenario: Scenario | None = None) -> list[dict[str, Any]]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 from bench.rank import pareto
 from bench.rank.entry import Cell, Entry
@@ -106,12 +103,9 @@ def said(dot: Dot) -> str:
 
 
 def inks() -> Inks:
-    from bench.plot.picture import Inks
+    from bench.plot import inline
 
-    return Inks(
-        ink="var(--ink)", soft="var(--soft)", grid="var(--faint)", ground="var(--paper)",
-        font="Plex, Liberation Sans, Arial, sans-serif", padding=4,
-    )  # fmt: skip
+    return inline.INKS
 
 
 def front_spec(dots: Sequence[Dot], narrow: bool, zoom: bool = False) -> dict[str, Any]:
@@ -131,85 +125,12 @@ def inline(
     links: Sequence[tuple[str, str]] = (),
     points: str = "points",
 ) -> Markup:
-    """A plot as an element of a page: no style, no ids, no ground. `links` are of the marks of the
-    layer `points`, in order: where to, and what it says."""
+    """As `bench.plot.inline` has it."""
     from markupsafe import Markup
 
-    from bench.plot import vega
+    from bench.plot import inline as plots
 
-    root = ElementTree.fromstring(vega.svg(spec))
-    box = root.get("viewBox", "0 0 1 1")
-    wide, high = box.split()[2:]
-    inside = "".join(_kept(child, _Links(points, links)) for child in root)
-    role = "group" if links else "img"  # of an image nothing can be followed
-    return Markup(
-        f'<svg class="vl {kind}" viewBox="{escape(box)}" width="{escape(wide)}" '
-        f'height="{escape(high)}" role="{role}" aria-label="{escape(described)}">{inside}</svg>\n'
-    )
-
-
-_DRAWN = {
-    "d", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "fill", "stroke", "stroke-width",
-    "stroke-dasharray", "text-anchor", "transform", "font-size", "font-weight", "opacity",
-    "fill-opacity", "stroke-opacity",
-}  # fmt: skip
-_IMPLIED = {
-    ("stroke-width", "1"), ("opacity", "1"), ("text-anchor", "start"), ("fill-opacity", "1"),
-    ("font-weight", "normal"), ("transform", "translate(0,0)"),
-}  # fmt: skip
-_LONG = re.compile(r"-?\d+\.\d{2,}")
-_NOWHERE = {"", "M0,0h0v0h0Z"}
-
-
-class _Links:
-    def __init__(self, layer: str, links: Sequence[tuple[str, str]]) -> None:
-        self._layer, self._links = f"{layer}_marks", links
-
-    def around(self, group: ElementTree.Element, marks: list[str]) -> list[str]:
-        if self._layer not in group.get("class", "").split() or len(marks) != len(self._links):
-            return marks
-        return [
-            f'<a href="{escape(to)}" tabindex="-1"><title>{escape(text)}</title>{mark}</a>'
-            for (to, text), mark in zip(self._links, marks, strict=True)
-        ]
-
-
-def _kept(node: ElementTree.Element, links: _Links) -> str:
-    """What is seen of an element: shapes, texts, and groups with something in them."""
-    name = node.tag.rpartition("}")[2]
-    if name == "g":
-        marks = links.around(node, [kept for child in node if (kept := _kept(child, links))])
-        inside, looks = "".join(marks), _looks(node)
-        return f"<g{looks}>{inside}</g>" if inside and looks else inside
-    if name not in ("path", "line", "rect", "text", "tspan") or _unseen(node):
-        return ""
-    inside = escape(node.text or "", quote=False) + "".join(_kept(c, links) for c in node)
-    return f"<{name}{_looks(node)}>{inside}</{name}>" if inside else f"<{name}{_looks(node)}/>"
-
-
-def _unseen(node: ElementTree.Element) -> bool:
-    if "background" in node.get("class", "") or "foreground" in node.get("class", ""):
-        return True
-    if node.get("opacity") == "0" or node.get("display") == "none":
-        return True
-    if node.tag.endswith("rect") and node.get("fill") == inks().ground:  # of the whole
-        return True
-    return node.tag.endswith("path") and node.get("d", "") in _NOWHERE
-
-
-def _looks(node: ElementTree.Element) -> str:
-    return "".join(
-        f' {name}="{escape(_rounded(name, value))}"'
-        for name, value in node.attrib.items()
-        if name in _DRAWN and (name, value) not in _IMPLIED
-    )
-
-
-def _rounded(name: str, value: str) -> str:
-    """To tenths of a pixel."""
-    if name not in ("d", "transform", "x", "y", "x2", "y2"):
-        return value
-    return _LONG.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), value)
+    return Markup(plots.inline(spec, described, kind, links, points))
 
 
 # --- live ----------------------------------------------------------------------------------------
