@@ -51,13 +51,15 @@ def measure(
     meter: Meter,
     *,
     budget: Budget | None = None,
+    limit: Limit | None = None,
     intensity_g_per_kwh: float = 0.0,
     idle_s: float = 3.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     others: Others | None = None,
 ) -> Outcome:
     """Run `program` under `meter`; `folder` then holds events and trace. Never raises for what
-    the program does. An interrupt ends it and is an outcome; one in front gets it instead."""
+    the program does. An interrupt ends it and is an outcome; one in front gets it instead. A
+    `limit` of the caller's takes the place of the budget's."""
     progress = Progress()
     journal = Journal(folder / "events.jsonl")
     outcome = None
@@ -74,8 +76,8 @@ def measure(
             if others:
                 others.open()
             journal.write("window_start", t_ns=meter.opening())
-            limit = Limit(budget, intensity_g_per_kwh)
-            outcome = run_child(program, journal, gauge, progress, limit, on_progress, others)
+            until = limit or Limit(budget, intensity_g_per_kwh)
+            outcome = run_child(program, journal, gauge, progress, until, on_progress, others)
             meter.edge()
             progress.phase, progress.text = "tail", "idle power"
             _idle(gauge, journal, idle_s, progress, on_progress)

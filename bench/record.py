@@ -29,6 +29,7 @@ from bench.errors import BenchError, UsageError, first_fault
 
 SCHEMA = 1
 LOG = "log.txt"  # in a run's folder: what its worker said
+PROFILE = "(profile)"  # as `Record.trial`, which no sweep is called: power was looked at
 
 Level = Literal["M0", "M1", "M2", "M3"]
 Kind = Literal["gpu", "cpu", "dram", "node"]
@@ -235,13 +236,7 @@ class Metered(Closed):
         up; different meters are independent."""
         if self.window_energy_j is None:
             return None
-        alike: dict[tuple[str, ...], float] = {}
-        for d in self.charged:
-            if (u := d.expanded_j) is None:
-                return None
-            key = (d.level,) if d.level in ("M0", "M3") else (d.level, d.kind)
-            alike[key] = alike.get(key, 0.0) + u
-        return sum(u**2 for u in alike.values()) ** 0.5
+        return combined([(d, d.expanded_j) for d in self.charged])
 
     @property
     def energy_j(self) -> float | None:
@@ -274,6 +269,18 @@ class Metered(Closed):
     def phase_energy_j(self, name: str) -> float | None:
         """Of all phases of this name; None when one is not known, or when there are none."""
         return _sum([self.energy_of(p) for p in self.phases if p.name == name])
+
+
+def combined(unsure: Iterable[tuple[DomainEnergy, float | None]]) -> float | None:
+    """The uncertainty of a sum over domains, each with its own in any one unit; None when one is
+    not known. What is alike in kind and level adds up."""
+    alike: dict[tuple[str, ...], float] = {}
+    for d, u in unsure:
+        if u is None:
+            return None
+        key = (d.level,) if d.level in ("M0", "M3") else (d.level, d.kind)
+        alike[key] = alike.get(key, 0.0) + u
+    return float(sum(u**2 for u in alike.values()) ** 0.5)
 
 
 def _sum(parts: list[float | None]) -> float | None:
@@ -422,8 +429,13 @@ class Record(Metered):
     saved: list[Saved] = []
     charged_runs: list[RunCost] = []  # earlier parts of this training in order, teachers
     upstream: list[RunCost] = []  # what made the weights that it began with: shown, in no sum
-    trial: str | None = None  # the sweep that tries settings by it: it is no entry
+    trial: str | None = None  # the sweep that tries settings by it, or PROFILE: it is no entry
     tuning: Tuning | None = None  # what chose its settings
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether it ended when its power was known, and is neither scored nor an entry."""
+        return self.trial == PROFILE
 
     @property
     def parts(self) -> list[RunCost]:

@@ -34,7 +34,7 @@ from bench import (
 from bench import record as records
 from bench.account import Start
 from bench.cards import Card
-from bench.child import Outcome, Program, Progress
+from bench.child import Limit, Outcome, Program, Progress
 from bench.errors import BenchError, MissingExtra, UsageError
 from bench.interrupts import undisturbed
 from bench.learn import models, objectives, sources
@@ -74,7 +74,7 @@ class Request:
     probes: Sequence[str] = ()  # beside those that are found
     idle_s: float = 3.0
     save_every_s: float | None = None  # None: nothing is kept
-    trial: str | None = None  # of a sweep of this name: tune is scored at the end, too
+    trial: str | None = None  # of a sweep of this name: tune is scored at the end, too; or PROFILE
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """What the sweep took that chose the settings, as `record.Tuning` has it."""
     find_run: Callable[[str], Path] = Path
@@ -315,9 +315,11 @@ def run(
     on_folder: Callable[[Path], None] = lambda folder: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     others: First | None = None,
+    limit: Limit | None = None,
 ) -> tuple[Record, Path, Outcome]:
     """One metered run in a fresh folder below `root`, which `on_folder` is told before it starts;
-    its record is written whatever happens. With `others`, it is theirs, too."""
+    its record is written whatever happens. With `others`, it is theirs, too. A `limit` takes the
+    place of the budget's. A profile is not scored."""
     spec = plan.spec(seed)
     with _limited(plan):
         start = account.begin(
@@ -337,6 +339,8 @@ def run(
         def graded(ended: Outcome) -> tuple[Metric | None, Outcome]:
             if others:
                 others.collect(folder)
+            if plan.trial == records.PROFILE:
+                return None, ended
             return scored(plan.card, plan.resolved, out, folder, ended, plan.objective)
 
         record, outcome = measure.run(
@@ -346,6 +350,7 @@ def run(
             Meter(folder, probes=plan.probes, replay=plan.replay),
             graded,
             budget=plan.budget if plan.budget and plan.budget.metered else None,
+            limit=limit,
             intensity_g_per_kwh=plan.scenario.g_per_metered_kwh,
             idle_s=plan.idle_s,
             on_progress=on_progress,
@@ -540,7 +545,8 @@ def _worker(
         "state": str(plan.state.absolute()) if plan.state else None,
         "weights": {name: str(folder.absolute()) for name, folder in plan.weights.items()},
         "own_recipes": dict(plan.own_recipes),
-        "score_tune": plan.trial is not None,
+        "score_tune": plan.trial not in (None, records.PROFILE),
+        "profile": plan.trial == records.PROFILE,
     }
     path = work / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")

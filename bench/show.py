@@ -66,7 +66,8 @@ def record_lines(
         said.append((record.status, record.failure))
     if (log := folder / LOG).is_file() and log.stat().st_size and record.status == "failed":
         said.append(("log", str(log)))
-    said += _metric(record.metric) if record.metric else [("result", "none: no predictions")]
+    none = "none: a profile is not scored" if record.is_profile else "none: no predictions"
+    said += _metric(record.metric) if record.metric else [("result", none)]
     said += _energy(record)
     said += _prediction(record)
     said += _carbon(record, scenario)
@@ -102,6 +103,9 @@ def _time(record: Record) -> Lines:
 
 def _tuning(record: Record) -> Lines:
     """The sweep that it is a trial of, or that chose its settings: in no sum above."""
+    if record.is_profile:
+        text = f"no entry of any board; `bench footprint extrapolate {record.run_id}` reads it"
+        return [("profile", text)]
     if record.trial is not None:
         return [("trial", f"of the sweep {record.trial}: no entry of any board")]
     t = record.tuning

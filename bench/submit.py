@@ -198,6 +198,8 @@ def _one_entry(runs: Sequence[tuple[Record, Path]]) -> Several:
     """The runs by id; UsageError where they are of several entries, or trials of a sweep."""
     first = runs[0][0]
     for record, folder in runs:
+        if record.is_profile:
+            raise UsageError(f"{folder} is a profile, and no entry", "submit runs of `bench run`")
         if record.trial:
             raise UsageError(
                 f"{folder} is a trial of the sweep {record.trial}, and no entry",

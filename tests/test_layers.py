@@ -63,7 +63,7 @@ TABLE: dict[str, set[str]] = {
     | {"workfolder"},
     "footprint": FOUNDATION
     | {"account", "live", "measure", "plot", "power", "rank", "run", "study", "submission"}
-    | {"checks.computing"},
+    | {"checks.computing", "child", "learn", "recipes", "reference", "workfolder"},
     "site": FOUNDATION
     | {"account", "checks", "learn", "listing", "plot", "power", "rank", "recipes", "show"}
     | {"study", "submission", "verification", "__init__"},

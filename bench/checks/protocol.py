@@ -318,7 +318,8 @@ def tuning(entry: EntryFolder, runs: list[RunFolder], around: Surroundings) -> F
     records = [run.record for run in runs]
     for r in records:
         if r.trial:
-            text = f"run {r.run_id} is a trial of the sweep {r.trial[:60]}"
+            what = "a profile" if r.is_profile else f"a trial of the sweep {r.trial[:60]}"
+            text = f"run {r.run_id} is {what}"
             yield Problem(f"{text}: an entry is made of its final runs")
     stated = {r.tuning.model_dump_json() if r.tuning else "" for r in records}
     journal = _journal(entry)

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Json, PueOption, RegionOption, console
+from bench.cli.options import (
+    RUNS,
+    Data,
+    Device,
+    Idle,
+    Json,
+    NoWait,
+    Out,
+    PretrainedOption,
+    Probes,
+    PueOption,
+    RegionOption,
+    Settings,
+    Task,
+    TaskFolders,
+    console,
+)
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.run import Request
 
 app = typer.Typer(
     help="What trainings cost in energy, CO2e and money, by the method of the study.",
@@ -124,3 +145,101 @@ def intensity(
     screen = console()
     for part in render.intensity(course, at, scenario.assumed):
         screen.print(part)
+
+
+@app.command()
+def profile(
+    model: Annotated[str, typer.Option(help="`bench models` lists them.")],
+    minutes: Annotated[
+        float, typer.Option(help="At most so long, from start to end of training.")
+    ] = 10.0,
+    task: Task = None,
+    recipe: Annotated[str | None, typer.Option(help="`bench recipes` lists them.")] = None,
+    set_: Settings = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Examples a step (translation: tokens); else as published."),
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(min=4, help="Tokens of each at most; else as published.")
+    ] = None,
+    pretrained: PretrainedOption = False,
+    data: Data = None,
+    device: Device = None,
+    region: RegionOption = None,
+    pue: PueOption = None,
+    probe: Probes = None,
+    idle: Idle = 3.0,
+    out: Out = RUNS,
+    replay_trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Replay a recorded trace instead of metering."),
+    ] = None,
+    no_wait: NoWait = False,
+    tasks: TaskFolders = None,
+    as_json: Json = False,
+) -> None:
+    """Train under the meter until power is stable: what a step, a token and an hour take.
+
+    Stable: blocks of 5 s or 10 steps, the first quarter of the training (15 s at least) left out;
+    12 blocks or more whose mean is known to 1 %, and whose halves differ by no more. The run is a
+    record like any other; it is not scored, and no entry of a board.
+    """
+    from contextlib import nullcontext
+
+    from bench.cli.options import alone, find, recover, settings
+    from bench.cli.runs import INTERRUPTED
+    from bench.footprint import profile as profiles
+    from bench.footprint import said
+    from bench.run import Request
+
+    profiles.check_minutes(minutes)
+    recover(out)
+    request = Request(
+        task=task or "", model=model, pretrained=pretrained, recipe=recipe,
+        settings=settings(set_ or []), data=data, device=device, region=region, pue=pue,
+        task_folders=tasks or [], replay=replay_trace, probes=probe or [], idle_s=idle,
+        find_run=lambda name: find(name, None, out),
+    )  # fmt: skip
+    with nullcontext() if replay_trace else alone(no_wait):
+        folder, ended = _profiled(request, batch, length, out, minutes)
+    found = profiles.of(folder)
+    if as_json:
+        print(json.dumps(said.profile_facts(found), indent=1))
+    else:
+        from bench import show
+
+        lines = said.profile_lines(found)
+        lines += show.labelled("warning", [w.message for w in found.record.warnings])
+        console().print(show.grid([*lines, ("folder", str(folder))]))
+    if ended:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _profiled(
+    request: Request, batch: int | None, length: int | None, out: Path, minutes: float
+) -> tuple[Path, bool]:
+    """The folder of a profile, whose batch is halved until it fits into memory; and whether
+    somebody asked for an end."""
+    from dataclasses import replace
+
+    from bench import live
+    from bench import run as running
+    from bench.footprint import profile as profiles
+
+    screen = console(stderr=True)
+    request, shape = profiles.shaped(request, batch, length)
+    screen.print(f"batch: {profiles.shown(shape)}")
+    seed = running.seeds(1, None)[0].value
+    while True:
+        plan = profiles.planned(request)
+        with live.Line(plan.scenario.g_per_metered_kwh) as line:
+            record, folder, ended = profiles.make(plan, out, seed, minutes, line)
+        half = profiles.smaller(record)
+        if half is None or ended:
+            break
+        screen.print(f"it does not fit into memory; half of it: {profiles.shown_settings(half)}")
+        request = replace(request, settings={**request.settings, **half})
+    if record.status == "failed":
+        raise BenchError(f"the training failed: {record.failure}", f"its log is in {folder}")
+    return folder, ended

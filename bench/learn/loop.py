@@ -187,6 +187,7 @@ def _report(training: Training, loss: Tensor, rate: float) -> None:
         first_step=training.first_step,
         loss=value,
         learning_rate=rate,
+        tokens=training.tokens,
     )
 
 

@@ -54,6 +54,7 @@ class Job:
     state: Path | None  # of the run that this one goes on with
     weights: dict[str, Path]  # that settings of the recipe name, by setting
     score_tune: bool = False  # at the end
+    profile: bool = False  # a few predictions stand for all, and are thrown away
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -69,6 +70,7 @@ class Job:
             state=Path(state) if state else None,
             weights={name: Path(folder) for name, folder in facts.get("weights", {}).items()},
             score_tune=facts.get("score_tune", False),
+            profile=facts.get("profile", False),
         )
 
 
@@ -149,6 +151,10 @@ def _learn(job: Job, task_folder: Path, out: Path, device: torch.device, events:
     if keeper:
         keeper.keep_state(training)  # before the recipe makes of it what can't be trained on
         events.send("phase_start", phase="train")
+    if job.profile:
+        synchronise(device)
+        _end_profile(prepared, reason, events)
+        return
     training.recipe.finish(training)
     synchronise(device)
     if job.score_tune:
@@ -354,6 +360,21 @@ def _predict_sample(prepared: Prepared, evaluations: int) -> float:
     cost = getattr(training.objective, "evaluation_cost", 1.0)
     all_tokens = scored.lengths.sum() + cost * evaluations * training.tune.lengths.sum()
     return float(scored.lengths[sample].sum() / all_tokens)
+
+
+def _end_profile(prepared: Prepared, reason: str, events: Events) -> None:
+    """Predict a sample, and say what share it is of a scoring of tune and of the prediction."""
+    training, scored = prepared.training, prepared.scored
+    events.send("phase_start", phase="predict")
+    share = _predict_sample(prepared, 0)
+    events.send("phase_stop", phase="predict")
+    cost = getattr(training.objective, "evaluation_cost", 1.0)
+    tune = cost * float(training.tune.lengths.sum() / scored.lengths.sum())
+    events.send(
+        "profile", steps_per_epoch=training.steps_per_epoch, predict_share=share,
+        evaluate_share=share / tune if tune else None,
+    )  # fmt: skip
+    events.send("run_stop", reason=reason)
 
 
 def _first_pass(training: Training, rows: np.ndarray) -> None:
