@@ -41,7 +41,7 @@ def test_a_dot_has_both_intervals_and_what_the_meter_says() -> None:
     assert dot.skill_interval[0] < dot.skill < dot.skill_interval[1]
     assert dot.energy_interval_kwh is not None
     assert dot.meter_share == pytest.approx(0.1, rel=0.2)
-    assert "±10 % (k = 2) where measured" in " ".join(pareto.marks([dot]))
+    assert "(k = 2), ±10 % where measured" in " ".join(pareto.marks([dot]))
     (once,) = dots(make_entry(1))
     assert (once.skill_interval, once.energy_interval_kwh) == (None, None)
 
@@ -124,6 +124,14 @@ def test_the_first_that_asks_gets_the_room() -> None:
     asked = [labels.Asked("first", 30, 20), labels.Asked("second" * 9, 30, 20)]
     put = labels.place(asked, [(30, 20)], 100, 40)
     assert [p.asked.text for p in put] == ["first"]
+
+
+def test_a_long_name_loses_whole_settings_and_fronts_that_no_name_tells_apart_have_none() -> None:
+    settings = {"epochs": 1.0, "batch_size": 2048, "evaluations": 0}
+    found = dots(make_entry(settings=settings), make_entry(settings={"epochs": 2.0}))
+    alike = [replace(d, on_front=True, group=str(n)) for n, d in enumerate(found)]
+    texts = {row["text"] for row in rows(front.spec(alike, front.PAPER), -1)}
+    assert texts == {"baseline · epochs=1.0", "baseline · epochs=2.0"}
 
 
 # --- from the terminal

@@ -194,7 +194,11 @@ def _dot_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _OF_A_NAME else f"{text[: _OF_A_NAME - 1]}…"
+    """Whole settings where they fit: half a word tells nothing from anything."""
+    whole = text
+    while len(whole) > _OF_A_NAME and " · " in whole:
+        whole = whole.rpartition(" · ")[0]
+    return whole if len(whole) <= _OF_A_NAME else f"{whole[: _OF_A_NAME - 1]}…"
 
 
 def _front_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
@@ -203,13 +207,12 @@ def _front_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
     if len(ends) < 2:
         return []
     machines = Counter(d.hardware for d in ends.values())
+    names = [d.hardware if machines[d.hardware] == 1 else d.meters for d in ends.values()]
     return [
-        {
-            "text": _short(d.hardware if machines[d.hardware] == 1 else d.meters),
-            "dot": d, "weight": "bold",
-        }
-        for d in ends.values()
-    ]  # fmt: skip
+        {"text": _short(name), "dot": d, "weight": "bold"}
+        for name, d in zip(names, ends.values(), strict=True)
+        if names.count(name) == 1  # they differ in the metric alone, which no name says
+    ]
 
 
 def _intervals(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:

@@ -108,6 +108,7 @@ def marks(dots: Sequence[Dot]) -> list[str]:
         said.append("Dashed: the Pareto front, one for each way of metering.")
     if any(d.estimated for d in dots):
         said.append("Hollow: energy was estimated, not measured.")
+    unsure = []
     for about, some in (
         ("measured", [d.meter_share for d in dots if not d.estimated]),
         ("estimated", [d.meter_share for d in dots if d.estimated]),
@@ -116,7 +117,9 @@ def marks(dots: Sequence[Dot]) -> list[str]:
         if known:
             low, high = (significant(100 * share, 2) for share in (min(known), max(known)))
             span = low if low == high else f"{low} to {high}"
-            said.append(f"Not drawn: the meter's own ±{span} % (k = 2) where {about}.")
+            unsure.append(f"±{span} % where {about}")
+    if unsure:
+        said.append(f"Not drawn: the meter's own uncertainty (k = 2), {', '.join(unsure)}.")
     return said
 
 
