@@ -51,10 +51,20 @@ def _table() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("hardware.toml").read_text(encoding="utf-8"))
 
 
+def names() -> list[str]:
+    """Of all accelerators that something is known of."""
+    return [row["name"] for row in _table()["accelerator"]]
+
+
 def accelerator(device: str) -> Mapping[str, Any] | None:
     """The row of a device by NVML's name: that with the longest beginning of it."""
     rows = [r for r in _table()["accelerator"] if device.startswith(r["name"])]
     return max(rows, key=lambda r: len(r["name"]), default=None)
+
+
+def accelerators() -> list[str]:
+    """Names of the rows, in the table's order."""
+    return [r["name"] for r in _table()["accelerator"]]
 
 
 def peak(device: str, recipes: set[str]) -> Peak | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,12 +22,13 @@ from bench.cli.options import (
     Probes,
     PueOption,
     RegionOption,
+    Results,
     Settings,
     Task,
     TaskFolders,
     console,
 )
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from bench.run import Request
@@ -243,3 +245,230 @@ def _profiled(
     if record.status == "failed":
         raise BenchError(f"the training failed: {record.failure}", f"its log is in {folder}")
     return folder, ended
+
+
+@app.command()
+def extrapolate(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROFILE|RUN", help="A folder, or the head of its id."),
+    ] = None,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="What is not said: as bert-base was trained, …"),
+    ] = None,
+    hours: Annotated[float | None, typer.Option(help="Of the full training.")] = None,
+    devices: Annotated[int | None, typer.Option(help="On so many; else as the profile.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(metavar="N", help="Of the profile's batch: 1M.")
+    ] = None,
+    tokens: Annotated[str | None, typer.Option(metavar="N", help="To learn from: 137G.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Of the profile's data.")] = None,
+    flops: Annotated[str | None, typer.Option(metavar="N", help="Else 6 x N x tokens.")] = None,
+    parameters: Annotated[
+        str | None, typer.Option(metavar="N", help="Of the model: 110M; else the profile's.")
+    ] = None,
+    efficiency: Annotated[
+        float | None, typer.Option(help="Share of the peak; else as the profile reached it.")
+    ] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Other than the profile's, by FLOPs alone: 'NVIDIA L4'.")
+    ] = None,
+    region: RegionOption = None,
+    pue: PueOption = None,
+    usd_per_kwh: Annotated[float | None, typer.Option(help="Price of electricity.")] = None,
+    validate: Annotated[
+        bool,
+        typer.Option("--validate", help="Of whole runs: what their beginning would have said."),
+    ] = False,
+    results: Results = None,
+    out: Out = RUNS,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="The formula of each number, down to its sources.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Extrapolate a profile to a full training: by hours, by steps or tokens, by FLOPs.
+
+    The three stand side by side: how far apart they are is the error bar.
+    """
+    from bench.cli.options import find
+    from bench.footprint import extrapolate as making
+    from bench.footprint import profile as profiles
+    from bench.footprint import said, workloads
+    from bench.power import carbon
+
+    if validate:
+        _validate([Path(r) for r in run or []], as_json)
+        return
+    if not run or len(run) > 1:
+        raise UsageError("which profile?", "one run's id or folder; --validate takes several")
+    found = profiles.of(find(run[0], results, out))
+    counted = {"steps": steps, "tokens": tokens, "flops": flops, "parameters": parameters}
+    numbers = {name: making.count(f"--{name}", text) for name, text in counted.items()}
+    workload = workloads.named(as_) if as_ else None
+    asked = making.Asked(
+        hours=hours, devices=devices, epochs=epochs, efficiency=efficiency,
+        hardware=making.other_hardware(hardware, found) if hardware else None,
+        workload=workload, **numbers,
+    )  # fmt: skip
+    whole = making.extrapolate(found, asked, carbon.asked(region, pue), usd_per_kwh)
+    if as_json:
+        print(json.dumps(said.extrapolation_facts(whole), indent=1))
+    elif explain:
+        print("\n".join(said.explanations(whole)).rstrip())
+    else:
+        screen = console()
+        for part in said.extrapolation(whole):
+            screen.print(part)
+
+
+def _validate(roots: list[Path], as_json: bool) -> None:
+    """What the beginnings of whole runs would have said of the whole."""
+    from bench.footprint import said, validation
+
+    if not roots:
+        raise UsageError("which runs?", "--validate results, or folders of runs")
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"there is no folder {root}", "--validate results")
+    found = list(validation.cases(roots))
+    if not found:
+        raise UsageError(f"no whole run lies below {', '.join(map(str, roots))}")
+    if as_json:
+        print(json.dumps(validation.facts(found), indent=1))
+        return
+    screen = console()
+    for part in said.validated(found, screen.width):
+        screen.print(part)
+
+
+_Explain = Annotated[
+    bool, typer.Option("--explain", help="The formula of each number, down to its sources.")
+]
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Option(help="`bench models` lists them; any, with --parameters.")],
+    tokens: Annotated[
+        str | None, typer.Option(metavar="N", help="To learn from: 3B, 500M.", show_default=False)
+    ] = None,
+    examples: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Of an epoch: 67k; else the task's.", show_default=False),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="With --examples or --task.", show_default="1")
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(help="By the clock, as the study counts.", show_default=False),
+    ] = None,
+    task: Task = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="'NVIDIA H200', '8 x NVIDIA H200'; else that of the runs of the model."),
+    ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="How many.", show_default="1")] = None,
+    trials: Annotated[int, typer.Option(help="Trainings to choose the settings by.")] = 0,
+    recipe: Annotated[str | None, typer.Option(help="`bench recipes` lists them.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="fp32|tf32|bf16|fp16", help="Adds the recipe of it.")
+    ] = None,
+    parameters: Annotated[
+        str | None, typer.Option(metavar="N", help="Of a model that bench has not: 350M.")
+    ] = None,
+    power_w: Annotated[
+        float | None, typer.Option(help="Of one device; else as in the runs.", show_default=False)
+    ] = None,
+    region: RegionOption = None,
+    pue: PueOption = None,
+    usd_per_kwh: Annotated[
+        float | None, typer.Option(help="Of electricity.", show_default="0.12, as the study")
+    ] = None,
+    usd_per_hour: Annotated[
+        float | None, typer.Option(help="Of one device in a cloud.", show_default=False)
+    ] = None,
+    results: Results = None,
+    out: Out = RUNS,
+    tasks: TaskFolders = None,
+    explain: _Explain = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a training would take, from runs that exist: kWh, CO2e, money, hours; and what would
+    reduce it.
+
+    Runs of the same model on the same hardware come first; else those of the model elsewhere,
+    scaled; else those of other models, by 6 N operations a token. Each step away widens the
+    spread. Measured and estimated runs are never in one number.
+    """
+    from bench.cli.options import roots
+    from bench.footprint import alternatives, plan_render
+    from bench.footprint import known as runs
+    from bench.footprint import plan as planning
+
+    found, broken = runs.runs(folder for folder, _ in roots(results, out))
+    asked = planning.asked(
+        planning.Typed(
+            model=model, tokens=tokens, examples=examples, epochs=epochs, hours=hours, task=task,
+            hardware=hardware, devices=devices, trials=trials, recipe=recipe, precision=precision,
+            parameters=parameters, power_w=power_w, region=region, pue=pue,
+            usd_per_kwh=usd_per_kwh, usd_per_hour=usd_per_hour, task_folders=tasks or [],
+        ),
+        found,
+    )  # fmt: skip
+    made = planning.plan(asked, found)
+    others = alternatives.alternatives(made, found)
+    if as_json:
+        print(json.dumps(plan_render.plan_facts(made, others, broken), indent=1))
+    elif explain:
+        print("\n".join(plan_render.plan_explained(made, others)))
+    else:
+        screen = console()
+        for part in plan_render.plan_parts(made, others, broken, screen.width):
+            screen.print(part)
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Ends in .html or .md.")
+    ],
+    runs: Annotated[
+        Path, typer.Option("--runs", metavar="DIR", help="One's own.", envvar="BENCH_RUNS")
+    ] = RUNS,
+    results: Results = None,
+    region: RegionOption = None,
+    pue: PueOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="With the formula of each number, as an appendix.")
+    ] = False,
+    tasks: TaskFolders = None,
+) -> None:
+    """Write what trainings took: published ones and one's own, as one page of HTML or Markdown.
+
+    The page loads nothing and has no scripts. What was measured and what was estimated stand apart.
+    """
+    from bench.cli.options import cards_of, recover, roots
+    from bench.footprint import report as reports
+    from bench.power import carbon
+    from bench.rank import board, index, standing
+    from bench.record import write_file
+
+    kind = reports.kind_of(output)
+    scenario = carbon.asked(region, pue)
+    recover(runs)
+    found, broken, submissions = index.ask(
+        roots(results, runs),
+        lambda source: (source.board(board.Filters()), source.broken(), source.submissions()),
+    )
+    standings = standing.of(submissions, found)
+    cards = cards_of((r.record for r in found), tasks)
+    submitted = [r for r in found if r.origin == "results"]
+    made = reports.make(
+        scenario, board.build(submitted, cards, standings=standings),
+        [r for r in found if r.origin == "local"], broken,
+    )  # fmt: skip
+    write_file(output, reports.written(made, kind, explain))
+    print(f"wrote {output}", file=sys.stderr)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.footprint import stable
-from bench.footprint.quantity import Quantity
+from bench.footprint.quantity import Quantity, explained
 from bench.units import show_duration, show_energy, significant
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from bench.footprint.extrapolate import Extrapolation, Way
     from bench.footprint.profile import Part, Profile
+    from bench.footprint.validation import Case, Summary
+    from bench.power.carbon import Scenario
 
 Lines = list[tuple[str, str]]
 """(label, text) of each line; a line without a label goes on with the last."""
@@ -154,3 +161,202 @@ def _facts(part: Part | None) -> dict[str, Any] | None:
         return None
     return {"energy_j": part.energy_j, "duration_s": part.duration_s, "times": part.times,
             "share": part.share}  # fmt: skip
+
+
+# --- extrapolations ------------------------------------------------------------------------------
+
+
+def extrapolation(found: Extrapolation) -> Iterator[RenderableType]:
+    """Ways side by side, their spread, and what each assumes."""
+    profile, spec = found.profile, found.profile.record.spec
+    what = "profile" if profile.record.is_profile else "run"
+    level = ", estimated" if profile.estimated else ""
+    yield _text(f"a full training of {spec.model}, from {what} {profile.record.run_id} on "
+                f"{spec.hardware}{level}; {_where(found.scenario)}")  # fmt: skip
+    yield _text("")
+    yield _ways(found)
+    yield _text("")
+    lines = [("spread", _spread(found))]
+    lines += [(way.name, way.assumes) for way in found.ways]
+    lines += list(found.missing)
+    if found.published:
+        lines.append(("published", found.published.assumes))
+    yield _lines(lines + [("note", note) for note in found.notes])
+
+
+def _where(scenario: Scenario) -> str:
+    region = scenario.region
+    assumed = " (assumed)" if scenario.assumed else ""
+    return f"{region.name} {region.year}{assumed}, {significant(region.g_per_kwh)} g CO2e/kWh, " \
+           f"{scenario.pue}"  # fmt: skip
+
+
+def _ways(found: Extrapolation) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    ways = [*found.ways, *([found.published] if found.published else [])]
+    costs = any(w.cost or w.cloud for w in ways)
+    for title in ("kWh", "kg CO2e", "time", *(["USD"] if costs else [])):
+        table.add_column(title, justify="right", no_wrap=title != "USD")
+    for way in ways:
+        name = way.name.partition(",")[0] if way.key == "published" else way.name
+        cells = [_sure(way.energy), significant(way.emissions.value),
+                 _hours(way.time) if way.time else ""]  # fmt: skip
+        table.add_row(name, *cells, *([_cost(way)] if costs else []))
+    return table
+
+
+def _sure(quantity: Quantity) -> str:
+    unsure = quantity.uncertainty
+    more = "" if unsure is None else f" ± {significant(unsure, 2)}"
+    return significant(quantity.value) + more
+
+
+def _hours(time: Quantity) -> str:
+    """In days from two days up."""
+    hours = time.value
+    if hours < 48:
+        return show_duration(3600 * hours)
+    days = hours / 24
+    return f"{significant(days)} days" if days < 730 else f"{significant(days / 365.25)} years"
+
+
+def _cost(way: Way) -> str:
+    said = [f"{significant(way.cost.value)} electricity"] if way.cost else []
+    if way.cloud:
+        low, high = way.cloud
+        said.append(f"{significant(low.value)} to {significant(high.value)} cloud")
+    return ", ".join(said)
+
+
+def _spread(found: Extrapolation) -> str:
+    ways = found.ordered
+    if found.spread is None:
+        return "unknown: there is one way alone, which says nothing of its own error"
+    kwh = " to ".join(significant(w.energy.value) for w in (ways[0], ways[-1]))
+    names = ", ".join(f"{n} {w.name}" for n, w in zip(("lowest", "highest"), (ways[0], ways[-1]),
+                                                      strict=True))  # fmt: skip
+    between = f", in between {ways[1].name} ({significant(ways[1].energy.value)})" \
+        if len(ways) == 3 else ""  # fmt: skip
+    return f"{kwh} kWh, {significant(found.spread)} times ({names}{between}): the error bar"
+
+
+def _text(text: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _lines(said: Lines) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in said:
+        grid.add_row(Text(label, style="bold"), text)
+    return grid
+
+
+def extrapolation_facts(found: Extrapolation) -> dict[str, Any]:
+    """For JSON."""
+    ordered = found.ordered
+    return {
+        "run_id": found.profile.record.run_id, "model": found.profile.record.spec.model,
+        "hardware": found.profile.record.spec.hardware, "estimated": found.profile.estimated,
+        "stable": found.profile.verdict.stable,
+        "region": found.scenario.region.code, "pue": found.scenario.pue.value,
+        "ways": [_way_facts(way) for way in found.ways],
+        "lowest": ordered[0].key, "highest": ordered[-1].key, "spread": found.spread,
+        "missing": [{"way": way, "why": why} for way, why in found.missing],
+        "published": _way_facts(found.published) if found.published else None,
+        "notes": list(found.notes),
+    }  # fmt: skip
+
+
+def _way_facts(way: Way) -> dict[str, Any]:
+    return {
+        "key": way.key, "name": way.name, "assumes": way.assumes,
+        "energy": way.energy.as_dict(), "emissions": way.emissions.as_dict(),
+        "time": way.time.as_dict() if way.time else None,
+        "electricity": way.cost.as_dict() if way.cost else None,
+        "cloud": [c.as_dict() for c in way.cloud] if way.cloud else None,
+    }  # fmt: skip
+
+
+def explanations(found: Extrapolation) -> Iterator[str]:
+    """Each way down to its sources."""
+    for way in [*found.ways, *([found.published] if found.published else [])]:
+        yield way.name
+        numbers = [way.emissions, way.time, way.cost, *(way.cloud or ())]
+        for quantity in numbers:
+            if quantity is not None:
+                yield from (f"  {line}" for line in explained(quantity))
+        yield ""
+
+
+# --- how far off they are ------------------------------------------------------------------------
+
+
+def validated(found: Sequence[Case], width: int) -> Iterator[RenderableType]:
+    """Of all kinds at the first tenth; then of all runs at every share."""
+    from bench.footprint import validation
+
+    runs = {(c.run_id, c.measured) for c in found}
+    measured = sum(m for _, m in runs)
+    counted = f"{measured} measured and {len(runs) - measured} estimated"
+    wide = width >= _WIDE
+    rest = "bias, worst" if wide else "bias"
+    yield _text(
+        f"{len(runs)} whole runs, {counted}. Errors in % of what the whole took: mean absolute "
+        f"({rest})."
+    )
+    summaries = validation.summaries(found)
+    ways = [w for w in validation.NAMES if w != "train" or wide]
+    yield _text("\nfrom the first tenth of the training phase")
+    yield _errors([s for s in summaries if s.share == validation.MAIN], ways, True, wide)
+    yield _text("\nfrom other shares of it")
+    yield _errors([s for s in summaries if s.kind.endswith("all")], ways, False, wide)
+
+
+_WIDE = 110
+
+
+def _errors(chosen: Sequence[Summary], ways: Sequence[str], by_kind: bool, wide: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from bench.footprint import validation
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("runs", min_width=16, overflow="fold")
+    if not by_kind:
+        table.add_column("known", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for way in ways:
+        table.add_column(validation.NAMES[way], justify="right", no_wrap=True)
+    rows: dict[tuple[str, float], dict[str, Summary]] = {}
+    for each in chosen:
+        rows.setdefault((each.kind, each.share), {})[each.way] = each
+    for (kind, share), found in rows.items():
+        one = found[ways[0]]
+        count = f"{one.runs - one.unknown}" + (f"/{one.runs}" if one.unknown else "")
+        known = [] if by_kind else [f"{100 * share:g} %"]
+        table.add_row(kind, *known, count, *(_error(found[way], wide) for way in ways))
+    return table
+
+
+def _error(summary: Summary, wide: bool) -> str:
+    """mean (bias, worst)."""
+    from bench.footprint.validation import percent
+
+    if summary.mean is None:
+        return "-"
+    rest = percent(summary.bias, True)
+    if wide:
+        rest += f", {percent(summary.worst, True)}"
+    return f"{percent(summary.mean)} ({rest})"
