@@ -201,7 +201,10 @@ def test_a_measured_run_elsewhere_goes_before_an_estimated_one_here(runs: list[K
 
 def test_a_smaller_model_on_rows_of_another_task_is_no_alternative(runs: list[Known]) -> None:
     made = planned(runs, model="all-minilm-l6", hardware="CPU AMD EPYC, 1 core", task="rte")
-    assert "model" not in by_kind(runs, made)
+    smaller = by_kind(runs, made)["model"]
+    assert [a.what for a in smaller] == ["electra-small (13.5 M parameters)"]
+    assert smaller[0].plan
+    assert {r.task for r in smaller[0].plan.basis.runs} == {"rte"}
 
 
 def test_a_processor_that_was_only_estimated_says_so_loudly(runs: list[Known]) -> None:
