@@ -62,6 +62,8 @@ def show_duration(duration_s: float) -> str:
     """3.21 s, 59.3 s, 2 min 05 s, 1 h 02 min."""
     if duration_s < 59.95:
         return f"{significant(duration_s)} s"
+    if not math.isfinite(duration_s):
+        return "unknown"
     seconds = round(duration_s)
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"

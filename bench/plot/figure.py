@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from bench.units import NS_PER_S, show_duration, show_energy, significant
 
 if TYPE_CHECKING:
     from bench.power.energy import Series
-    from bench.power.probes import Domain, Mark
+    from bench.power.probes import Mark
     from bench.power.trace import Trace
 
 _GAP_S, _GAP_PERIODS = 1.0, 5  # longer without a reading is a gap, and drawn as one
@@ -134,130 +134,160 @@ class Figure:
 def figure(folder: Path, record: Metered, points: int) -> Figure:
     """What a plot of a run shows, with at most `points` points a line, twice that where readings
     are sparse. BenchError when the run has no trace, or nothing was read."""
-    from bench.power.trace import Trace
-
     path = folder / "trace.parquet"
     if not path.is_file():
         raise BenchError(
             f"{folder} has no trace",
             "a run that failed early, and an imported log of totals, have none",
         )
-    trace = Trace.read_parquet(path)
-    if not trace.stop_ns:
+    parts = {0: _part(folder)}
+    if not parts[0].trace.stop_ns:
         raise BenchError(f"the trace of {folder} holds no readings")
-    return of_trace(folder, record, trace, _opened_ns(folder, trace), points)
+    for node in record.nodes[1:]:
+        parts[node.number] = _part(part_folder(folder, node.number))
+    return of_parts(record, parts, watts(record, parts), points)
 
 
-def of_trace(folder: Path, record: Metered, trace: Trace, opened_ns: int, points: int) -> Figure:
-    """The same of a trace that was read, whose window was opened at `opened_ns`."""
+class Part(NamedTuple):
+    """What the meter of one machine has left."""
+
+    trace: Trace
+    opened_ns: int  # its window
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """From when to when the trace is, from the start of the window."""
+        start_s, stop_s = self.seconds(np.array([self.trace.start_ns, self.trace.stop_ns]))
+        return float(start_s), float(stop_s)
+
+    def seconds(self, t_ns: NDArray[np.int64]) -> Floats:
+        return (t_ns - self.opened_ns) / NS_PER_S
+
+
+def _part(folder: Path) -> Part:
     from bench.power.trace import Trace
 
-    view = _View(trace, opened_ns)
+    trace = Trace.read_parquet(folder / "trace.parquet")
+    events = account.read_events(folder / "events.jsonl")
+    return Part(trace, account.window_of(events, trace).start_ns)
+
+
+class Watts(NamedTuple):
+    """The power of one domain at each of its readings, as it is counted."""
+
+    domain: str  # as the record calls it
+    name: str  # GPU 0
+    estimated: bool  # by a model, not read from a meter
+    t_s: Floats  # from the start of the window
+    power_w: Floats
+    period_s: float  # between two readings, as it ought to be
+    span_s: tuple[float, float]  # of all readings of its machine
+
+    @property
+    def gap_s(self) -> float:
+        """Longer without a reading is a gap."""
+        return max(_GAP_S, _GAP_PERIODS * self.period_s)
+
+
+def watts(record: Metered, parts: Mapping[int, Part]) -> list[Watts]:
+    """Of each domain of each machine, in the order of their traces."""
+    return [w for number, part in parts.items() for w in _watts(record, number, part)]
+
+
+def _watts(record: Metered, number: int, part: Part) -> Iterator[Watts]:
+    trace, charged = part.trace, {d.domain for d in record.charged}
     names = short_names(trace.domains)
-    lines = view.lines(record, points)
-    for node in record.nodes[1:]:
-        part = part_folder(folder, node.number)
-        its = Trace.read_parquet(part / "trace.parquet")
-        lines += _View(its, _opened_ns(part, its), node.number).lines(record, points)
-    flags, flagged = view.flags()
+    rate_hz = float(trace.facts.get("rate_hz", 10.0))
+    counted = [d.name for d in trace.domains if on_node(number, d.name) in charged]
+    for domain in calibration.as_counted(trace.domains, counted):
+        own_s = float(domain.facts.get("period_s") or 0.0)  # of a meter that is slower by itself
+        period_s = max(1 / rate_hz, own_s)
+        t_s, power_w = _power(part, trace.series[domain.name], period_s)
+        gain, offset_w = calibration.Correction.of(domain)  # readings are kept as they were
+        yield Watts(
+            domain=on_node(number, domain.name),
+            name=f"node {number} {names[domain.name]}" if number else names[domain.name],
+            estimated=domain.level == "M0",
+            t_s=t_s, power_w=gain * power_w + offset_w, period_s=period_s, span_s=part.span_s,
+        )  # fmt: skip
+
+
+def _power(part: Part, series: Series, period_s: float) -> tuple[Floats, Floats]:
+    """Watts as they were read; where only a counter was, its slope from reading to reading."""
+    read = np.isfinite(series.power_w)
+    t_s = part.seconds(series.t_ns)
+    if read.any():
+        return t_s[read], series.power_w[read]
+    read = np.isfinite(series.energy_j)
+    return slope(t_s[read], series.energy_j[read], max(period_s, 0.1))
+
+
+def of_parts(
+    record: Metered, parts: Mapping[int, Part], every: Sequence[Watts], points: int
+) -> Figure:
+    """The same of what was read: of the traces of all machines, and their `watts`."""
+    first = parts[0]
+    lines = [_line(each, record, points) for each in every]
+    flags, flagged = _flags(first)
+    start_s, stop_s = first.span_s
     return Figure(
         title=_title(record),
         measured=_measured(record),
-        doubts=_doubts(record, names),
+        doubts=_doubts(record, short_names(first.trace.domains)),
         caption=[*_energies(record), *_gaps(lines), *flagged],
         lines=[line for line in lines if line.stretches],
         phases=_phases(record),
         flags=flags,
-        start_s=view.start_s,
-        stop_s=view.stop_s,
+        start_s=start_s,
+        stop_s=stop_s,
         window_s=record.duration_s,
     )
 
 
-def _opened_ns(folder: Path, trace: Trace) -> int:
-    return account.window_of(account.read_events(folder / "events.jsonl"), trace).start_ns
+def _line(read: Watts, record: Metered, points: int) -> Line:
+    gaps = _missing(read)
+    edges = np.searchsorted(read.t_s, [(a + b) / 2 for a, b in gaps])
+    bins = np.linspace(*read.span_s, points + 1)
+    stretches = [
+        thin(t, w, bins)
+        for t, w in zip(np.split(read.t_s, edges), np.split(read.power_w, edges), strict=True)
+        if len(t)
+    ]
+    known = next((d for d in record.domains if d.domain == read.domain), None)
+    mean = "not read"
+    if known and known.energy_j is not None and record.duration_s:
+        mean = f"{significant(known.energy_j / record.duration_s)} W"
+    charged = bool(known and known.charged)
+    label = f"{read.name}, {mean}" if charged else f"({read.name}, {mean})"
+    return Line(read.name, label, charged, stretches, gaps, read.estimated)
 
 
-class _View:
-    """A trace, of one of several machines, in seconds from the start of its window."""
+def _missing(read: Watts) -> list[tuple[float, float]]:
+    start_s, stop_s = read.span_s
+    if not len(read.t_s):
+        return [(start_s, stop_s)]
+    t = np.concatenate([[start_s], read.t_s, [stop_s]])
+    return [(float(t[i]), float(t[i + 1])) for i in np.flatnonzero(np.diff(t) > read.gap_s)]
 
-    def __init__(self, trace: Trace, origin_ns: int, node: int = 0) -> None:
-        self._trace, self._origin_ns, self._node = trace, origin_ns, node
-        self._rate_hz = float(trace.facts.get("rate_hz", 10.0))
-        self.start_s, self.stop_s = self._seconds(np.array([trace.start_ns, trace.stop_ns]))
 
-    def _seconds(self, t_ns: NDArray[np.int64]) -> Floats:
-        return (t_ns - self._origin_ns) / NS_PER_S
-
-    def lines(self, record: Metered, points: int) -> list[Line]:
-        """Of each domain, as the record has them."""
-        names = short_names(self._trace.domains)
-        of = f"node {self._node} " if self._node else ""
-        counted = [
-            d.name
-            for d in self._trace.domains
-            if any(c.domain == on_node(self._node, d.name) for c in record.charged)
-        ]
-        return [
-            self._line(d, of + names[d.name], record, points)
-            for d in calibration.as_counted(self._trace.domains, counted)
-        ]
-
-    def _line(self, domain: Domain, name: str, record: Metered, points: int) -> Line:
-        own_s = float(domain.facts.get("period_s") or 0.0)  # of a meter that is slower by itself
-        period_s = max(1 / self._rate_hz, own_s)
-        t_s, power_w = self._power(self._trace.series[domain.name], period_s)
-        gain, offset_w = calibration.Correction.of(domain)  # readings are kept as they were
-        gaps = self._gaps(t_s, period_s)
-        edges = np.searchsorted(t_s, [(a + b) / 2 for a, b in gaps])
-        bins = np.linspace(self.start_s, self.stop_s, points + 1)
-        stretches = [
-            thin(t, gain * w + offset_w, bins)
-            for t, w in zip(np.split(t_s, edges), np.split(power_w, edges), strict=True)
-            if len(t)
-        ]
-        called = on_node(self._node, domain.name)
-        known = next((d for d in record.domains if d.domain == called), None)
-        mean = "not read"
-        if known and known.energy_j is not None and record.duration_s:
-            mean = f"{significant(known.energy_j / record.duration_s)} W"
-        charged = bool(known and known.charged)
-        label = f"{name}, {mean}" if charged else f"({name}, {mean})"
-        return Line(name, label, charged, stretches, gaps, domain.level == "M0")
-
-    def _power(self, series: Series, period_s: float) -> tuple[Floats, Floats]:
-        """Watts as they were read; where only a counter was, its slope from reading to reading."""
-        read = np.isfinite(series.power_w)
-        t_s = self._seconds(series.t_ns)
-        if read.any():
-            return t_s[read], series.power_w[read]
-        read = np.isfinite(series.energy_j)
-        return slope(t_s[read], series.energy_j[read], max(period_s, 0.1))
-
-    def _gaps(self, t_s: Floats, period_s: float) -> list[tuple[float, float]]:
-        if not len(t_s):
-            return [(self.start_s, self.stop_s)]
-        t = np.concatenate([[self.start_s], t_s, [self.stop_s]])
-        long = np.flatnonzero(np.diff(t) > max(_GAP_S, _GAP_PERIODS * period_s))
-        return [(float(t[i]), float(t[i + 1])) for i in long]
-
-    def flags(self) -> tuple[list[Flag], list[str]]:
-        """Where the trace is marked, and what each number means."""
-        names = short_names(self._trace.domains)
-        kinds: dict[str, list[Mark]] = {}
-        for mark in self._trace.marks:
-            kinds.setdefault(re.sub(r"[0-9.]+", "#", mark.message), []).append(mark)
-        flags, said = [], []
-        for number, marks in enumerate(list(kinds.values())[:_MOST_MARKS], 1):
-            at = self._seconds(np.array([m.t_ns for m in marks]))
-            flags += [Flag(number, float(t)) for t in at if self.start_s <= t <= self.stop_s]
-            often = f", {len(marks)} times" if len(marks) > 1 else ""
-            who = ", ".join(dict.fromkeys(names.get(m.domain, m.domain) for m in marks if m.domain))
-            text = f"{who}: {marks[0].message}" if who else marks[0].message
-            said.append(f"▼{number} {text} (at {at[0]:.1f} s{often})")
-        if len(kinds) > _MOST_MARKS:
-            said.append(f"and {len(kinds) - _MOST_MARKS} more kinds of marks")
-        return flags, said
+def _flags(part: Part) -> tuple[list[Flag], list[str]]:
+    """Where the trace is marked, and what each number means."""
+    names = short_names(part.trace.domains)
+    start_s, stop_s = part.span_s
+    kinds: dict[str, list[Mark]] = {}
+    for mark in part.trace.marks:
+        kinds.setdefault(re.sub(r"[0-9.]+", "#", mark.message), []).append(mark)
+    flags, said = [], []
+    for number, marks in enumerate(list(kinds.values())[:_MOST_MARKS], 1):
+        at = part.seconds(np.array([m.t_ns for m in marks]))
+        flags += [Flag(number, float(t)) for t in at if start_s <= t <= stop_s]
+        often = f", {len(marks)} times" if len(marks) > 1 else ""
+        who = ", ".join(dict.fromkeys(names.get(m.domain, m.domain) for m in marks if m.domain))
+        text = f"{who}: {marks[0].message}" if who else marks[0].message
+        said.append(f"▼{number} {text} (at {at[0]:.1f} s{often})")
+    if len(kinds) > _MOST_MARKS:
+        said.append(f"and {len(kinds) - _MOST_MARKS} more kinds of marks")
+    return flags, said
 
 
 def thin(t_s: Floats, power_w: Floats, bins: Floats) -> Stretch:

@@ -1,8 +1,13 @@
-"""What the trace and the events of a run hold, as its page shows it."""
+"""What the trace and the events of a run hold: read once, for its page and for the page that
+compares runs.
+
+A text in place of a course is why there is none.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +20,10 @@ from numpy.typing import NDArray
 from bench.checks import safe
 from bench.errors import BenchError
 from bench.plot import figure as figures
+from bench.plot.figure import Part, Watts
 from bench.rank import notation, score
 from bench.rank.entry import is_share
-from bench.record import Record
+from bench.record import Record, on_node, part_folder
 from bench.site import drawing
 from bench.site.drawing import Key, Learning, Score
 from bench.units import J_PER_KWH, J_PER_WH, NS_PER_S, show_energy
@@ -25,26 +31,48 @@ from bench.units import J_PER_KWH, J_PER_WH, NS_PER_S, show_energy
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from bench.plot.figure import Figure
     from bench.power.energy import Series
     from bench.power.trace import Trace
 
 MOST_SCORES = 40  # evaluations that are drawn
+MOST_STEPS = 300  # of the power of all domains together
+_SHORTEST_S, _LONGEST_S = 1e-3, 1e9
 
 Floats = NDArray[np.float64]
 Events = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
+class Total:
+    """Watts of all charged domains together, each the mean over an equal part of the window; NaN
+    where one of them was not read."""
+
+    step_s: float
+    power_w: Floats
+
+
+@dataclass(frozen=True)
+class Course:
+    """A metric on the tune split while it trained, and the energy that all had taken until then:
+    this run, its earlier parts and its teachers."""
+
+    metric: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+    energy_j: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Seen:
     """What is drawn from the trace and the events; `why_not` says why nothing is."""
 
+    total: Total | str
+    course: Course | str
     power: Markup | None = None
     legend: Sequence[Key] = ()
     caption: Sequence[str] = ()
     learning: Markup | None = None
     scores: Learning | None = None
-    split: str = ""  # that these are of
     rests: str = ""  # energy of the runs that it rests on
     why_not: str = ""
 
@@ -63,33 +91,56 @@ def read(folder: Path, record: Record, refused: str = "") -> Seen:
     """Whatever a file holds, there is an answer. `refused` is why the checks would not read it:
     it is not read here either."""
     if refused:
-        return Seen(why_not=f"the checks refuse it, {refused}")
+        why = "the checks refuse its files"
+        return Seen(why, why, why_not=f"the checks refuse it, {refused}")
     try:
-        trace = _trace(folder)
-        events = _events(folder / "events.jsonl")
-        opened_ns = _opened_ns(events, trace)
-        points = drawing.points(len(trace.domains) * max(1, len(record.nodes)))
-        shown = figures.of_trace(folder, record, trace, opened_ns, points)
-        return _seen(record, shown, _evaluations(events), trace, opened_ns)
+        told = events(folder)
+        parts = {0: _part(folder, told)}
+        for node in record.nodes[1:]:
+            part = part_folder(folder, node.number)
+            parts[node.number] = _part(part, events(part))
+        return _seen(record, parts, told)
     except _UNREADABLE as error:
         said = str(error).splitlines() or [type(error).__name__]
-        return Seen(why_not=said[0].replace(f"{folder}/", "").replace(str(folder), "its folder"))
+        absent = isinstance(error, safe.Fault) and error.rule == "S10"
+        why = "it has no trace" if absent else "its trace can't be read"
+        why_not = said[0].replace(f"{folder}/", "").replace(str(folder), "its folder")
+        return Seen(why, why, why_not=why_not)
 
 
 _UNREADABLE = (BenchError, safe.Fault, OSError, ValueError, LookupError, TypeError, ArithmeticError,
                AttributeError, MemoryError)  # fmt: skip
 
 
-def _seen(record: Record, shown: Figure, told: Events, trace: Trace, opened_ns: int) -> Seen:
-    scores = _learning(record, told, trace, opened_ns)
+def _seen(record: Record, parts: Mapping[int, Part], told: Events) -> Seen:
+    every = figures.watts(record, parts)
+    shown = figures.of_parts(record, parts, every, drawing.points(len(every)))
+    is_open = any(e["event"] == "window_start" for e in told)
+    course = _course(record, parts, _evaluations(told))
+    scores = None if isinstance(course, str) else _learning(record, course)
     rests_j = _rests_j(record)
     return Seen(
+        total=_total(record, every) if is_open else "no event says when the window began",
+        course=course,
         power=drawing.power(shown), legend=drawing.legend(shown),
         caption=[*shown.doubts, *shown.caption, *drawing.left_out(shown)],
         learning=drawing.learning(scores) if scores else None, scores=scores,
-        split=str(told[0]["split"]) if told else "",
         rests=show_energy(rests_j, record.energy_j) if rests_j and record.energy_j else "",
     )  # fmt: skip
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def _part(folder: Path, told: Events) -> Part:
+    from bench import account
+
+    trace = _trace(folder)
+    return Part(trace, account.window_of([dict(e) for e in told], trace).start_ns)
+
+
+_UNSEEN = ("utilisation", "clock_mhz", "temperature_c")
+"""Columns of a trace that nothing here shows."""
 
 
 def _trace(folder: Path) -> Trace:
@@ -101,7 +152,12 @@ def _trace(folder: Path) -> Trace:
     from bench.power.trace import Trace
 
     data = pyarrow.BufferReader(safe.data(folder / "trace.parquet"))
-    table = pyarrow.parquet.ParquetFile(data, pre_buffer=False).read(use_threads=False)
+    file = pyarrow.parquet.ParquetFile(data, pre_buffer=False)
+    wanted = [name for name in file.schema_arrow.names if name not in _UNSEEN]
+    table = file.read(wanted, use_threads=False)
+    nothing = pyarrow.nulls(len(table), pyarrow.float64())
+    for name in _UNSEEN:
+        table = table.append_column(name, nothing)
     trace = Trace.of_table(table, "trace.parquet")
     if not trace.stop_ns:
         raise BenchError("it holds no readings")
@@ -111,17 +167,18 @@ def _trace(folder: Path) -> Trace:
 _WANTED = (b'"eval"', b'"window_start"', b'"window_stop"')
 
 
-def _events(path: Path) -> Events:
-    """Those that a page needs, in order: most of them are steps, and are not parsed."""
+def events(folder: Path) -> Events:
+    """Those that are shown, in order: most of them are steps, and are not parsed."""
     try:
-        data = safe.data(path)
+        data = safe.data(folder / "events.jsonl")
     except safe.Fault:
         return []
     found = []
     for start, stop in sorted({span for name in _WANTED for span in _lines_with(name, data)}):
         with suppress(ValueError, RecursionError):
             event = json.loads(data[start:stop])
-            if isinstance(event, dict) and isinstance(event.get("t_ns"), int):
+            at_ns = event.get("t_ns") if isinstance(event, dict) else None
+            if isinstance(at_ns, int) and abs(at_ns) < 2**62:
                 found.append({"event": None, **event})
     return found
 
@@ -136,74 +193,107 @@ def _lines_with(name: bytes, data: bytes) -> Iterator[tuple[int, int]]:
         at = data.find(name, stop)
 
 
-def _opened_ns(events: Events, trace: Trace) -> int:
-    from bench import account
-
-    return account.window_of([dict(e) for e in events], trace).start_ns
+# --- power of all that is charged --------------------------------------------------------------
 
 
-def _evaluations(events: Events) -> Events:
-    """On one split by one metric, the first that there is, in order of time."""
-    told = [e for e in events if e["event"] == "eval" and _is_score(e)]
-    alike = [e for e in told if (e["split"], e["metric"]) == (told[0]["split"], told[0]["metric"])]
-    return sorted(alike, key=lambda e: int(e["t_ns"]))
+def _total(record: Record, every: Sequence[Watts]) -> Total | str:
+    if not record.charged:
+        return "no meter was read"
+    if not _SHORTEST_S < record.duration_s < _LONGEST_S:
+        return "its window has no length"
+    count = max(30, min(MOST_STEPS, int(10 * record.duration_s)))
+    read = {each.domain: each for each in every}
+    total_w = np.zeros(count)
+    for domain in record.charged:
+        if domain.domain not in read:
+            return "a meter that counts was not read"
+        total_w += _on_grid(read[domain.domain], record.duration_s, count)
+    if not np.isfinite(total_w).any():
+        return "a meter that counts was not read"
+    return Total(record.duration_s / count, total_w)
+
+
+def _on_grid(read: Watts, window_s: float, count: int) -> Floats:
+    """The mean of the readings in each part of the window; between two readings that lie close
+    enough what a line through them says, else NaN."""
+    t_s, power_w = read.t_s, read.power_w
+    if not len(t_s):
+        return np.full(count, math.nan)
+    step_s = window_s / count
+    middle_s = (np.arange(count) + 0.5) * step_s
+    part = np.floor(t_s / step_s).astype(np.int64)
+    inside = (part >= 0) & (part < count)
+    times = np.bincount(part[inside], minlength=count)
+    sums = np.bincount(part[inside], power_w[inside], minlength=count)
+    after = np.searchsorted(t_s, middle_s)
+    before_s = np.concatenate([[-math.inf], t_s])[after]
+    after_s = np.concatenate([t_s, [math.inf]])[after]
+    near_s = np.minimum(middle_s - before_s, after_s - middle_s)
+    known = (after_s - before_s <= read.gap_s) | (near_s <= read.period_s + 0.5)
+    between = np.where(known, np.interp(middle_s, t_s, power_w), math.nan)
+    return np.where(times > 0, sums / np.maximum(times, 1), between)
+
+
+# --- learning ----------------------------------------------------------------------------------
+
+
+def _evaluations(told: Events) -> Events:
+    """On the tune split by one metric, the first that there is, in order of time; of many some."""
+    found = [e for e in told if e["event"] == "eval" and _is_score(e)]
+    alike = [e for e in found if e["metric"] == found[0]["metric"]]
+    return drawing.evenly(sorted(alike, key=lambda e: int(e["t_ns"])), MOST_SCORES)
 
 
 def _is_score(event: Mapping[str, Any]) -> bool:
-    named = isinstance(event.get("metric"), str) and isinstance(event.get("split"), str)
     value = event.get("value")
     return (
-        named
+        event.get("split") == "tune"
+        and isinstance(event.get("metric"), str)
         and isinstance(event.get("step"), int)
         and isinstance(value, int | float)
         and abs(value) < 1e15
     )
 
 
-def _learning(record: Record, told: Events, trace: Trace, opened_ns: int) -> Learning | None:
-    """What was scored while it trained, with the energy that it had taken until then; None where
-    nothing was, or where that energy is not known."""
-    whole_j, rests_j = record.energy_j, _rests_j(record)
-    told = drawing.evenly(told, MOST_SCORES)
+def _course(record: Record, parts: Mapping[int, Part], told: Events) -> Course | str:
+    if not told:
+        return "it was not scored on the tune split while it trained"
+    rests_j = _rests_j(record)
     at_ns = np.array([e["t_ns"] for e in told], np.float64)
-    if not told or not whole_j or rests_j is None:
-        return None
-    taken_j = _taken_j(record, trace, opened_ns, at_ns)
-    if taken_j is None:
-        return None
-    name = told[0]["metric"]
-    times = notation.of(name).times
-    unit = show_energy(whole_j).rpartition(" ")[2]
-    in_j = {"J": 1.0, "Wh": J_PER_WH, "kWh": J_PER_KWH}[unit]
-    allowed = _allowed(name, record.spec.data.rows.get(told[0]["split"], 0))
-    scores = tuple(
-        Score((rests_j + energy_j) / in_j, e["step"], times * e["value"], allowed(e["value"]))
-        for e, energy_j in zip(told, taken_j.tolist(), strict=True)
+    taken_j = _taken_j(record, parts, at_ns)
+    if rests_j is None or taken_j is None or not np.isfinite(rests_j + taken_j).all():
+        return "the energy that it had taken by then is not known"
+    return Course(
+        told[0]["metric"],
+        tuple(e["step"] for e in told),
+        tuple(e["value"] for e in told),
+        tuple((rests_j + taken_j).tolist()),
     )
-    end = whole_j / in_j
-    return Learning(
-        metric=notation.of(name).heading, unit=unit, estimated=record.level == "M0",
-        scores=scores, final=_final(record, name, Score(end, scores[-1].step, 0.0)),
-        rests=rests_j / in_j, end=end,
-    )  # fmt: skip
 
 
-def _taken_j(record: Record, trace: Trace, opened_ns: int, at_ns: Floats) -> Floats | None:
-    """What the charged domains had taken since the window was opened. In the end it is what the
-    record says, and on the way there it goes as the readings do."""
+def _taken_j(record: Record, parts: Mapping[int, Part], at_ns: Floats) -> Floats | None:
+    """What the charged domains had taken since the window was opened, at times of the first
+    machine's clock. In the end it is what the record says, and on the way there it goes as the
+    readings do."""
+    if not record.energy_j:
+        return None
+    since_ns, window_ns = at_ns - parts[0].opened_ns, NS_PER_S * record.duration_s
     taken_j = np.zeros(len(at_ns))
-    edges_ns = np.array([opened_ns, opened_ns + NS_PER_S * record.duration_s])
     for domain in record.charged:
-        series = trace.series.get(domain.domain)
-        if series is None or domain.energy_j is None:
+        part = parts.get(domain.node)
+        series = part and part.trace.series.get(
+            domain.domain.removeprefix(on_node(domain.node, ""))
+        )
+        if part is None or series is None or domain.energy_j is None:
             return None
         t_ns, sums_j = _sums_j(series, domain.method)
         if len(t_ns) < 2:
             return None
-        first_j, last_j = np.interp(edges_ns, t_ns, sums_j)
+        t_ns -= part.opened_ns
+        first_j, last_j = np.interp([0, window_ns], t_ns, sums_j)
         if not last_j > first_j:
             return None
-        share = (np.interp(at_ns, t_ns, sums_j) - first_j) / (last_j - first_j)
+        share = (np.interp(since_ns, t_ns, sums_j) - first_j) / (last_j - first_j)
         taken_j += domain.energy_j * np.clip(share, 0, 1)
     return taken_j
 
@@ -224,6 +314,27 @@ def _rests_j(record: Record) -> float | None:
     each = [c.energy_j for c in record.charged_runs]
     known = [e for e in each if e is not None]
     return sum(known) if len(known) == len(each) else None
+
+
+# --- learning as the page of a run draws it ----------------------------------------------------
+
+
+def _learning(record: Record, course: Course) -> Learning:
+    whole_j, rests_j = record.energy_j or 0.0, _rests_j(record) or 0.0
+    times = notation.of(course.metric).times
+    unit = show_energy(whole_j).rpartition(" ")[2]
+    in_j = {"J": 1.0, "Wh": J_PER_WH, "kWh": J_PER_KWH}[unit]
+    allowed = _allowed(course.metric, record.spec.data.rows.get("tune", 0))
+    scores = tuple(
+        Score(energy_j / in_j, step, times * value, allowed(value))
+        for energy_j, step, value in zip(course.energy_j, course.steps, course.values, strict=True)
+    )
+    end = whole_j / in_j
+    return Learning(
+        metric=notation.of(course.metric).heading, unit=unit, estimated=record.level == "M0",
+        scores=scores, final=_final(record, course.metric, Score(end, scores[-1].step, 0.0)),
+        rests=rests_j / in_j, end=end,
+    )  # fmt: skip
 
 
 def _allowed(metric: str, rows: int) -> Callable[[float], tuple[float, float] | None]:

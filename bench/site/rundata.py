@@ -1,4 +1,5 @@
-"""What the page that compares runs reads: a file for each run, and one that lists them all.
+"""What the page that compares runs reads: a file for each run, which is made with its page, and one
+that lists them all.
 
 The page makes the comparison itself (`comparison.js`), as `bench.rank.compare` would: here is what
 that takes. What can't be told from a record alone, how much repeats of its entry scatter, is here
@@ -13,42 +14,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench import record as records
-from bench.errors import BenchError
 from bench.rank import compare, notation, score
 from bench.rank.entry import Run, is_share, usable_metric, written_now
 from bench.rank.render import plain
-from bench.record import Metric, Record, part_folder
+from bench.record import Metric, Record
 from bench.site import page, paths
 from bench.site.contents import Contents, Piece
 
+if TYPE_CHECKING:
+    from bench.site.readings import Course, Seen, Total
+
 LONGEST = 200  # characters of one text
 MOST_PHASES = 40  # names of them that a table shows
-_READ = ("record.json", "events.jsonl", "trace.parquet")
+MOST_SPANS = 160  # of phases that a ruler shows
 _EXACT = 2**53  # the largest whole number that a script knows exactly
 _EPOCH = date(1970, 1, 1).toordinal()
 
 Repeats = tuple[float, int] | None
+About = tuple[str, Repeats, str | None]  # entry, how it scatters, what is said of it
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
-    shown = _shown(contents)
-    scatters = _scatters(contents.runs)
-    said = _said(contents)
-    for run in shown:
-        file = paths.run_data(run.record.run_id)
-        facts = run.key, scatters[run.record.run_id], said.get(run.record.run_id)
-        key = page.digest(_stamps(run), facts)
-        yield Piece((file,), key, partial(_data, file, run.folder, *facts))
-    text = index(contents, shown)
+    """The list of all runs."""
+    text = index(contents, with_data(contents))
     yield Piece((paths.RUN_LIST,), page.digest(text), partial(_same, paths.RUN_LIST, text))
 
 
-def _shown(contents: Contents) -> list[Run]:
-    """As the boards have them, the best of each cell first; then those that no board shows."""
+def with_data(contents: Contents) -> list[Run]:
+    """Runs that have such a file, as the boards have them, the best of each cell first; then those
+    that no board shows."""
     by_id = {run.record.run_id: run for run in contents.runs}
     order = [*(i for i in contents.seats if i in by_id), *by_id]
     taken = {"", paths.RUN_LIST.casefold()}
@@ -65,25 +61,15 @@ def _same(file: str, text: str) -> Mapping[str, str]:
     return {file: text}
 
 
-def _stamps(run: Run) -> list[tuple[int, int] | None]:
-    """Of the files that a run's data is made from."""
-    folders = [run.folder, *(part_folder(run.folder, n) for n in range(1, _machines(run.record)))]
-    return [_stamp(folder / name) for folder in folders for name in _READ]
+class Others:
+    """What other runs and entries say of a run."""
 
+    def __init__(self, contents: Contents) -> None:
+        self._scatters, self._said = _scatters(contents.runs), _said(contents)
 
-def _machines(record: Record) -> int:
-    return min(record.spec.nodes, 1024)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
-
-
-# --- what other runs and entries say of a run ----------------------------------------------------
+    def of(self, run: Run) -> About:
+        run_id = run.record.run_id
+        return run.key, self._scatters[run_id], self._said.get(run_id)
 
 
 def _scatters(runs: Sequence[Run]) -> dict[str, Repeats]:
@@ -169,24 +155,10 @@ def _number(value: int) -> int | str:
 # --- one run -----------------------------------------------------------------------------------
 
 
-def _data(
-    file: str, folder: Path, entry: str, repeats: Repeats, said: str | None
-) -> Mapping[str, str]:
-    try:
-        facts = facts_of(folder, records.read(folder), entry, repeats, said)
-    except BenchError as error:
-        name = file.rpartition("/")[2].removesuffix(".js")
-        facts = {"id": name, "broken": plain(error.message.replace(str(folder), name), LONGEST)}
-    return {file: page.as_script("bench.run", facts)}
-
-
 def facts_of(
-    folder: Path, record: Record, entry: str, repeats: Repeats = None, said: str | None = None
+    record: Record, seen: Seen, entry: str, repeats: Repeats = None, said: str | None = None
 ) -> dict[str, Any]:
     """What a comparison needs of a run; numbers that are none are null."""
-    from bench.site import courses
-
-    events = courses.events(folder)
     scored = record.spec.data.fingerprints.get("scored")
     return {
         "id": paths.slug(record.run_id),
@@ -204,9 +176,9 @@ def facts_of(
         "doubts": [plain(w.message, LONGEST) for w in record.warnings if not w.rankable][:3],
         "said": said and plain(said, LONGEST),
         "window_s": _finite(record.duration_s),
-        "power": courses.power(folder, record, events),
-        "spans": courses.spans(record),
-        "learning": courses.learning(record, events),
+        "power": _power(seen.total),
+        "spans": spans(record),
+        "learning": _learning(seen.course),
     }
 
 
@@ -228,8 +200,6 @@ def _side(record: Record) -> dict[str, Any]:
 def _score(record: Record) -> dict[str, Any] | None:
     """`correct` is null where no answer is right or wrong by itself, '' where it should be and the
     record does not say it."""
-    from bench.site import courses
-
     metric = usable_metric(record)
     if metric is None:
         return None
@@ -238,7 +208,7 @@ def _score(record: Record) -> dict[str, Any] | None:
         "better": compare.better_values(metric),
         "interval": _interval(metric),
         "correct": None if metric.correct is None else compare.right_answers(metric) or "",
-        "notation": courses.as_list(notation.of(metric.name)),
+        "notation": as_list(notation.of(metric.name)),
     }
 
 
@@ -266,3 +236,45 @@ def _odd(value: Any) -> Any:
 def _token(text: str) -> str:
     """Equal for equal texts, and short."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+# --- what it did over time ---------------------------------------------------------------------
+
+
+def _power(total: Total | str) -> dict[str, Any] | str:
+    if isinstance(total, str):
+        return total
+    watts = [_short(w, 4) if math.isfinite(w) else None for w in total.power_w.tolist()]
+    return {"step_s": total.step_s, "power_w": watts}
+
+
+def _learning(course: Course | str) -> dict[str, Any] | str:
+    if isinstance(course, str):
+        return course
+    pairs = zip(course.energy_j, course.values, strict=True)
+    return {
+        "metric": plain(course.metric, 60),
+        "notation": as_list(notation.of(course.metric)),
+        "points": [[_short(j, 6), _short(value, 6)] for j, value in pairs],
+    }
+
+
+def spans(record: Record) -> list[list[Any]]:
+    """Phases as a ruler shows them: name, start and end in seconds. Of very many the longest."""
+    each = [p for p in record.phases if math.isfinite(p.start_s + p.duration_s)]
+    if len(each) > MOST_SPANS:
+        least_s = sorted((p.duration_s for p in each), reverse=True)[MOST_SPANS]
+        each = [p for p in each if p.duration_s > least_s]
+    return [
+        [plain(p.name, 40), _short(p.start_s, 6), _short(p.start_s + p.duration_s, 6)] for p in each
+    ]
+
+
+def as_list(shown: notation.Notation) -> list[Any]:
+    """How a metric is written, for `comparison.js`."""
+    return [plain(shown.title, 60), shown.unit, shown.times, shown.decimals]
+
+
+def _short(value: float, digits: int) -> float:
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short

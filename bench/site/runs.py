@@ -1,5 +1,6 @@
 """The page of a run: what it came to, its power trace with its phases, what it learned for what
-energy, on what, how sure all that is, and how to make it again."""
+energy, on what, how sure all that is, and how to make it again; and with it what the page that
+compares runs reads, since both are drawn from the same files."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ from bench.rank.columns import COLUMNS, Column
 from bench.rank.entry import Cell, Entry, Place, Run, is_share, usable_energy_j
 from bench.rank.standing import Standing
 from bench.record import DomainEnergy, Phase, Record
-from bench.site import boards, downloads, page, paths, readings
+from bench.site import boards, downloads, page, paths, readings, rundata
 from bench.site.checked import Checked, Said
 from bench.site.contents import Contents, Piece
 from bench.site.drawing import shade_of
+from bench.site.readings import Seen
 from bench.units import show_duration, show_energy, significant
 
 Lines = show.Lines
@@ -61,15 +63,17 @@ class Known:
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
-    """A page for each run; of one that lies in two folders, for the first."""
+    """A page and data for each run; of one that lies in two folders, for the first."""
     runs = {run.record.run_id: run for run in reversed(contents.runs)}
-    about = _About(contents, set(runs))
+    about, others = _About(contents, set(runs)), rundata.Others(contents)
+    compared = {run.record.run_id for run in rundata.with_data(contents)}
     for run_id, run in sorted(runs.items()):
-        known = about.run(run)
-        card = contents.cards.get(run.record.spec.task)
-        key = page.digest(known, _stats(run.folder), about.card(card), contents.scenario)
-        at = paths.run(run_id)
-        yield Piece((at,), key, partial(_page, at, run.folder, known, card, contents.scenario))
+        known, card = about.run(run), contents.cards.get(run.record.spec.task)
+        said = others.of(run) if run_id in compared else None
+        facts = known, said, _stats(run.folder), about.card(card), contents.scenario
+        files = paths.run(run_id), *([paths.run_data(run_id)] if said else ())
+        make = partial(_made, files, run.folder, known, said, card, contents.scenario)
+        yield Piece(files, page.digest(*facts), make)
 
 
 def _stats(folder: Path) -> list[tuple[str, int, int]]:
@@ -172,42 +176,51 @@ def _board(cell: Cell) -> Link:
 # --- the page ----------------------------------------------------------------------------------
 
 
-def _page(
-    at: str, folder: Path, known: Known, card: Card | None, scenario: Scenario
-) -> Mapping[str, str]:
+def _made(
+    files: Sequence[str], folder: Path, known: Known, others: rundata.About | None,
+    card: Card | None, scenario: Scenario,
+) -> Mapping[str, str]:  # fmt: skip
     record = records.read(folder)
+    seen = readings.read(folder, record, _refused(known.checked, record.run_id))
+    made = {files[0]: _page(files[0], folder, record, seen, known, card, scenario)}
+    if others:
+        made[files[1]] = page.as_script("bench.run", rundata.facts_of(record, seen, *others))
+    return made
+
+
+def _page(
+    at: str, folder: Path, record: Record, seen: Seen, known: Known,
+    card: Card | None, scenario: Scenario,
+) -> str:  # fmt: skip
     if card and card.version != record.spec.task_version:
         card = None
     said = _said_of(record, folder, scenario, card)
     entry, cell = _alone(record, folder, card)
-    seen = readings.read(folder, record, _refused(known.checked, record.run_id))
     phases = list(_phases(record))
     domains = [_domain(d, record) for d in record.domains[:MOST_ROWS]]
-    return {
-        at: page.render(
-            "run.html", at,
-            record=record, known=known, card=card,
-            task_title=card.title if card else record.spec.task,
-            why_not=board.why_not(record, card),
-            headline=list(_headline(record, said, cell)),
-            seen=seen,
-            phases=phases, phase_spreads=any(p.spread for p in phases),
-            columns=list(_columns(entry, cell, scenario, record.rankable)),
-            asked=_asked(record), settings=_settings(record),
-            machine=_flat({**record.machine, "gpus": None}), gpus=_gpus(record),
-            software=_flat(record.software),
-            facts_of_model=_flat(record.model_facts), window=show_duration(record.duration_s),
-            domains=domains,
-            columns_of_meters=[n for n in _WITNESSES if any(d.also[n] for d in domains)],
-            rests=_lines(said, "parts", "teacher", "upstream", "tuning", "trial"),
-            beside=_lines(said, "prediction", "reference", "node", "kept"),
-            unmetered=said.get("no meter", []), warnings=record.warnings[:MOST_ROWS],
-            checks=_checks(known.checked, record.run_id),
-            hashes=_hashes(record, folder), commands=list(_commands(record, known)),
-            retrain=_retrain(record), files=known.files,
-            estimated=record.level == "M0",
-        )
-    }  # fmt: skip
+    return page.render(
+        "run.html", at,
+        record=record, known=known, card=card,
+        task_title=card.title if card else record.spec.task,
+        why_not=board.why_not(record, card),
+        headline=list(_headline(record, said, cell)),
+        seen=seen,
+        phases=phases, phase_spreads=any(p.spread for p in phases),
+        columns=list(_columns(entry, cell, scenario, record.rankable)),
+        asked=_asked(record), settings=_settings(record),
+        machine=_flat({**record.machine, "gpus": None}), gpus=_gpus(record),
+        software=_flat(record.software),
+        facts_of_model=_flat(record.model_facts), window=show_duration(record.duration_s),
+        domains=domains,
+        columns_of_meters=[n for n in _WITNESSES if any(d.also[n] for d in domains)],
+        rests=_lines(said, "parts", "teacher", "upstream", "tuning", "trial"),
+        beside=_lines(said, "prediction", "reference", "node", "kept"),
+        unmetered=said.get("no meter", []), warnings=record.warnings[:MOST_ROWS],
+        checks=_checks(known.checked, record.run_id),
+        hashes=_hashes(record, folder), commands=list(_commands(record, known)),
+        retrain=_retrain(record), files=known.files,
+        estimated=record.level == "M0",
+    )  # fmt: skip
 
 
 def _said_of(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.site import assets, compare, rundata
+from bench.site import assets, compare, rundata, runs
 from bench.site.contents import Contents
 from tests.site import browser, making
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def built(out: Path, contents: Contents) -> None:
-    for module in (assets, compare, rundata):
+    for module in (assets, compare, rundata, runs):
         for piece in module.pieces(contents):
             for file, content in piece.make().items():
                 path = out / file

@@ -18,7 +18,7 @@ from bench.power.energy import Series
 from bench.power.probes import Domain
 from bench.power.trace import Trace
 from bench.record import Phase, Record, pack_bits
-from bench.site import courses, paths, rundata
+from bench.site import paths, readings, rundata, runs
 from bench.site.contents import Contents
 from tests.rank.records import make_domain, make_metric, make_record, make_run
 from tests.site import browser, making
@@ -291,7 +291,8 @@ def test_hostile_records_stay_harmless(
     put(tmp_path / "results", mine)
     site = tmp_path / "site"
     contents = making.read(tmp_path / "results")
-    files = [file for piece in rundata.pieces(contents) for file in piece.files]
+    every = [*rundata.pieces(contents), *runs.pieces(contents)]
+    files = [file for piece in every for file in piece.files if file.endswith(".js")]
     assert len(files) == len({*files}) == 4  # a run can't take the place of the list
     build_compare(site, contents)
     names = [paths.slug(r.run_id) for r in mine]
@@ -323,14 +324,14 @@ def test_the_list_of_ten_thousand_runs_is_below_a_megabyte(contents: Contents) -
 def test_a_runs_data_is_small_and_its_trace_adds_up_to_its_energy(contents: Contents) -> None:
     for run in contents.runs[::6]:
         record = records.read(run.folder)
-        facts = rundata.facts_of(run.folder, record, run.key)
+        facts = rundata.facts_of(record, readings.read(run.folder, record), run.key)
         assert len(json.dumps(facts, separators=(",", ":"), allow_nan=False)) < 10_000
         power = facts["power"]
         if isinstance(power, str):
             assert not (run.folder / "trace.parquet").exists()
             continue
         watts = power["power_w"]
-        assert len(watts) <= courses.MOST
+        assert len(watts) <= readings.MOST_STEPS
         total_j = sum(w for w in watts if w is not None) * power["step_s"]
         assert total_j == pytest.approx(record.window_energy_j, rel=0.1)
         points = facts["learning"]["points"]
@@ -371,7 +372,7 @@ def traced(folder: Path, evals: Sequence[dict[str, Any]] = (), **series: list[An
         )
         for n, s, d, j in (("train", 0, 10, 500.0), ("evaluate", 10, 10, 100.0))
     ]
-    domains_of = [make_domain(1e3, kind=k) for k in series]
+    domains_of = [make_domain(1e3, kind=k, method="integral") for k in series]
     return make_record(duration_s=20.0, domains=domains_of, phases=phases, energy_j=None)
 
 
@@ -380,9 +381,13 @@ def tenths(watts: float, start: float = 0.0, stop: float = 20.0) -> list[tuple[f
 
 
 def power_of(folder: Path, record: Record) -> list[float | None]:
-    found = courses.power(folder, record, courses.events(folder))
+    found = drawn(folder, record)["power"]
     assert not isinstance(found, str), found
     return list(found["power_w"])
+
+
+def drawn(folder: Path, record: Record) -> dict[str, Any]:
+    return rundata.facts_of(record, readings.read(folder, record), "entry")
 
 
 def test_power_is_of_all_that_is_charged(tmp_path: Path) -> None:
@@ -421,28 +426,30 @@ def test_where_a_meter_came_late_or_ended_early_nothing_is_made_up(tmp_path: Pat
 def test_why_there_is_no_trace_is_said(tmp_path: Path, spoil: Any, why: str) -> None:
     record = traced(tmp_path, gpu=tenths(100.0))
     spoil(tmp_path)
-    assert why in courses.power(tmp_path, record, courses.events(tmp_path))
+    assert why in drawn(tmp_path, record)["power"]
 
 
 def evaluation(at_s: float, value: Any, **facts: Any) -> dict[str, Any]:
     t_ns = int((100 + at_s) * SECOND)
-    event = {"event": "eval", "t_ns": t_ns, "split": "tune", "metric": "accuracy", "value": value}
-    return {**event, **facts}
+    event = {"event": "eval", "t_ns": t_ns, "step": 1, "split": "tune", "metric": "accuracy"}
+    return {**event, "value": value, **facts}
 
 
-def test_learning_goes_over_the_energy_of_the_phases(tmp_path: Path) -> None:
+def test_learning_goes_over_the_energy_that_was_read(tmp_path: Path) -> None:
     evals = [evaluation(5, 0.5), evaluation(6, math.inf), evaluation(7, "x"), evaluation(15, 0.75)]
     evals += [evaluation(3, 0.1, split="scored"), evaluation(4, 0.2, metric="f1")]
-    record = traced(tmp_path, evals, gpu=tenths(100.0))
-    found = courses.learning(record, courses.events(tmp_path))
-    assert found["points"] == [[250, 0.5], [550, 0.75]]  # type: ignore[index]
+    steep = [*tenths(150.0, 0, 9.9), *tenths(50.0, 10, 20)]  # 1,500 J, then 500
+    record = traced(tmp_path, evals, gpu=steep)
+    points = drawn(tmp_path, record)["learning"]["points"]
+    assert [value for _, value in points] == [0.5, 0.75]
+    assert [energy_j for energy_j, _ in points] == pytest.approx([375, 875], rel=0.01)
 
 
 def test_a_thousand_evaluations_are_thinned_and_the_last_one_stays(tmp_path: Path) -> None:
     evals = [evaluation(i / 50, i / 1000) for i in range(1000)]
     record = traced(tmp_path, evals, gpu=tenths(100.0))
-    points = courses.learning(record, courses.events(tmp_path))["points"]  # type: ignore[index]
-    assert len(points) <= courses.MOST_EVALUATIONS
+    points = drawn(tmp_path, record)["learning"]["points"]
+    assert len(points) <= readings.MOST_SCORES
     assert points[-1][1] == 0.999
 
 
@@ -450,8 +457,8 @@ def test_of_very_many_phases_a_ruler_shows_the_longest() -> None:
     phases = [
         Phase(name="train", start_s=i, duration_s=1 + i / 1e4, energy_j={}) for i in range(900)
     ]
-    found = courses.spans(make_record(phases=phases))
-    assert len(found) == courses.MOST_SPANS
+    found = rundata.spans(make_record(phases=phases))
+    assert len(found) == rundata.MOST_SPANS
     assert found[-1][1] == 899
 
 
@@ -459,24 +466,16 @@ def test_right_answers_that_a_record_says_in_too_many_bytes_are_cut() -> None:
     bits = [True, False, True] * 3
     metric = make_metric(bits=bits)
     longer = metric.model_copy(update={"correct": pack_bits([*bits, *[True] * 40])})
-    score = rundata.facts_of(Path("nowhere"), make_record(metric=longer), "e")["score"]
+    score = drawn(Path("nowhere"), make_record(metric=longer))["score"]
     assert score["correct"][:1] == pack_bits(bits)[:1]
     assert len(score["correct"]) == len(pack_bits(bits))
 
 
-def test_nothing_is_read_before_a_piece_is_made(
-    contents: Contents, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Path, "read_bytes", None)
-    monkeypatch.setattr(records, "read", None)
-    assert len(list(rundata.pieces(contents))) == len(contents.runs) + 1
-
-
 def test_another_trace_or_another_repeat_makes_a_runs_data_anew(contents: Contents) -> None:
-    keys = {p.files[0]: p.key for p in rundata.pieces(contents)}
+    keys = {p.files[1]: p.key for p in runs.pieces(contents)}
     gone = next(r for r in contents.runs if sum(q.key == r.key for q in contents.runs) > 2)
     fewer = replace(contents, runs=tuple(r for r in contents.runs if r is not gone))
-    after = {p.files[0]: p.key for p in rundata.pieces(fewer)}
-    changed = {f for f, key in after.items() if keys[f] != key} - {paths.RUN_LIST}
+    after = {p.files[1]: p.key for p in runs.pieces(fewer)}
+    changed = {f for f, key in after.items() if keys[f] != key}
     mates = {r.record.run_id for r in contents.runs if r.key == gone.key and r is not gone}
     assert changed == {paths.run_data(i) for i in mates}

@@ -44,7 +44,7 @@ def written(folder: Path, change: Callable[[dict[str, Any]], object]) -> str:
 
 
 def page_of(contents: Contents, run_id: str) -> str:
-    found = [p for p in runs.pieces(contents) if p.files == (paths.run(run_id),)]
+    found = [p for p in runs.pieces(contents) if p.files[0] == paths.run(run_id)]
     assert len(found) == 1
     text = found[0].make()[paths.run(run_id)]
     assert isinstance(text, str)
@@ -76,7 +76,7 @@ def keys(results: Path) -> dict[str, str]:
 
 
 def test_every_submitted_run_has_a_page(real: Contents) -> None:
-    pages = {file for piece in runs.pieces(real) for file in piece.files}
+    pages = {piece.files[0] for piece in runs.pieces(real)}
     found = {paths.run(p.parent.name) for p in making.RESULTS.glob("*/*/*/record.json")}
     assert pages == found
 
@@ -145,8 +145,9 @@ def test_where_its_entry_stands_is_linked(real: Contents, measured: tuple[Record
 
 def test_pages_are_as_small_as_they_ought_to_be(real: Contents) -> None:
     for piece in runs.pieces(real):
-        (page,) = piece.make().values()
+        page, data = piece.make().values()
         assert isinstance(page, str)
+        assert len(data) < 12_000
         assert len(page.encode()) < PAGE_BYTES
         drawn = re.findall(r'<svg class="drawing.*?(?=</div>|<figcaption>)', page, re.DOTALL)
         assert all(1000 < len(svg.encode()) < SVG_BYTES for svg in drawn)
@@ -192,10 +193,9 @@ def test_scores_stand_above_the_energy_that_they_took(measured: tuple[Record, st
 def test_energy_on_the_way_agrees_with_the_phases(measured: tuple[Record, str]) -> None:
     record, _ = measured
     folder = making.RESULTS.joinpath(*MEASURED, record.run_id)
-    trace = readings._trace(folder)
-    opened_ns = readings._opened_ns(readings._events(folder / "events.jsonl"), trace)
-    stops_ns = [opened_ns + 1e9 * (p.start_s + p.duration_s) for p in record.phases]
-    taken_j = readings._taken_j(record, trace, opened_ns, np.array(stops_ns))
+    part = readings._part(folder, readings.events(folder))
+    stops_ns = [part.opened_ns + 1e9 * (p.start_s + p.duration_s) for p in record.phases]
+    taken_j = readings._taken_j(record, {0: part}, np.array(stops_ns))
     assert taken_j is not None
     assert record.energy_j
     sums_j = np.cumsum([record.energy_of(p) for p in record.phases])

@@ -14,7 +14,7 @@ from bench import record as records
 from bench import units
 from bench.rank import compare, notation, score
 from bench.record import Record, RunCost
-from bench.site import courses, rundata
+from bench.site import readings, rundata
 from tests.rank.records import CPU, make_data, make_domain, make_entry, make_metric, make_record
 from tests.site import making
 
@@ -97,7 +97,7 @@ def test_metrics_and_their_differences_are_written_as_python_writes_them(
     how = notation.of(name)
     draw = random.Random(11)
     values = [0.5, 0.0005, -0.0003125, *(draw.uniform(-1, 1) for _ in range(100))]
-    listed = courses.as_list(how)
+    listed = rundata.as_list(how)
     said = asked(page, "bench.statistics.difference", *([listed, v] for v in values))
     assert said == [how.difference(v) for v in values]
     said = asked(page, "bench.statistics.metric", *([listed, abs(v)] for v in values))
@@ -152,7 +152,8 @@ def told(page: Page, groups: list[list[Record]], ledger: list[Record], folders: 
     for r in members:
         mates = [q for q in ledger if q.entry_key() == r.entry_key()]
         scatter = compare.repeats(r, mates)
-        facts[r.run_id] = rundata.facts_of(folders(r), r, r.entry_key(), scatter)
+        seen = readings.read(folders(r), r)
+        facts[r.run_id] = rundata.facts_of(r, seen, r.entry_key(), scatter)
     ids = [[r.run_id for r in group] for group in groups]
     found = page.evaluate(IN_THE_BROWSER, [facts, ids])
     for group, said in zip(groups, found, strict=True):

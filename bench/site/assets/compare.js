@@ -227,10 +227,9 @@
     const good = [];
     ids.forEach((id, i) => {
       if (!loaded[i]) said.push("The data of run " + id + " is missing: " + folder + id + ".js can't be read.");
-      else if (loaded[i].broken) said.push("The data of run " + id + " can't be shown: " + loaded[i].broken);
       else good.push(loaded[i]);
     });
-    shownIds = ids.filter((id, i) => loaded[i] && !loaded[i].broken);
+    shownIds = ids.filter((id, i) => loaded[i]);
     choices(shownIds);
     draw(good, said);
   }
@@ -324,8 +323,8 @@
   function joules(run) {
     const side = run.side;
     if (side.energy_j === null) return words.fill("not_known");
-    const share = side.uncertainty_j === null ? "uncertainty not known" : "± " + numbers.fixed(100 * side.uncertainty_j / side.energy_j, 0) + " % (k = 2)";
-    return [(side.level === "M0" ? "≈ " : "") + numbers.energy(side.energy_j), " ", pm(share)];
+    const share = side.uncertainty_j === null ? "uncertainty not known" : "±" + numbers.fixed(100 * side.uncertainty_j / side.energy_j, 0) + " % (k = 2)";
+    return [(side.level === "M0" ? "≈" : "") + numbers.energy(side.energy_j), " ", pm(share)];
   }
 
   function phase(facts, wholeJ) {
@@ -554,7 +553,7 @@
     const missing = runs.map((run, i) => (typeof run.learning === "string" ? "No learning curve of " + NAMES[i] + ": " + run.learning + "." : ""));
     if (!groups.length && runs.length === 1) return null;
     return section("Learning over energy",
-      el("p", { class: "soft" }, "The metric on rows held out of the training rows, against all energy until then, earlier parts and teachers included. Within a phase energy is taken to flow evenly."),
+      el("p", { class: "soft" }, "The metric on rows held out of the training rows, against all energy until then, earlier parts and teachers included. On the way energy goes as the meters read it."),
       groups.map((mine) => figure(mine, groups.length > 1, resized.plot((width) => curvePlot(mine, width)), points(mine))),
       missing.filter(Boolean).map((text) => el("p", { class: "note" }, text)));
   }
