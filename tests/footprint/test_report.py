@@ -1,0 +1,278 @@
+"""A report of what trainings took: numbers as the tables have them, a page that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.footprint import chart, published, report
+from bench.footprint.report import Report
+from bench.power import carbon
+from bench.rank import board
+from bench.rank.entry import Run
+from bench.units import significant
+from tests.command import Command
+from tests.rank.records import CPU, SST2, make_entry, make_run
+
+REAL = Path(__file__).parents[2] / "results" / "sst2"
+EVIL = (
+    "</style><script>alert(1)</script>|`x`\n```\n[a](javascript:alert(1))<img src=x>\u202e\x1b[31m"
+)
+KWH_J = 3.6e6
+
+
+def made(runs: list[Run] | None = None, submitted: list[Run] | None = None, **about: Any) -> Report:
+    scenario = carbon.asked(about.pop("region", None), about.pop("pue", None))
+    return report.make(scenario, board.build(submitted or [], {"sst2": SST2}), runs or [], **about)
+
+
+def mine() -> list[Run]:
+    """Three measured runs of 1, 2 and 9 kWh, and one that was estimated."""
+    seeds = [make_run("local", energy_j=kwh * KWH_J, seed=int(kwh)) for kwh in (9.0, 1.0, 2.0)]
+    return [*seeds, make_run("local", energy_j=5 * KWH_J, level="M0", hardware=CPU)]
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """In HTML, with names that would act if they could."""
+    hostile = make_run("local", energy_j=KWH_J, model=EVIL, hardware=EVIL, recipe=EVIL)
+    hostile.record.spec.settings[EVIL] = EVIL
+    found = made([*mine(), hostile], make_entry(model=EVIL), notes=[EVIL], ledger=[(EVIL, EVIL)])
+    return report.html(found, explain=True)
+
+
+# --- numbers -----------------------------------------------------------------------------------
+
+
+def test_the_tables_say_what_published_says() -> None:
+    for table in published.tables():
+        sheet = report.sheet(table)
+        assert [line.name for line in sheet.lines] == [row.name for row in table.rows]
+        for line, row in zip(sheet.lines, table.rows, strict=True):
+            wrong = any(cell.agrees is False for cell in row.cells.values())
+            assert wrong == any(number.agrees is False for number in line.numbers)
+            assert wrong == bool(line.differs)
+            assert bool(line.explained) == any(c.computed for c in row.cells.values())
+    text = report.markdown(made())
+    for number in ("656,347", "626,155", "1,507 | ≠ differs", "1,438", "9,870 | ✓ agrees", "552.1"):
+        assert number in text
+
+
+def test_measured_and_estimated_are_never_in_one_sum() -> None:
+    measured, estimated = made(mine()).own_groups
+    assert (measured.title, estimated.title) == ("Measured", "Estimated, not measured")
+    assert measured.kwh == pytest.approx(12.0)
+    assert estimated.kwh == pytest.approx(5.0)
+    assert "≈" in estimated.total
+    assert "≈" not in measured.total
+    assert "17" not in report.summary(made(mine()))[-1]
+
+
+def test_a_region_and_a_building_change_what_is_emitted() -> None:
+    plain, there = made(mine()), made(mine(), region="SE", pue="1.5")
+    assert there.own[0].energy.value == pytest.approx(1.5 * plain.own[0].energy.value)
+    grams = carbon.asked("SE").region.g_per_kwh
+    assert there.own[0].emissions.value == pytest.approx(9.0 * 1.5 * grams / 1000)
+    assert "Sweden 2024" in report.markdown(there)
+    assert "assumed" in report.markdown(plain)
+    assert "assumed, since none was named" not in report.markdown(there)
+
+
+def test_of_runs_that_differ_in_the_seed_the_middle_one_is_drawn() -> None:
+    bars = report.own_bars(mine(), carbon.asked(None))
+    assert sorted((bar.kwh, bar.kind) for bar in bars) == [(2.0, "measured"), (5.0, "estimated")]
+    (best,) = report.best(
+        board.build(make_entry(3, energy_j=KWH_J), {"sst2": SST2}), carbon.asked(None)
+    )
+    assert best.of == "median of 3 runs"
+    energies = sorted(r.record.energy_j or 0 for r in make_entry(3, energy_j=KWH_J))
+    assert best.energy.value == pytest.approx(energies[1] / KWH_J)
+
+
+def test_what_failed_is_in_the_sum_and_not_drawn() -> None:
+    failed = make_run("local", energy_j=4 * KWH_J, status="failed")
+    found = made([failed])
+    assert [t.of for t in found.own] == ["failed"]
+    assert not [bar for bar in found.bars if bar.own]
+    assert not made([make_run("local", energy_j=None)]).own
+
+
+def test_the_last_line_is_what_it_is_like() -> None:
+    last = report.markdown(made(mine())).splitlines()[-1]
+    assert "lifetimes of an average car" in last
+    assert "flights" in report.like(made([make_run("local", energy_j=9000 * KWH_J)]))[0]
+
+
+def test_explained_numbers_go_down_to_their_sources() -> None:
+    assert "by its formula" not in report.markdown(made(mine()))
+    text = report.markdown(made(mine(), pue="1.2"), explain=True)
+    for words in ("PUE = 1.2 (as given)", "energy of the machine = 9", "= 0.954 lb CO2e/kWh"):
+        assert words in text
+
+
+# --- the drawing -------------------------------------------------------------------------------
+
+
+def test_bars_go_from_the_smallest_to_the_search_with_ones_own_among_them() -> None:
+    bars = made(mine()).bars
+    assert [b.kwh for b in bars] == sorted(b.kwh for b in bars)
+    names = [b.name for b in bars]
+    assert names.index("Transformer base") > names.index("all-minilm-l6 on sst2")
+    assert names[-1] == "GPT-3 175B, final training"
+    assert "One paper, 4,789 models: all of the research" in names
+    assert {b.kind for b in bars} == set(chart.KINDS)
+    assert "A family of language models, development before them" in names
+
+
+def test_what_equivalents_weigh_depends_on_the_grid_and_what_they_take_does_not() -> None:
+    here, there = (
+        {line.name: line.kwh for line in chart.lines(carbon.asked(code))} for code in ("US", "SE")
+    )
+    assert there["a car, its lifetime"] > 5 * here["a car, its lifetime"]
+    assert there["a 10 W lamp, one hour"] == here["a 10 W lamp, one hour"] == 0.01
+    kg = here["a flight, New York to San Francisco"] * carbon.asked("US").region.g_per_kwh / 1000
+    assert significant(kg) == "900"
+
+
+def test_of_very_many_runs_measured_ones_are_drawn_first() -> None:
+    runs = [make_run("local", energy_j=(i + 1) * KWH_J, settings={"epochs": i}) for i in range(40)]
+    some = [make_run("local", energy_j=KWH_J, level="M0", hardware=CPU)]
+    bars = report.own_bars([*some, *runs], carbon.asked(None))
+    assert len(bars) == report.BARS
+    assert {bar.kind for bar in bars} == {"measured"}
+    assert (bars[0].kwh, bars[-1].kwh) == (1.0, 40.0)
+
+
+def test_each_kind_of_knowing_has_a_form_of_its_own(page: str) -> None:
+    drawing = page.partition("wide-plot")[2].partition("</svg>")[0]
+    assert 'stroke-dasharray="4,2"' in drawing  # estimated
+    assert 'fill-opacity="0.4"' in drawing  # computed
+    for kind in chart.KINDS:
+        assert f">{kind}</text>" in drawing
+
+
+# --- a page that loads nothing -----------------------------------------------------------------
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.style = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] == "style" and not self.style:
+            self.style = data
+
+
+@pytest.fixture(scope="module")
+def read(page: str) -> _Reader:
+    reader = _Reader()
+    reader.feed(page)
+    return reader
+
+
+def test_nothing_is_loaded_and_nothing_acts(read: _Reader) -> None:
+    names = {tag for tag, _ in read.tags}
+    assert not names & {"script", "img", "link", "iframe", "object", "a", "form", "base", "use"}
+    attributes = {name for _, has in read.tags for name in has}
+    assert not attributes & {"src", "href", "style", "srcset", "action", "xlink:href"}
+    assert not [name for name in attributes if name.startswith("on")]
+    assert [tag for tag, _ in read.tags].count("h1") == 1
+
+
+def test_the_policy_knows_the_style_and_lets_nothing_else_through(read: _Reader) -> None:
+    (policy,) = [
+        has["content"] or "" for tag, has in read.tags
+        if tag == "meta" and has.get("http-equiv") == "Content-Security-Policy"
+    ]  # fmt: skip
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    digest = base64.b64encode(hashlib.sha256(read.style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert "url(" not in read.style
+    assert "@import" not in read.style
+    for media in ("prefers-color-scheme: dark", "print"):
+        assert media in read.style
+
+
+def test_hostile_names_are_texts(page: str) -> None:
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search("[\u202e\x1b]", page)
+
+
+def test_hostile_names_are_texts_in_markdown_too() -> None:
+    hostile = [make_run("local", energy_j=KWH_J, model=EVIL, hardware=EVIL)]
+    found = made(hostile, make_entry(model=EVIL), notes=[EVIL], ledger=[(EVIL, EVIL)])
+    text = report.markdown(found, explain=True)
+    assert text.count("\n```") == 4  # two blocks, begun and ended
+    outside = "\n".join(text.split("\n```")[::2])
+    unquoted = re.sub(r"`[^`\n]*`", "", outside)
+    for sign in ("<script", "<img", "](", "javascript:"):
+        assert sign not in unquoted
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "alert" in line]
+    assert rows
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {9}
+    assert not re.search("[\u202e\x1b]", text)
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(bench: Command, tmp_path: Path) -> Path:
+    for where, entry in (
+        ("results/sst2", "all-minilm-l6-bf16-h200"), ("runs", "transformer-small-baseline")
+    ):  # fmt: skip
+        shutil.copytree(REAL / entry, tmp_path / where / entry)
+    return tmp_path
+
+
+def test_a_report_is_written_of_real_runs(bench: Command, folders: Path) -> None:
+    said = bench("footprint", "report", "-o", "found.md", "--region", "FR", "--pue", "1.2")
+    assert (said.code, said.out, said.err) == (0, "", "wrote found.md\n")
+    text = (folders / "found.md").read_text()
+    assert "## Trainings of one's own\n\n### Estimated, not measured" in text
+    assert "all-minilm-l6 on SST-2, bf16 | 1 x NVIDIA H200" in text
+    assert "France 2024" in text
+    assert bench("footprint", "report", "-o", "found.html").code == 0
+    assert "<h1>" in (folders / "found.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-o", "x.pdf"], "names no kind of report"),
+        (["-o", "nowhere/x.md"], "can't be written"),
+        (["-o", "x.md", "--region", "Atlantis"], "no grid region is called"),
+        (["-o", "x.md", "--pue", "0.9"], "is no PUE"),
+        ([], "output"),
+    ],
+)
+def test_bad_input_gets_a_clear_line_and_loses_nothing(
+    bench: Command, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "x.md").write_text("mine")
+    said = bench("footprint", "report", *arguments)
+    assert said.code == 2
+    assert words in said.err
+    assert (tmp_path / "x.md").read_text() == "mine"
+
+
+def test_a_folder_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "x.md").mkdir()
+    with pytest.raises(UsageError, match="can't be written"):
+        report.kind_of(tmp_path / "x.md")
