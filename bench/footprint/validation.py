@@ -118,7 +118,7 @@ def _errors(
     until_ns: int,
 ) -> dict[str, float | None]:
     try:
-        known = profile.read(record, folder, cut(trace, until_ns), _until(events, until_ns))
+        known = profile.read(record, folder, cut(trace, until_ns), until(events, until_ns))
         found = predicted(known, record)
     except UsageError:
         return dict.fromkeys(NAMES)
@@ -159,7 +159,7 @@ def cut(trace: Trace, until_ns: int) -> Trace:
     )  # fmt: skip
 
 
-def _until(events: Sequence[dict[str, Any]], until_ns: int) -> list[dict[str, Any]]:
+def until(events: Sequence[dict[str, Any]], until_ns: int) -> list[dict[str, Any]]:
     """What had been told until then, and an end of the window there."""
     told = [e for e in events if e["t_ns"] <= until_ns and e["event"] != "window_stop"]
     return [*told, {"event": "window_stop", "t_ns": until_ns, "by": "meter"}]

@@ -18,6 +18,7 @@ from bench.footprint.quantity import explained
 from bench.power import carbon
 from bench.record import PROFILE
 from tests.command import Command
+from tests.footprint import made
 from tests.footprint.made import Training, constant
 
 STUDY = carbon.asked("strubell-2018")
@@ -45,9 +46,9 @@ def hours(found: Extrapolation, key: str) -> float:
 
 def test_by_hours_it_is_power_times_hours_times_pue(tmp_path: Path) -> None:
     found = profile.of(STEADY.write(tmp_path))
-    made = extrapolate.extrapolate(found, Asked(hours=84, devices=8), STUDY)
-    assert kwh(made, "hours") == pytest.approx(1.58 * 84 * 8 * 200 / 1000, rel=2e-3)
-    (way,) = [w for w in made.ways if w.key == "hours"]
+    full = extrapolate.extrapolate(found, Asked(hours=84, devices=8), STUDY)
+    assert kwh(full, "hours") == pytest.approx(1.58 * 84 * 8 * 200 / 1000, rel=2e-3)
+    (way,) = [w for w in full.ways if w.key == "hours"]
     grid = STUDY.region.g_per_kwh
     assert way.emissions.value == pytest.approx(way.energy.value * grid / 1000)
     assert way.time
@@ -91,9 +92,9 @@ def test_twice_the_devices_halve_the_time_and_not_the_energy(tmp_path: Path) -> 
 def test_a_run_that_is_whole_is_extrapolated_to_itself(tmp_path: Path) -> None:
     folder = STEADY.write(tmp_path)
     found = profile.of(folder)
-    made = extrapolate.extrapolate(found, Asked(), BARE)
+    full = extrapolate.extrapolate(found, Asked(), BARE)
     evaluations_j = 2 * 4 * 200  # the settings say 3, and one was made
-    assert kwh(made, "work") * 3.6e6 - evaluations_j == pytest.approx(
+    assert kwh(full, "work") * 3.6e6 - evaluations_j == pytest.approx(
         found.record.window_energy_j or 0, rel=1e-2
     )
 
@@ -109,10 +110,10 @@ def test_a_part_that_is_a_sample_stands_for_the_whole(tmp_path: Path) -> None:
 
 def test_uncertainty_is_carried_through(tmp_path: Path) -> None:
     found = profile.of(Training(kind="cpu", level="M0").write(tmp_path))
-    made = extrapolate.extrapolate(found, Asked(hours=10, steps=1000), BARE)
-    for way in made.ways:
+    full = extrapolate.extrapolate(found, Asked(hours=10, steps=1000), BARE)
+    for way in full.ways:
         assert way.energy.uncertainty == pytest.approx(0.4 * way.energy.value, rel=0.1)
-    assert any("estimated, not measured" in note for note in made.notes)
+    assert any("estimated, not measured" in note for note in full.notes)
 
 
 # --- side by side --------------------------------------------------------------------------------
@@ -157,12 +158,12 @@ def test_other_hardware_is_by_flops_with_a_warning(tmp_path: Path) -> None:
     found = profile.of(STEADY.write(tmp_path))
     assert extrapolate.other_hardware("NVIDIA H200", found) is None
     name = extrapolate.other_hardware("NVIDIA L4", found)
-    made = extrapolate.extrapolate(
+    full = extrapolate.extrapolate(
         found, Asked(flops=1e18, hours=10, hardware=name, efficiency=0.4), BARE
     )
-    assert kwh(made, "flops") == pytest.approx(1e18 / (0.4 * 30.3e12) * 72 / 3.6e6, rel=1e-3)
-    assert [way.key for way in made.ways] == ["flops"], "hours and steps are those of its own"
-    assert any("is not what the profile ran on" in note for note in made.notes)
+    assert kwh(full, "flops") == pytest.approx(1e18 / (0.4 * 30.3e12) * 72 / 3.6e6, rel=1e-3)
+    assert [way.key for way in full.ways] == ["flops"], "hours and steps are those of its own"
+    assert any("is not what the profile ran on" in note for note in full.notes)
     with pytest.raises(UsageError, match="nothing is known of the hardware"):
         extrapolate.other_hardware("NVIDIA H300", found)
 
@@ -287,6 +288,11 @@ def test_the_beginning_of_a_steady_run_says_what_the_whole_takes(tmp_path: Path)
 def test_a_cut_knows_nothing_of_what_comes_later(tmp_path: Path) -> None:
     """Power doubles after half of the training: its beginning says nothing of that."""
     late = Training(lambda t: np.where(t > 110, 400.0, 200.0), predict_s=0.0)
+    until_ns = made.ZERO_NS + 50 * made.S
+    assert until_ns - 0.2e9 < validation.cut(late.trace(), until_ns).stop_ns <= until_ns
+    told = validation.until(late.events(), until_ns)
+    assert {e["t_ns"] <= until_ns for e in told} == {True}
+    assert told[-1] == {"event": "window_stop", "t_ns": until_ns, "by": "meter"}
     (case,) = validation.of_run(late.write(tmp_path), [0.2])
     assert case.errors["train"] == pytest.approx(200 / 300 - 1, abs=5e-3)
 
@@ -301,8 +307,8 @@ def test_a_run_that_ended_early_took_less_than_its_plan(tmp_path: Path) -> None:
 def test_too_little_is_unknown_and_counted(tmp_path: Path) -> None:
     (case,) = validation.of_run(Training(train_s=20, step_s=1.0).write(tmp_path), [0.02])
     assert set(case.errors.values()) == {None}
-    made = validation.summaries([case])
-    assert {(s.runs, s.unknown, s.mean) for s in made} == {(1, 1, None)}
+    rows = validation.summaries([case])
+    assert {(s.runs, s.unknown, s.mean) for s in rows} == {(1, 1, None)}
 
 
 def test_measured_and_estimated_are_apart(tmp_path: Path) -> None:
@@ -317,12 +323,12 @@ def test_measured_and_estimated_are_apart(tmp_path: Path) -> None:
 
 
 def test_errors_come_to_their_mean_bias_and_worst() -> None:
-    made = [
+    errors = [
         validation.Case(str(i), "e", "GPU, measured, x", True, 0.1, 1, 10,
                         dict.fromkeys(validation.NAMES, error))
         for i, error in enumerate((0.1, -0.3, 0.05))
     ]  # fmt: skip
-    (found,) = [s for s in validation.summaries(made) if s.way == "work"]
+    (found,) = [s for s in validation.summaries(errors) if s.way == "work"]
     assert found.mean == pytest.approx(0.15)
     assert found.bias == pytest.approx(-0.05)
     assert (found.worst, found.worst_run) == (-0.3, "1")

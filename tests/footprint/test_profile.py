@@ -74,6 +74,14 @@ def test_drift_is_told_from_noise_by_the_halves() -> None:
     assert "it rises" in verdict.why
 
 
+def test_scatter_alone_keeps_power_from_being_known() -> None:
+    scattered = [Block(5.0 * i, 5.0 * i + 5, 5 * (200 + 40 * (-1) ** i), 10) for i in range(40)]
+    verdict = judge(scattered, 200)
+    assert not verdict.stable
+    assert "the mean is known to" in verdict.why
+    assert judge(scattered, 200, share=0.2).stable
+
+
 def test_a_spike_is_not_taken_for_the_level() -> None:
     spiked = lambda t: np.where((t > 70) & (t < 74), 900.0, 300.0)  # noqa: E731
     calm, after = stable_after(constant(300)), stable_after(spiked)
