@@ -76,6 +76,10 @@ class Shown:
     axis: tuple[str, str] | None  # the lowest and the highest score of the strips
 
     @property
+    def checked(self) -> bool:
+        return any(line.level for table in self.tables for line in table.lines)
+
+    @property
     def left_out(self) -> int:
         return sum(table.left_out for table in self.tables)
 

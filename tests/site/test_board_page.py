@@ -57,6 +57,51 @@ def sorting(page: Page) -> list[tuple[str, str]]:
     )
 
 
+# --- what it looks like ------------------------------------------------------------------------
+
+
+def test_a_mark_stands_on_the_line_of_its_number(open_page: Visitor) -> None:
+    page = open_page(BOARD)
+    apart = page.eval_on_selector_all(
+        "tr[data-run]",
+        """all => all.filter(row => row.querySelector("circle")).map(row => {
+          const text = document.createRange();
+          text.selectNodeContents(row.querySelector("td.score").firstChild);
+          const [a, b] = [text, row.querySelector("circle")].map(e => e.getBoundingClientRect());
+          return Math.abs(a.y + a.height / 2 - b.y - b.height / 2);
+        })""",
+    )
+    assert len(apart) > 9
+    assert max(apart) < 4
+
+
+def test_on_a_phone_headings_stand_on_one_line_and_boxes_make_no_row_higher(
+    open_page: Visitor,
+) -> None:
+    page = open_page(BOARD, width=390)
+    bottoms = page.eval_on_selector_all(
+        "thead",
+        """all => all.map(head => [...head.querySelectorAll("th.rank, th.entry")].map(
+          th => Math.round(th.querySelector("button").getBoundingClientRect().bottom)))""",
+    )
+    assert all(rank == entry for rank, entry in bottoms)
+    over = page.eval_on_selector_all(
+        "tr[data-run]",
+        """all => all.filter(row => row.querySelector(".pick").getBoundingClientRect().bottom
+          > row.getBoundingClientRect().bottom + 1).length""",
+    )
+    assert over == 0
+
+
+def test_what_nobody_checked_has_no_column_and_commands_look_like_commands(
+    open_page: Visitor,
+) -> None:
+    page = open_page(BOARD)
+    levels = page.locator("td.level").all_inner_texts()
+    assert not levels or any(levels)
+    assert "bench show RUN" in page.locator(".legend code").all_inner_texts()
+
+
 # --- sorting -----------------------------------------------------------------------------------
 
 
@@ -179,12 +224,12 @@ def test_dates_bound_both_ends(open_page: Visitor) -> None:
     page = open_page(BOARD)
     dates = sorted({d[:10] for d in page.eval_on_selector_all(
         "tr[data-run]", "rows => rows.map(r => r.dataset.date)")})  # fmt: skip
-    page.get_by_label("from").fill(dates[-1])
+    page.get_by_label("from", exact=True).fill(dates[-1])
     shown = page.eval_on_selector_all(
         "tr[data-run]", "rows => rows.filter(r => !r.hidden).map(r => r.dataset.date.slice(0, 10))"
     )
     assert set(shown) == {dates[-1]}
-    page.get_by_label("from").fill("")
+    page.get_by_label("from", exact=True).fill("")
     page.get_by_label("to", exact=True).fill("2020-01-01")
     assert rows(page).count() == 0
     assert said(page).startswith("0 of ")
@@ -198,7 +243,7 @@ def test_a_search_that_finds_nothing_leaves_no_empty_tables(open_page: Visitor) 
 
 def test_all_takes_every_filter_away_but_not_the_sorting(open_page: Visitor) -> None:
     page = open_page(BOARD + "#track=scratch&text=bert&sort=energy")
-    page.get_by_role("button", name="all", exact=True).click()
+    page.get_by_role("button", name="Show all").click()
     page.wait_for_function("!location.hash.includes('track')")
     page.wait_for_function("/^\\d+ entries$/.test(document.querySelector('output').textContent)")
     assert page.url.endswith("#sort=energy")
@@ -208,7 +253,7 @@ def test_all_takes_every_filter_away_but_not_the_sorting(open_page: Visitor) -> 
 def test_values_that_the_page_does_not_know_break_nothing(open_page: Visitor) -> None:
     page = open_page(BOARD + "#hardware=%3Cscript%3E&sort=.constructor&since=x&track=&zzz=1&%")
     assert said(page).startswith("0 of ")
-    page.get_by_role("button", name="all", exact=True).click()
+    page.get_by_role("button", name="Show all").click()
     page.wait_for_function("/^\\d+ entries$/.test(document.querySelector('output').textContent)")
 
 

@@ -110,6 +110,15 @@ def test_paper_has_what_is_said_and_no_controls(open_page: Visitor, sample: list
     assert not through(page, open_page, sample, controls)
 
 
+def test_paper_is_light_whatever_the_screen_is(open_page: Visitor) -> None:
+    page = open_page("boards/sst2.html", printed=True)
+    grounds = []
+    for scheme in ("dark", "light"):
+        page.emulate_media(media="print", color_scheme=scheme)
+        grounds.append(page.eval_on_selector("td", "e => getComputedStyle(e).borderBottomColor"))
+    assert grounds[0] == grounds[1]
+
+
 def test_without_scripts_pages_have_no_dead_controls(open_page: Visitor, sample: list[str]) -> None:
     page = open_page(js=False)
 
