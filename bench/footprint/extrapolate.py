@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.checks import computing
@@ -117,7 +116,7 @@ def extrapolate(
             missing.append((f"by {name}", str(unknown)))
     if not found:
         raise UsageError(
-            "nothing says how long the full training is",
+            f"the full training is not known: {'; '.join(': '.join(each) for each in missing)}",
             "--hours 84, --steps 1M, --tokens 137G, --epochs 3, --flops 3.1e20, or --as bert-base",
         )
     return Extrapolation(
@@ -228,6 +227,8 @@ class _Making:
             unit, count, one, pace = "token", tokens, profile.token_j, profile.tokens_per_s
         elif tokens is not None:
             raise _NotKnown("the run does not say how many tokens a step has: --steps")
+        elif self.asked.workload:
+            raise _NotKnown(f"how many steps {self.asked.workload.key} took was not published")
         else:
             raise _NotKnown("--steps, --tokens or --epochs says how much it learns from")
         trained_j = derived("training", "J", f"{count.name} x energy a {unit}",
@@ -415,6 +416,10 @@ class _Making:
                 f"{asked.hardware} is not what the profile ran on ({profile.device}): its power is "
                 "the limit of its board, its efficiency that of another device unless it is given"
             )
+        if asked.workload and profile.record.spec.model not in asked.workload.models:
+            said.append(
+                f"{profile.record.spec.model} was profiled, and is not what {asked.workload.key} is"
+            )
         if asked.workload:
             said.append(f"{asked.workload.key}: {' '.join(asked.workload.note.split())}")
         if profile.record.not_covered and not profile.estimated:
@@ -455,8 +460,3 @@ def count(option: str, text: str | None) -> float | None:
     if not 0 < value < math.inf:
         raise UsageError(f"{option} {text} is no number above 0", "such as 1M, 137G, 3.1e20")
     return value
-
-
-def middle(ways: Sequence[Way]) -> Way:
-    """Of the ordered ways; of two the higher one."""
-    return ways[len(ways) // 2]

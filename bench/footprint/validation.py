@@ -96,8 +96,8 @@ def kind(record: Record, train_s: float) -> str:
     parts = set(record.spec.recipe.split("+"))
     if special := parts & _TAUGHT:
         return f"{how}, {'+'.join(sorted(special))}"
-    long = "a minute and more" if train_s >= 60 else "under a minute"
-    return f"{how}, {long}"
+    lengths = [(60, "under 1 min"), (600, "1 to 10 min"), (math.inf, "over 10 min")]
+    return f"{how}, {next(name for most_s, name in lengths if train_s < most_s)}"
 
 
 def _reached(spans: Sequence[tuple[int, int]], share: float) -> int:

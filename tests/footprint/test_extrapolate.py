@@ -145,7 +145,13 @@ def test_a_published_training_fills_in_what_is_not_given(tmp_path: Path) -> None
     assert found.published
     assert found.published.energy.value == pytest.approx(79 * 12041.51 / 1000)
     assert found.published not in found.ways
+    assert any("bert-tiny was profiled, and is not what bert-base is" in n for n in found.notes)
     assert any("three times as many" in note for note in found.notes)
+
+
+def test_what_was_not_published_is_not_made_up(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="how many steps gpt2 took was not published"):
+        whole(tmp_path, replace(STEADY, trial=PROFILE), workload=workloads.named("gpt2"))
 
 
 def test_published_flops_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -199,7 +205,7 @@ def test_what_can_not_be_is_refused(asked: dict[str, float], why: str, tmp_path:
 
 
 def test_a_profile_alone_does_not_say_how_long_the_whole_is(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="how long the full training is"):
+    with pytest.raises(UsageError, match="the full training is not known: by hours: --hours"):
         whole(tmp_path, replace(STEADY, trial=PROFILE))
 
 
