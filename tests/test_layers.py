@@ -65,7 +65,8 @@ TABLE: dict[str, set[str]] = {
     | {"account", "live", "measure", "plot", "power", "rank", "run", "study", "submission"}
     | {"checks.computing", "child", "learn", "recipes", "reference", "workfolder"},
     "site": FOUNDATION
-    | {"account", "checks", "learn", "listing", "plot", "power", "rank", "recipes", "show"}
+    | {"account", "checks", "footprint", "learn", "listing", "plot", "power", "rank", "recipes"}
+    | {"show"}
     | {"study", "submission", "verification", "__init__"},
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION

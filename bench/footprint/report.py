@@ -26,6 +26,8 @@ from bench.units import J_PER_KWH, show_duration, significant
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from bench.footprint.project import Project
+
 BARS = 14
 """Trainings of each kind (submitted, one's own) that the drawing shows; the tables have all."""
 ROWS = 500
@@ -284,6 +286,40 @@ def _whole(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else significant(value, 2)
 
 
+# --- a project -----------------------------------------------------------------------------------
+
+
+def ledger(found: Project) -> list[tuple[str, str]]:
+    """A project added up, as labelled lines; the study's own project beside it."""
+    from bench.footprint import project
+
+    case, whole = project.case(), found.whole
+    days, hours = f"{case.jobs:,} in {case.days:,}", f"{case.device_hours.value:,.0f}"
+    said = [
+        ("jobs", f"{whole.jobs:,} in {found.days:,} days; the study {days}"),
+        ("device-hours", f"{significant(whole.device_hours)}; the study {hours}"),
+    ]
+    for level, cost in found.costs.items():
+        about = "≈" if level == "estimated" else ""
+        said.append((
+            level,
+            f"{about}{energy_text(cost.building.value)} {unsure_text(cost.building)}, "
+            f"{about}{mass_text(cost.emissions.value)}, "
+            f"electricity {about}{significant(cost.electricity.value)} USD",
+        ))  # fmt: skip
+    if whole.unknown:
+        said.append(("not known", f"the energy of {whole.unknown:,} jobs"))
+    share, multiple = found.share("hours"), found.multiple("hours")
+    if share and multiple:
+        times = case.multiple.value
+        said.append((
+            "final training",
+            f"{significant(100 * share.value)} % of all device-hours: all of it is "
+            f"{significant(multiple.value)} times one training; the study's {times:,.0f} times",
+        ))  # fmt: skip
+    return said + [("", note) for note in (f"final: {found.rule}", *found.notes)]
+
+
 # --- a report ------------------------------------------------------------------------------------
 
 
@@ -513,7 +549,7 @@ def markdown(report: Report, explain: bool = False) -> str:
     if report.ledger:
         said += ["## The project", ""]
         said += [
-            f"- {escaped(' '.join(filter(None, (label, text))))}" for label, text in report.ledger
+            f"- {escaped(': '.join(filter(None, (label, text))))}" for label, text in report.ledger
         ]
         said += [""]
     if report.notes:

@@ -44,6 +44,7 @@ KINDS = (
     "badges",
     "charts",
     "sweeps",
+    "footprint",
     "compare",
     "rundata",
     "runs",

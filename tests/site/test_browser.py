@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 KINDS = {
     "index.html", "compare.html", "tasks.html", "recipes.html", "rules.html", "changes.html",
-    "guide.html", "downloads.html", "boards", "entries", "runs", "sweeps", "guide",
+    "guide.html", "downloads.html", "footprint.html", "boards", "entries", "runs", "sweeps",
+    "guide",
 }  # fmt: skip
 BOARD = "boards/sst2.html"
 RUN = "runs/a40ccf80dade8cb8.html"  # measured

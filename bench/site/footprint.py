@@ -1,0 +1,78 @@
+"""The page of the study: its tables computed again, later accounts, and the trainings here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.footprint import equivalents, formulas, published, quantity, report
+from bench.footprint.equivalents import Thing
+from bench.footprint.report import Training
+from bench.power.carbon import Scenario
+from bench.site import page, paths
+from bench.site.contents import Contents, Piece
+from bench.units import significant
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+AT = paths.FOOTPRINT
+COMMANDS = (
+    ("bench footprint published --explain", "the tables of this page, each number by its formula"),
+    ("bench footprint profile --model bert-base --minutes 10", "the power of a real training here"),
+    ("bench footprint extrapolate PROFILE --as bert-base", "from that to the whole of it"),
+    ("bench footprint report -o report.html", "this page with your own runs, in one file"),
+    ("bench footprint equivalents 652kg", "what an amount is like"),
+)
+
+
+def pieces(contents: Contents) -> Iterator[Piece]:
+    found = tuple(report.best(contents.cells, contents.scenario))
+    key = page.digest(found, contents.scenario)
+    yield Piece((AT,), key, partial(_page, found, contents.scenario))
+
+
+def _page(found: Sequence[Training], scenario: Scenario) -> Mapping[str, str]:
+    from bench.footprint import chart
+
+    sheets = [report.sheet(table) for table in published.tables()]
+    study = published.tables(["3"])[0]
+    search = report.largest([study])
+    assert search
+    text = page.render(
+        "footprint.html", AT,
+        plot=_plot(found, scenario), caption=chart.caption(scenario),
+        sheets={each.key: each for each in sheets}, groups=report.groups(found), row=report.row,
+        explained=lambda training: quantity.explained(training.emissions),
+        today=report.today(study), grid=report.grid_text(scenario),
+        things=[(thing, _one(thing), _of_search(thing, search)) for thing in equivalents.things()],
+        search=search, search_t=f"{_tonnes(search):,.0f}", commands=COMMANDS,
+    )  # fmt: skip
+    return {AT: text}
+
+
+def _plot(found: Sequence[Training], scenario: Scenario) -> Markup:
+    from markupsafe import Markup
+
+    bars = report.bars(published.tables(), found)
+    return Markup("").join(map(Markup, report.drawings(bars, scenario)))
+
+
+def _tonnes(row: published.Row) -> float:
+    lb = row.cells["lb"].computed
+    assert lb
+    return formulas.in_kg(lb).value / 1000
+
+
+def _one(thing: Thing) -> str:
+    """0.244 kg CO2e: what one of it emits or takes."""
+    return f"{significant(thing.amount.value)} {thing.amount.unit}"
+
+
+def _of_search(thing: Thing, search: published.Row) -> str:
+    """How many of it the search was."""
+    energy = search.cells["kwh"].computed
+    assert energy
+    whole = energy.value if thing.of == "energy" else 1000 * _tonnes(search)
+    return significant(whole / thing.amount.value, 2)
