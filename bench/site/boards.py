@@ -215,7 +215,7 @@ def address_of(entry: Entry) -> str | None:
 
 def _number(column: Column, entry: Entry, cell: Cell, scenario: Scenario) -> tuple[str, str]:
     text, spread = render.as_text(column, entry, cell, scenario)
-    return text.strip(), spread.strip()
+    return page.number(text), spread.strip()
 
 
 def _level(entry: Entry, contents: Contents) -> str:

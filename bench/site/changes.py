@@ -223,7 +223,7 @@ def _seat_seen(seat: Seat, contents: Contents, sight: Sight) -> Seen:
         value, spread = render.as_text(named(key), entry, cell, contents.scenario)
         if value.strip():
             heading = render.heading_of(named(key), cell.metric)
-            numbers.append((heading, value.strip(), spread.strip()))
+            numbers.append((heading, page.number(value), spread.strip()))
     return Seen(
         where=sight.where,
         address=sight.address,

@@ -473,7 +473,7 @@ def _figures(seat: Seat, contents: Contents) -> tuple[Figure, ...]:
 def _texts(column: Column, seat: Seat, contents: Contents | None) -> tuple[str, str]:
     scenario = contents.scenario if contents else None
     value, spread = render.as_text(column, seat.entry, seat.cell, scenario)
-    return value.strip(), spread.strip()
+    return page.number(value), spread.strip()
 
 
 def _row(record: Record, why: str, skills: _Axis, joules: _Axis) -> Row:

@@ -150,7 +150,7 @@ def _leader(cell: Cell, contents: Contents) -> Leader | None:
         address=f"{paths.board(p.task)}#{boards.name_of(cell)}", tier=tier,
         entry=f"{entry.spec.model} {entry.spec.recipe}", settings=boards.settings_of(entry),
         entry_address=boards.address_of(entry), metric=notation.of(cell.metric).title,
-        numbers=tuple((text.strip(), spread.strip()) for text, spread in texts),
+        numbers=tuple((page.number(text), spread.strip()) for text, spread in texts),
         entries=sum(1 for _ in cell.entries), estimated=p.estimated,
     )  # fmt: skip
 

@@ -53,6 +53,11 @@ def _shown(value: Any) -> Any:
     return value
 
 
+def number(text: str) -> str:
+    """A number as it is set: with a minus sign, since a hyphen is shorter than a plus."""
+    return text.strip().replace("-", "−")
+
+
 def as_script(call: str, *facts: Any) -> str:
     """A classic script that hands over facts: `bench.run({...})`. No text in it can end a script
     element or a line of it."""

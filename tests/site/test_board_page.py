@@ -102,6 +102,25 @@ def test_what_nobody_checked_has_no_column_and_commands_look_like_commands(
     assert "bench show RUN" in page.locator(".legend code").all_inner_texts()
 
 
+def test_less_than_chance_has_a_minus_sign_and_sorts_below_chance(open_page: Visitor) -> None:
+    page = open_page("boards/wikitext2.html")
+    scores = page.locator("td.score").all_inner_texts()
+    assert any(text.startswith("≈−") for text in scores)
+    assert not any("-" in text for text in scores)
+    body = page.locator("tbody", has=page.locator("td.score")).first
+    body.evaluate(
+        """body => {
+          const row = body.querySelector("tr[data-run]"), copy = row.cloneNode(true);
+          copy.querySelector("td.score").textContent = "≈5.00";
+          body.append(copy);
+        }"""
+    )
+    header(page, "score").click()
+    assert [text[:2] for text in body.locator("td.score").all_inner_texts()] == ["≈5", "≈−"]
+    header(page, "score").click()
+    assert [text[:2] for text in body.locator("td.score").all_inner_texts()] == ["≈−", "≈5"]
+
+
 # --- sorting -----------------------------------------------------------------------------------
 
 

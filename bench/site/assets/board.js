@@ -84,12 +84,12 @@
     if (key === "entry" || key === "level") return place.textContent.trim().replace(/\s+/g, " ").toLowerCase();
     const parts = Array.from(text.matchAll(/([\d.,]+)\s*(min|[dhs])\b/g));
     if (key === "duration" && parts.length) return parts.reduce((sum, p) => sum + number(p[1]) * UNITS[p[2]], 0);
-    const found = text.match(/-?[\d.,]+/);
+    const found = text.match(/−?[\d.,]+/);
     return found ? number(found[0]) : null;
   }
 
   function number(text) {
-    return parseFloat(text.replace(/,/g, ""));
+    return parseFloat(text.replace(/,/g, "").replace("−", "-"));
   }
 
   function sort(state) {
