@@ -152,9 +152,7 @@ def intensity(
 @app.command()
 def profile(
     model: Annotated[str, typer.Option(help="`bench models` lists them.")],
-    minutes: Annotated[
-        float, typer.Option(help="At most so long, from start to end of training.")
-    ] = 10.0,
+    minutes: Annotated[float, typer.Option(help="Of training, at most.")] = 10.0,
     task: Task = None,
     recipe: Annotated[str | None, typer.Option(help="`bench recipes` lists them.")] = None,
     set_: Settings = None,
@@ -165,7 +163,7 @@ def profile(
     length: Annotated[
         int | None, typer.Option(min=4, help="Tokens of each at most; else as published.")
     ] = None,
-    pretrained: PretrainedOption = False,
+    pretrained: PretrainedOption = None,
     data: Data = None,
     device: Device = None,
     region: RegionOption = None,
@@ -235,6 +233,12 @@ def _profiled(
     seed = running.seeds(1, None)[0].value
     while True:
         plan = profiles.planned(request)
+        if fits := profiles.fitting(plan):
+            screen.print(
+                f"memory holds no such batch by an estimate: {profiles.shown_settings(fits)}"
+            )
+            request = replace(request, settings={**request.settings, **fits})
+            plan = profiles.planned(request)
         with live.Line(plan.scenario.g_per_metered_kwh) as line:
             record, folder, ended = profiles.make(plan, out, seed, minutes, line)
         half = profiles.smaller(record)
@@ -439,6 +443,10 @@ def report(
         Path, typer.Option("--runs", metavar="DIR", help="One's own.", envvar="BENCH_RUNS")
     ] = RUNS,
     results: Results = None,
+    project: Annotated[
+        list[Path] | None,
+        typer.Option("--project", metavar="DIR", help="With a ledger added up (repeatable)."),
+    ] = None,
     region: RegionOption = None,
     pue: PueOption = None,
     explain: Annotated[
@@ -451,6 +459,7 @@ def report(
     The page loads nothing and has no scripts. What was measured and what was estimated stand apart.
     """
     from bench.cli.options import cards_of, recover, roots
+    from bench.footprint import project as projects
     from bench.footprint import report as reports
     from bench.power import carbon
     from bench.rank import board, index, standing
@@ -458,6 +467,7 @@ def report(
 
     kind = reports.kind_of(output)
     scenario = carbon.asked(region, pue)
+    ledger = reports.ledger(projects.read(project, scenario)) if project else []
     recover(runs)
     found, broken, submissions = index.ask(
         roots(results, runs),
@@ -468,7 +478,62 @@ def report(
     submitted = [r for r in found if r.origin == "results"]
     made = reports.make(
         scenario, board.build(submitted, cards, standings=standings),
-        [r for r in found if r.origin == "local"], broken,
+        [r for r in found if r.origin == "local"], broken, ledger,
     )  # fmt: skip
     write_file(output, reports.written(made, kind, explain))
     print(f"wrote {output}", file=sys.stderr)
+
+
+@app.command()
+def project(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Runs, results, or the folder of a study or sweep."),
+    ],
+    final: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN", help="The training that is used (repeatable); else the last ranked one."
+        ),
+    ] = None,
+    region: RegionOption = None,
+    pue: PueOption = None,
+    usd_per_kwh: Annotated[float, typer.Option(help="Of electricity; 0.12 as the study.")] = 0.12,
+    usd_per_hour: Annotated[
+        float | None, typer.Option(help="Of one device in a cloud.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The timeline: svg, png, pdf, html."),
+    ] = None,
+    explain: _Explain = False,
+    as_json: Json = False,
+) -> None:
+    """Add up all runs of a project: kWh, CO2e, money, and how many times one training that is.
+
+    Trials, failed and interrupted runs, profiles and measurements count, each once. Measured and
+    estimated energy stay apart. A run's own region and PUE come before those given here.
+    """
+    from bench.footprint import project as ledger
+    from bench.footprint import project_render, timeline
+    from bench.footprint.plan import usd
+    from bench.plot import picture
+    from bench.power import carbon
+
+    usd(usd_per_kwh, "--usd-per-kwh")
+    usd(usd_per_hour, "--usd-per-hour")
+    if output:
+        picture.check(output)
+    scenario = carbon.asked(region, pue)
+    found = ledger.read(folders, scenario, final or [], usd_per_kwh, usd_per_hour)
+    if output:
+        title = f"Energy over time: {project_render.title(found)}"
+        timeline.save(found, output, title, project_render.said(found))
+    if as_json:
+        print(json.dumps(project_render.project_facts(found), indent=1))
+    elif explain:
+        print("\n".join(project_render.project_explained(found)))
+    else:
+        screen = console()
+        for part in project_render.project_parts(found, screen.width):
+            screen.print(part)

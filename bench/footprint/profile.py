@@ -335,7 +335,7 @@ def _blocks(
 
 
 class Watch(Limit):
-    """Ends a training when its power is stable, or the time is up: as a budget does."""
+    """Ends a training when its power is stable, or its time is up: as a budget does."""
 
     def __init__(self, minutes: float) -> None:
         super().__init__(None, 0.0)
@@ -345,8 +345,9 @@ class Watch(Limit):
         self.found: Verdict | None = None
 
     def spent(self, progress: Progress) -> str | None:
-        if progress.elapsed_s >= self._most_s:
-            return f"{show_duration(self._most_s)} are over"
+        began = progress.train_started
+        if began and progress.elapsed_s - began[0] >= self._most_s:
+            return f"{show_duration(self._most_s)} of training are over"
         if progress.phase == "train" and progress.elapsed_s >= self._next_s:
             self._look(progress.elapsed_s)
         progress.total_steps = None  # it ends before: no forecast of the whole
@@ -475,6 +476,53 @@ def check_minutes(minutes: float) -> None:
     """UsageError for a time in which nothing can be trained."""
     if not 0 < minutes < math.inf:
         raise UsageError(f"{minutes:g} minutes are no time to train", "--minutes 10")
+
+
+def fitting(plan: Plan) -> dict[str, str] | None:
+    """A batch that the memory of this machine holds, as settings, where a training on processors
+    would need more than a half of it: the kernel ends others, too, when memory ends. None where
+    the batch fits, or nothing is known. On a GPU the training itself finds out."""
+    each, free = _bytes_a_token(plan), _free_bytes()
+    if plan.device != "cpu" or each is None or free is None:
+        return None
+    settings, length = plan.settings, int(plan.settings["max_length"] or 1)
+    name = "batch_tokens" if settings.get("batch_tokens") else "batch_size"
+    size = int(settings[name] or 1)
+    tokens = 1 if name == "batch_tokens" else length
+    fits = size
+    while fits > 1 and fits * tokens * each > free / 2:
+        fits //= 2
+    return {name: str(fits)} if fits < size else None
+
+
+def _bytes_a_token(plan: Plan) -> float | None:
+    """What a training keeps for its backward pass of each token, in float32: twice what Korthikanti
+    et al. 2022 (arXiv 2205.05198, section 4) count in half precision, and the scores of a
+    vocabulary with their gradients where each token is predicted."""
+    from bench.learn import models
+    from bench.learn.models.scratch import sized
+
+    settings = plan.settings
+    entry = models.entry(plan.model, plan.track != "scratch", plan.card.family)
+    shape = sized(entry, settings)
+    layers, width, heads = (getattr(shape, n, None) for n in ("layers", "width", "heads"))
+    if not (layers and width and heads):
+        return None
+    length = int(settings["max_length"] or 1)
+    predicts = plan.objective in ("causal", "masked", "translation")
+    words = int(settings["vocabulary_size"] or 0) if predicts else 0
+    return float(2 * layers * (34 * width + 5 * heads * length) + 3 * 4 * words)
+
+
+def _free_bytes() -> float | None:
+    from bench.power import processor
+
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return float(min(1024 * int(sizes[0]), processor.memory_bytes())) if sizes else None
 
 
 def smaller(record: Record) -> dict[str, str] | None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,25 @@ def test_half_a_batch_where_memory_ends(tmp_path: Path) -> None:
     assert profile.smaller(killed) == {"batch_size": "4"}
 
 
+def test_a_batch_that_memory_can_not_hold_is_halved_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """At least the activations of 12 layers of width 768 in float32: 0.8 MB a token."""
+    request, _ = profile.shaped(
+        Request(task="", model="bert-base", pretrained=False, device="cpu", data="embedded"),
+        None, None,
+    )  # fmt: skip
+    plan = profile.planned(replace(request, task="sst2", settings={"batch_size": "256"}))
+    monkeypatch.setattr(profile, "_free_bytes", lambda: 40e9)
+    assert profile.fitting(plan) == {"batch_size": "128"}
+    monkeypatch.setattr(profile, "_free_bytes", lambda: 1e9)
+    assert profile.fitting(plan) == {"batch_size": "4"}
+    monkeypatch.setattr(profile, "_free_bytes", lambda: 1e13)
+    assert profile.fitting(plan) is None
+    monkeypatch.setattr(profile, "_free_bytes", lambda: 1.0)
+    assert profile.fitting(replace(plan, device="cuda")) is None
+
+
 # --- making one ----------------------------------------------------------------------------------
 
 TINY = (
@@ -336,7 +356,7 @@ def test_a_time_that_is_up_ends_one_that_is_not_stable(bench: Command, tmp_path:
     assert said.code == 0, said.err
     assert "no, not in" in said.out
     assert "estimated, not measured" in said.out
-    assert "9.00 s are over" in said.out
+    assert "9.00 s of training are over" in said.out
 
 
 def test_ctrl_c_leaves_what_it_has(tmp_path: Path) -> None:
