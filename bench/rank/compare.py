@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -316,10 +316,17 @@ def _on_one_meter(ratio: float, first: Record, other: Record, known: list[Record
 
 def repeats(record: Record, known: Iterable[Record]) -> tuple[float, int] | None:
     """(scatter of log energy, runs) of the run's entry under the same meter; None without two."""
-    key, read_by, seeds, logs = record.entry_key(), meter(record), set[int](), []
+    key = record.entry_key()
+    return repeats_of(meter(record), known, lambda r: r.entry_key() == key)
+
+
+def repeats_of(
+    read_by: tuple[Any, ...], known: Iterable[Record], mine: Callable[[Record], bool]
+) -> tuple[float, int] | None:
+    """The same of those that are `mine` and were read by one meter."""
+    seeds, logs = set[int](), []
     for r in known:
-        usable = why_not(r, None, seeds) is None and meter(r) == read_by
-        if usable and r.entry_key() == key:
+        if why_not(r, None, seeds) is None and meter(r) == read_by and mine(r):
             seeds.add(r.spec.seed)
             logs.append(math.log(usable_energy_j(r) or math.nan))
     spread = score.scatter(logs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from bench import listing
@@ -40,7 +40,7 @@ class Heading:
 class Line:
     """An entry in a table. A number is its text, its ± and whether it is made bold."""
 
-    entry: Entry
+    entry: Entry = field(repr=False)
     numbers: tuple[tuple[str, str], ...]  # in the order of COLUMNS
     address: str | None  # of its page
     run_id: str | None  # the first of its runs that count
@@ -68,7 +68,7 @@ class Table:
 class Shown:
     """A cell as a page shows it."""
 
-    cell: Cell
+    cell: Cell = field(repr=False)
     name: str  # of its place in a page, and of its own page
     how: str
     headings: tuple[Heading, ...]
@@ -86,15 +86,23 @@ class Shown:
 
 def pieces(contents: Contents) -> Iterator[Piece]:
     for task, cells in contents.tasks.items():
-        shown = _within([_shown(cell, contents) for cell in cells], MOST)
-        key = page.digest(shown, contents.cards.get(task), contents.scenario)
+        every = [_shown(cell, contents) for cell in cells]
+        shown, card = _within(every, MOST), contents.cards.get(task)
+        drawn = charts.chosen(cells), charts.marks(cells)
+        key = page.digest([*map(_said, shown)], drawn, card, contents.scenario)
         at = paths.board(task)
-        yield Piece((at,), key, partial(_board, at, contents.cards.get(task), task, shown))
-        for cell, cut in zip(cells, shown, strict=True):
+        yield Piece((at,), key, partial(_board, at, card, task, shown))
+        for whole, cut in zip(every, shown, strict=True):
             if cut.left_out:
-                whole = _shown(cell, contents)
                 at = paths.cell(task, whole.name)
-                yield Piece((at,), page.digest(whole), partial(_cell, at, whole))
+                yield Piece((at,), page.digest(_said(whole)), partial(_cell, at, whole))
+
+
+def _said(shown: Shown) -> tuple[object, ...]:
+    """What a page says of a cell, without the records that it comes from: they are large."""
+    cell, entries = shown.cell, [line.entry for table in shown.tables for line in table.lines]
+    each = [(e.title, e.origin, e.rank, e.date, e.spec.model, e.spec.recipe) for e in entries]
+    return shown, cell.title, cell.place, cell.notes, render.legend([cell]), each
 
 
 def _board(at: str, card: Card | None, task: str, shown: Sequence[Shown]) -> Mapping[str, str]:

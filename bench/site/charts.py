@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.plot.picture import Inks
 
 VEGA = paths.asset("vega.js")
-FEWEST, MOST = 2, 200
+FEWEST, MOST = 2, 90
 """Dots of a plot."""
 
 WIDE, NARROW = (1040, 430), (310, 330)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 LATEST = 5
+MOST = 12  # cells that are measured, and that are estimated
 TIERS = (*score.TIERS, "provisional")
 
 
@@ -95,7 +96,14 @@ def _home(
     unrun: Sequence[Card],
     hero: Hero | None,
 ) -> Mapping[str, str]:
-    facts = {"leaders": leaders, "sums": totals, "news": news, "unrun": unrun, "tiers": TIERS}
+    facts = {
+        "leaders": leaders,
+        "sums": totals,
+        "news": news,
+        "unrun": unrun,
+        "tiers": TIERS,
+        "most": MOST,
+    }
     power = _power(hero) if hero else None
     return {paths.HOME: page.render("home.html", paths.HOME, hero=hero, power=power, **facts)}
 

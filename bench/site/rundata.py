@@ -80,9 +80,9 @@ def _scatters(runs: Sequence[Run]) -> dict[str, Repeats]:
     known: dict[tuple[Any, ...], Repeats] = {}
     found = {}
     for run in runs:
-        of = (run.key, compare.meter(run.record))
+        key, meter = of = (run.key, compare.meter(run.record))
         if of not in known:
-            known[of] = compare.repeats(run.record, entries[run.key])
+            known[of] = compare.repeats_of(meter, entries[key], lambda _: True)
         found[run.record.run_id] = known[of]
     return found
 
