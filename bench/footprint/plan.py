@@ -713,8 +713,8 @@ def asked(typed: Typed, found: Sequence[Known]) -> Asked:
         recipe=_recipe_of(typed.recipe, typed.precision),
         trials=typed.trials,
         power_w=_power(typed.power_w, device),
-        usd_per_kwh=_usd(typed.usd_per_kwh, "--usd-per-kwh"),
-        usd_per_hour=_usd(typed.usd_per_hour, "--usd-per-hour"),
+        usd_per_kwh=usd(typed.usd_per_kwh, "--usd-per-kwh"),
+        usd_per_hour=usd(typed.usd_per_hour, "--usd-per-hour"),
         tokens=amounts.get("tokens"),
         examples=amounts.get("examples"),
         hours=amounts.get("hours"),
@@ -768,7 +768,7 @@ def count(text: str, what: str) -> float:
     return value
 
 
-def _usd(value: float | None, name: str) -> float | None:
+def usd(value: float | None, name: str) -> float | None:
     if value is not None and not 0 <= value < 1e6:
         raise UsageError(f"{value:g} is no price", f"{name} is in USD, from 0 up")
     return value

@@ -1,0 +1,689 @@
+"""A project's ledger added up, as the study did for its case: what all runs took, and how much of
+it the training was that is used in the end.
+
+Each run is counted once, by its id, with what its own window took: the earlier parts and teachers
+that it is charged for are runs of their own, and are added where their records lie elsewhere.
+Measured and estimated energy are never added, and what is not known is counted in runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bench import record as records
+from bench.errors import BenchError, UsageError
+from bench.footprint import formulas, known, published
+from bench.footprint.quantity import Quantity, derived, given
+from bench.power import carbon
+from bench.power.carbon import Scenario
+from bench.rank.slim import paused_gc
+from bench.record import Measurement, Record, RunCost, Tuning
+from bench.units import J_PER_KWH
+
+JOURNAL = "journal.jsonl"
+GOOD = ("complete", "budget")
+ROLES = ("final", "tuning", "other training", "profile", "measurement", "failed")
+LEVELS = ("measured", "estimated")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of any kind; or runs whose records lie elsewhere, by what a run here says of them.
+    `charged`: ids of the runs that it rests on."""
+
+    run_id: str
+    kind: str  # training, trial, profile, measurement, charged
+    status: str
+    started: datetime
+    duration_s: float
+    devices: int
+    energy_j: float | None  # of its own window
+    unsure_j: float | None  # expanded, k = 2
+    level: str  # measured, estimated; "" where energy is not known
+    scenario: Scenario
+    task: str = ""
+    model: str = ""
+    recipe: str = ""
+    sweep: str = ""
+    rankable: bool = False
+    charged: tuple[str, ...] = ()
+    coverage: str = ""
+    count: int = 1  # jobs that it stands for: attempts of a sweep whose records lie elsewhere
+
+    @property
+    def device_hours(self) -> float:
+        return self.devices * self.duration_s / 3600
+
+    @property
+    def kwh(self) -> float:
+        return (self.energy_j or 0.0) / J_PER_KWH
+
+    @property
+    def week(self) -> str:
+        year, week, _ = self.started.isocalendar()
+        return f"{year}-W{week:02d}"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Of some jobs. Energy is of the machines, without what a building adds."""
+
+    jobs: int
+    hours: float
+    device_hours: float
+    kwh: Mapping[str, float]  # by level
+    unknown: int  # jobs whose energy is not known
+
+    @classmethod
+    def of(cls, jobs: Iterable[Job]) -> Sum:
+        some = list(jobs)
+        kwh = {lv: math.fsum(j.kwh for j in some if j.level == lv) for lv in LEVELS}
+        return cls(
+            jobs=sum(j.count for j in some),
+            hours=math.fsum(j.duration_s for j in some) / 3600,
+            device_hours=math.fsum(j.device_hours for j in some),
+            kwh={lv: v for lv, v in kwh.items() if any(j.level == lv for j in some)},
+            unknown=sum(j.count for j in some if j.level == ""),
+        )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one level."""
+
+    energy: Quantity  # kWh of the machines
+    building: Quantity  # kWh with what it adds
+    emissions: Quantity  # kg CO2e
+    electricity: Quantity  # USD
+
+
+@dataclass(frozen=True)
+class Project:
+    """What some folders hold. `roles` is by run id; `rule` says which runs are final."""
+
+    jobs: tuple[Job, ...]
+    roles: Mapping[str, str]
+    finals: tuple[str, ...]  # ids, without what they rest on
+    rule: str
+    whole: Sum
+    costs: Mapping[str, Cost]  # by level
+    cloud: Quantity | None
+    assumed: bool  # a region, of a job that names none
+    broken: tuple[str, ...]  # a line each
+    notes: tuple[str, ...]
+
+    def of_role(self, *roles: str) -> list[Job]:
+        return [j for j in self.jobs if self.roles[j.run_id] in roles]
+
+    def groups(self, key: Callable[[Job], str]) -> dict[str, Sum]:
+        """By what `key` says of jobs, in the order of their names."""
+        found: dict[str, list[Job]] = defaultdict(list)
+        for job in self.jobs:
+            found[key(job)].append(job)
+        return {name: Sum.of(found[name]) for name in sorted(found)}
+
+    @property
+    def searches(self) -> int:
+        """Sweeps that tried settings."""
+        return len({j.sweep for j in self.jobs if j.sweep})
+
+    @property
+    def first(self) -> datetime:
+        return min(j.started for j in self.jobs)
+
+    @property
+    def last(self) -> datetime:
+        return max(j.started + timedelta(seconds=j.duration_s) for j in self.jobs)
+
+    @property
+    def days(self) -> int:
+        """Of the calendar (UTC), from the first job's to the last's."""
+        return (self.last.date() - self.first.date()).days + 1
+
+    def share(self, of: str) -> Quantity | None:
+        """Of the final trainings in all device-hours, or in all energy of a level; None where they
+        have none of it."""
+        final, whole = (
+            _amount(Sum.of(some), of)
+            for some in (self.of_role("final"), self.jobs)
+        )  # fmt: skip
+        if not final or not whole:
+            return None
+        unit = "h" if of == "hours" else "kWh"
+        source = "sum over records"
+        return derived(
+            "share of the final training", "", "final / all", lambda f, w: f / w,
+            given("final", final, unit, source), given("all", whole, unit, source),
+        )  # fmt: skip
+
+    def tuning(self, of: str) -> Quantity | None:
+        """All trials over one final training."""
+        final, trials = (_amount(Sum.of(self.of_role(r)), of) for r in ("final", "tuning"))
+        if not final or not trials:
+            return None
+        unit = "h" if of == "hours" else "kWh"
+        return derived(
+            "multiple of one training", "", "trials / final x final trainings",
+            lambda t, f, n: t / f * n, given("trials", trials, unit, "sum over records"),
+            given("final", final, unit, "sum over records"),
+            given("final trainings", len(self.finals), "", self.rule),
+        )  # fmt: skip
+
+    def multiple(self, of: str) -> Quantity | None:
+        """All of it over one final training."""
+        share = self.share(of)
+        if share is None:
+            return None
+        finals = given("final trainings", len(self.finals), "", self.rule)
+        return derived(
+            "multiple of one training", "", "final trainings / share", lambda n, s: n / s,
+            finals, share,
+        )  # fmt: skip
+
+
+def _amount(whole: Sum, of: str) -> float:
+    return whole.device_hours if of == "hours" else whole.kwh.get(of, 0.0)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Found:
+    jobs: dict[str, Job] = field(default_factory=dict)
+    charges: dict[str, tuple[RunCost, Job]] = field(default_factory=dict)
+    tunings: dict[str, tuple[Tuning, Job]] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    copies: int = 0
+    unfinished: int = 0
+    lost: int = 0  # attempts without a run
+
+
+def read(
+    folders: Sequence[Path],
+    scenario: Scenario,
+    finals: Sequence[str] = (),
+    usd_per_kwh: float = 0.12,
+    usd_per_hour: float | None = None,
+) -> Project:
+    """UsageError where there is no run."""
+    found = _Found()
+    with paused_gc():  # records that stay, and thousands of them
+        for folder in _listed(folders, found):
+            _take(folder, scenario, found)
+    for cost, by in found.charges.values():
+        if cost.run_id not in found.jobs:
+            found.jobs[cost.run_id] = _elsewhere(cost, by)
+    here = {j.sweep for j in found.jobs.values()}
+    for name, (tuning, by) in found.tunings.items():
+        if tuning.sweep not in here:
+            found.jobs[name] = _sweep_elsewhere(name, tuning, by)
+    if not found.jobs:
+        where = ", ".join(map(str, folders))
+        said = f": {found.broken[0]}" if found.broken else ""
+        raise UsageError(
+            f"no run lies in {where}{said}", "a folder of runs, such as runs or results"
+        )
+    jobs = tuple(sorted(found.jobs.values(), key=lambda j: (j.started, j.run_id)))
+    chosen, rule = _finals(jobs, finals)
+    return _project(jobs, chosen, rule, found, usd_per_kwh, usd_per_hour)
+
+
+def _listed(folders: Sequence[Path], found: _Found) -> Iterator[Path]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}", "a folder of runs, such as runs")
+        yield from (
+            _of_ledger(folder, found) if (folder / JOURNAL).is_file() else _below(folder, found)
+        )
+
+
+def _of_ledger(folder: Path, found: _Found) -> Iterator[Path]:
+    """The runs that the journal of a study or a sweep names."""
+    from bench.study import ledger
+
+    kept = ledger.read(folder)
+    for attempt in (a for tried in kept.attempts.values() for a in tried):
+        if attempt.folder is None:
+            found.lost += attempt.status is not None
+            found.unfinished += attempt.status is None
+        elif records.is_written(attempt.folder):
+            yield attempt.folder
+        else:
+            found.broken.append(f"left out: the run {attempt.run} is not there any more")
+
+
+def _below(root: Path, found: _Found) -> Iterator[Path]:
+    """Folders that hold a record, in order; none that is hidden."""
+    for at, inside, files in os.walk(root):
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        if "record.json" in files or "measurement.json" in files:
+            yield Path(at)
+        elif "start.json" in files:
+            found.unfinished += 1
+
+
+def _take(folder: Path, scenario: Scenario, found: _Found) -> None:
+    try:
+        record = records.read_any(folder)
+        job = _job(record, scenario, found)
+    except BenchError as error:
+        found.broken.append(f"left out: {error.message}")
+        return
+    except (OSError, ValueError, OverflowError) as error:
+        found.broken.append(f"left out: {folder}: {getattr(error, 'strerror', None) or error}")
+        return
+    if job.run_id in found.jobs:
+        found.copies += 1
+        return
+    found.jobs[job.run_id] = job
+    if isinstance(record, Record):
+        for cost in record.charged_runs:
+            found.charges.setdefault(cost.run_id, (cost, job))
+        if record.tuning:
+            name = f"{record.tuning.sweep} {record.tuning.journal_sha256[:12]}"
+            found.tunings.setdefault(name, (record.tuning, job))
+
+
+def _job(record: Record | Measurement, scenario: Scenario, found: _Found) -> Job:
+    energy_j = record.window_energy_j
+    if energy_j is not None and not 0 <= energy_j < math.inf:
+        energy_j = None
+    if not 0 <= record.duration_s < math.inf:
+        raise ValueError(f"a duration of {record.duration_s:g} s")
+    levels = [d.level for d in record.charged]
+    job = Job(
+        run_id=record.run_id,
+        kind="measurement",
+        status=record.status,
+        started=_when(record.started_at),
+        duration_s=record.duration_s,
+        devices=max(1, sum(d.kind == "gpu" for d in record.charged)),
+        energy_j=energy_j,
+        unsure_j=record.window_uncertainty_j,
+        level="" if energy_j is None or not levels else _level(min(levels)),
+        scenario=_scenario(record, scenario, found),
+        coverage=record.coverage,
+    )
+    if isinstance(record, Measurement):
+        return job
+    spec = record.spec
+    many, _ = known.split_hardware(spec.hardware)
+    trial = record.trial is not None and not record.is_profile
+    return replace(
+        job,
+        kind="profile" if record.is_profile else "trial" if trial else "training",
+        devices=max(many, spec.processes),
+        task=spec.task,
+        model=spec.model,
+        recipe=spec.recipe,
+        sweep=(record.trial or "") if trial else "",
+        rankable=record.rankable,
+        charged=tuple(c.run_id for c in record.charged_runs),
+    )
+
+
+def _level(level: str) -> str:
+    return "estimated" if level == "M0" else "measured"
+
+
+def _when(text: str) -> datetime:
+    """UTC; a text without an offset is meant so."""
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _scenario(record: Record | Measurement, asked: Scenario, found: _Found) -> Scenario:
+    """Where the run says that it was; else where somebody says now."""
+    if not record.region and not record.pue:
+        return asked
+    try:
+        own = carbon.asked(record.region, record.pue)
+    except UsageError as error:
+        found.broken.append(f"{record.run_id}: {error.message}: counted in {asked.region.name}")
+        return asked
+    region = own.region if record.region else asked.region
+    named = record.pue or own.pue.name != carbon.NO_PUE  # a scenario has a building of its own
+    pue = own.pue if named else asked.pue
+    return Scenario(region.name, region, pue, asked.assumed and not record.region)
+
+
+def _elsewhere(cost: RunCost, by: Job) -> Job:
+    """A run whose record lies elsewhere, by what the run says that is charged for it."""
+    level = "" if cost.energy_j is None or cost.level is None else _level(cost.level)
+    many = known.split_hardware(cost.hardware)[0] if cost.hardware else 1
+    return Job(
+        run_id=cost.run_id, kind="charged", status="complete", started=by.started,
+        duration_s=cost.duration_s or 0.0, devices=many, energy_j=cost.energy_j if level else None,
+        unsure_j=cost.uncertainty_j, level=level, scenario=by.scenario, task=cost.task or "",
+        model=cost.model or "", coverage=cost.coverage or "",
+    )  # fmt: skip
+
+
+def _sweep_elsewhere(name: str, tuning: Tuning, by: Job) -> Job:
+    """All attempts of a sweep, by what the run says whose settings it chose."""
+    level = "" if tuning.energy_j is None else _level(tuning.level)
+    return Job(
+        run_id=name, kind="trial", status="complete", started=by.started,
+        duration_s=tuning.duration_s, devices=by.devices, energy_j=tuning.energy_j,
+        unsure_j=tuning.uncertainty_j, level=level, scenario=by.scenario, task=by.task,
+        model=by.model, recipe=by.recipe, sweep=tuning.sweep, coverage=tuning.coverage,
+        count=max(1, tuning.attempts),
+    )  # fmt: skip
+
+
+# --- which is the training that is used in the end -----------------------------------------------
+
+LAST = "the last training that could be ranked"
+LAST_WHOLE = "the last training that was whole"
+
+
+def _finals(jobs: Sequence[Job], asked: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Ids, and by what rule."""
+    if asked:
+        return tuple(dict.fromkeys(_named(name, jobs) for name in asked)), "as named"
+    whole = [j for j in jobs if j.kind == "training" and j.status in GOOD]
+    for rule, some in ((LAST, [j for j in whole if j.rankable]), (LAST_WHOLE, whole)):
+        if some:
+            return (some[-1].run_id,), rule
+    return (), "no training was whole"
+
+
+def _named(name: str, jobs: Sequence[Job]) -> str:
+    head = re.sub(r"[^0-9a-f]", "", Path(name).name.lower()) or "-"
+    found = [j.run_id for j in jobs if j.run_id.startswith(head)]
+    if not found:
+        raise UsageError(f"no run here is called '{name}'", "--final takes the head of a run's id")
+    if len(found) > 1:
+        raise UsageError(f"'{name}' may be {len(found)} runs", f"such as {found[0]} or {found[1]}")
+    return found[0]
+
+
+def _roles(jobs: Sequence[Job], finals: Collection[str]) -> dict[str, str]:
+    """What a final training rests on is final, too."""
+    by_id = {j.run_id: j for j in jobs}
+    final = set(finals)
+    waiting = list(finals)
+    while waiting:
+        more = [r for r in by_id[waiting.pop()].charged if r in by_id and r not in final]
+        final.update(more)
+        waiting += more
+    return {j.run_id: "final" if j.run_id in final else _role(j) for j in jobs}
+
+
+def _role(job: Job) -> str:
+    if job.status not in GOOD:
+        return "failed"
+    kinds = {"trial": "tuning", "measurement": "measurement", "profile": "profile"}
+    return kinds.get(job.kind, "other training")
+
+
+# --- sums ----------------------------------------------------------------------------------------
+
+
+def _project(
+    jobs: tuple[Job, ...], finals: tuple[str, ...], rule: str, found: _Found, usd_per_kwh: float,
+    usd_per_hour: float | None,
+) -> Project:  # fmt: skip
+    whole = Sum.of(jobs)
+    costs = {
+        lv: _cost([j for j in jobs if j.level == lv], lv, usd_per_kwh) for lv in whole.kwh
+    }  # fmt: skip
+    cloud = None
+    if usd_per_hour is not None:
+        hours = given("device-hours", whole.device_hours, "h", f"of {whole.jobs} jobs")
+        price = given("price", usd_per_hour, "USD/h", "as given, of one device")
+        cloud = formulas.cost_usd("cloud", hours, price)
+    return Project(
+        jobs=jobs,
+        roles=_roles(jobs, finals),
+        finals=finals,
+        rule=rule,
+        whole=whole,
+        costs=costs,
+        cloud=cloud,
+        assumed=any(j.scenario.assumed for j in jobs),
+        broken=tuple(found.broken),
+        notes=tuple(_notes(jobs, found)),
+    )
+
+
+def _cost(jobs: Sequence[Job], level: str, usd_per_kwh: float) -> Cost:
+    """By grids and buildings, each with its own factors."""
+    groups: dict[tuple[str, float], list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.scenario.region.code, job.scenario.pue.value].append(job)
+    energies, buildings, emissions = [], [], []
+    for some in groups.values():
+        scenario = some[0].scenario
+        unsure = [j.unsure_j for j in some]
+        energy = given(
+            "energy", math.fsum(j.kwh for j in some), "kWh",
+            f"{level}, {_jobs(some)} in {scenario.region.name}, sum over their records",
+            # one meter's gain is in all of them, so that uncertainties add up
+            None if None in unsure else math.fsum(u or 0 for u in unsure) / J_PER_KWH,
+        )  # fmt: skip
+        pue = formulas.pue_of(scenario.pue)
+        building = derived("energy", "kWh", "PUE x energy", lambda p, e: p * e, pue, energy)
+        energies.append(energy)
+        buildings.append(building)
+        emissions.append(
+            formulas.emissions_kg(building, formulas.intensity_of(scenario.region))
+        )  # fmt: skip
+    price = given("price", usd_per_kwh, "USD/kWh", "as given" if usd_per_kwh != 0.12 else
+                  "as the study: the US of 2018")  # fmt: skip
+    building = _total("energy", "kWh", buildings)
+    return Cost(
+        energy=_total("energy", "kWh", energies),
+        building=building,
+        emissions=_total("emissions", "kg CO2e", emissions),
+        electricity=formulas.cost_usd("electricity", building, price),
+    )
+
+
+def _jobs(some: Sequence[Job]) -> str:
+    many = sum(j.count for j in some)
+    return f"{many:,} job{'' if many == 1 else 's'}"
+
+
+def _total(name: str, unit: str, parts: Sequence[Quantity]) -> Quantity:
+    if len(parts) == 1:
+        return parts[0]
+    return derived(name, unit, "sum over grids", lambda *v: math.fsum(v), *parts)
+
+
+def _notes(jobs: Sequence[Job], found: _Found) -> Iterator[str]:
+    elsewhere = sum(j.kind == "charged" for j in jobs)
+    swept = sum(j.count for j in jobs if _stands_for_others(j) and j.kind == "trial")
+    said = {
+        "of sweeps that chose settings here, whose records lie elsewhere: added": swept,
+        "that others are charged for, whose records lie elsewhere: added": elsewhere,
+        "that lie here more than once: counted once": found.copies,
+        "that have not ended, or were killed: not counted": found.unfinished,
+        "of a journal that left no run: not counted": found.lost,
+        "whose energy is not known": sum(j.level == "" for j in jobs),
+    }
+    for what, many in said.items():
+        if many:
+            yield f"{many:,} {'job' if many == 1 else 'jobs'} {what}"
+    covered = sorted({j.coverage for j in jobs if j.level == "measured"})
+    if covered:
+        yield f"measured energy is of {', '.join(covered)}, as each run was metered"
+
+
+def _stands_for_others(job: Job) -> bool:
+    return job.run_id.find(" ") >= 0 or job.kind == "charged"
+
+
+def lengths(project: Project) -> tuple[Job, Job, float]:
+    """The shortest job, the longest, and the mean, s; of those that have a record here."""
+    own = [j for j in project.jobs if not _stands_for_others(j)] or list(project.jobs)
+    ordered = sorted(own, key=lambda j: j.duration_s)
+    return ordered[0], ordered[-1], math.fsum(j.duration_s for j in own) / len(own)
+
+
+def searched(project: Project) -> list[Job]:
+    """Trials of sweeps, whatever became of them."""
+    return [j for j in project.jobs if j.kind == "trial"]
+
+
+# --- over time -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Energy of a day, a week or a month."""
+
+    start: date
+    role: str
+    level: str
+    kwh: float
+
+
+def timeline(project: Project, step: str = "day") -> list[Slice]:
+    """Energy by role and level over days (UTC), weeks from Monday or months; a job's is spread
+    evenly over the time that it took."""
+    found: dict[tuple[date, str, str], float] = defaultdict(float)
+    for job in project.jobs:
+        if job.level:  # sweeps elsewhere are where they chose
+            for day, share in _shares(job):
+                found[bucket(day, step), job.level, project.roles[job.run_id]] += share * job.kwh
+    return [Slice(d, role, level, kwh) for (d, level, role), kwh in sorted(found.items())]
+
+
+def _shares(job: Job) -> Iterator[tuple[date, float]]:
+    """Each day that a job ran on, with its share of the time."""
+    stop = job.started + timedelta(seconds=job.duration_s)
+    at = job.started
+    if at.date() == stop.date():
+        yield at.date(), 1.0
+        return
+    while at < stop:
+        midnight = datetime.combine(at.date() + timedelta(days=1), datetime.min.time(), UTC)
+        until = min(midnight, stop)
+        yield at.date(), (until - at).total_seconds() / job.duration_s
+        at = until
+
+
+def bucket(day: date, step: str) -> date:
+    if step == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if step == "month" else day
+
+
+def step_of(days: int, most: int) -> str:
+    """The finest that has at most so many bars."""
+    if days <= most:
+        return "day"
+    return "week" if days <= 7 * most else "month"
+
+
+# --- the study's own case ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """Table 4 of the study: the research behind one paper."""
+
+    jobs: int
+    searches: int
+    days: int
+    mean_h: float
+    shortest_h: float
+    longest_h: float
+    device_hours: Quantity
+    energy: Quantity  # with the building
+    emissions: Quantity
+    electricity: Quantity
+    multiple: Quantity
+    tuning: Quantity
+    source: str
+
+
+def case() -> Case:
+    """From the inputs of the study's table 4."""
+    facts = published.document()
+    table, study = facts["table4"], facts["study"]
+    scenario = carbon.scenario(study["scenario"])
+    source = f"{study['title']}, {study['source']}, table 4"
+    one, whole = table["rows"][0], table["rows"][-1]
+    hours = given("device-hours", whole["gpu_hours"], "h", source)
+    power = given("power", table["power_w"], "W", " ".join(table["power_source"].split()))
+    energy = formulas.energy(power, hours, formulas.pue_of(scenario.pue))
+    once = given("one training", one["gpu_hours"], "h", source)
+    return Case(
+        jobs=whole["models"],
+        mean_h=52.0,
+        searches=123,
+        days=172,
+        shortest_h=0.05,
+        longest_h=9 * 24.0,
+        device_hours=hours,
+        energy=energy,
+        emissions=formulas.emissions_kg(energy, formulas.intensity_of(scenario.region)),
+        electricity=formulas.cost_usd(
+            "electricity", energy, given("price", study["usd_per_kwh"], "USD/kWh", source)
+        ),
+        multiple=derived(
+            "multiple of one training",
+            "",
+            "all device-hours / those of one training",
+            lambda a, b: a / b,
+            hours,
+            once,
+        ),
+        tuning=derived(
+            "multiple of one training",
+            "",
+            "device-hours of tuning for a new dataset / those of one training",
+            lambda a, b: a / b,
+            given("tuning", table["rows"][1]["gpu_hours"], "h", source),
+            once,
+        ),
+        source=source,
+    )
+
+
+def facts(project: Project) -> dict[str, Any]:
+    """What the sums say, for JSON."""
+    shortest, longest, mean_s = lengths(project)
+    return {
+        "jobs": project.whole.jobs,
+        "searches": project.searches,
+        "trials": sum(j.count for j in searched(project)),
+        "first": project.first.isoformat(),
+        "last": project.last.isoformat(),
+        "days": project.days,
+        "longest": {"run_id": longest.run_id, "duration_s": longest.duration_s},
+        "shortest": {"run_id": shortest.run_id, "duration_s": shortest.duration_s},
+        "mean_s": mean_s,
+        "whole": sum_facts(project.whole),
+        "costs": {
+            level: {
+                "energy": c.energy.as_dict(), "with_building": c.building.as_dict(),
+                "emissions": c.emissions.as_dict(), "electricity": c.electricity.as_dict(),
+            }
+            for level, c in project.costs.items()
+        },
+        "cloud": project.cloud.as_dict() if project.cloud else None,
+        "finals": list(project.finals),
+        "rule": project.rule,
+        "share": {of: q.as_dict() for of in ("hours", *LEVELS) if (q := project.share(of))},
+        "multiple": {of: q.as_dict() for of in ("hours", *LEVELS) if (q := project.multiple(of))},
+        "tuning": {of: q.as_dict() for of in ("hours", *LEVELS) if (q := project.tuning(of))},
+    }  # fmt: skip
+
+
+def sum_facts(whole: Sum) -> dict[str, Any]:
+    return {
+        "jobs": whole.jobs, "hours": whole.hours, "device_hours": whole.device_hours,
+        "kwh": dict(whole.kwh), "unknown": whole.unknown,
+    }  # fmt: skip
