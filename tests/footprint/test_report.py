@@ -252,6 +252,21 @@ def test_a_report_is_written_of_real_runs(bench: Command, folders: Path) -> None
     assert "<h1>" in (folders / "found.html").read_text()
 
 
+def test_a_ledger_is_added_up_beside_the_study(bench: Command, folders: Path) -> None:
+    said = bench(
+        "footprint", "report", "-o", "found.md", "--project", "runs", "--project", "results"
+    )
+    assert said.code == 0
+    text = (folders / "found.md").read_text().partition("## The project")[2]
+    assert "jobs: 6 in" in text
+    assert "4,789 in 172" in text
+    measured, estimated = re.findall(r"(?:measured|estimated): (≈?)([\d.]+) kWh", text)
+    assert (measured[0], estimated[0]) == ("", "≈")
+    said = bench("footprint", "report", "-o", "new.md", "--project", "nowhere")
+    assert said.code == 2
+    assert not (folders / "new.md").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
