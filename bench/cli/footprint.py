@@ -404,8 +404,8 @@ def plan(
     reduce it.
 
     Runs of the same model on the same hardware come first; else those of the model elsewhere,
-    scaled; else those of other models, by 6 N operations a token. Each step away widens the
-    spread. Measured and estimated runs are never in one number.
+    scaled; else those of other models, by their size. Each step away widens the spread. Measured
+    and estimated runs are never in one number.
     """
     from bench.cli.options import roots
     from bench.footprint import alternatives, plan_render

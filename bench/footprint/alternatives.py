@@ -152,6 +152,8 @@ def _models(made: Plan, found: Sequence[Known]) -> Iterator[Alternative]:
     from bench.learn import models
 
     asked = made.asked
+    if asked.unit == "second":  # it would not take as long
+        return
     listed = {n: models.describe(n) for n in models.names()}
     kind = listed[asked.model]["kind"] if asked.model in listed else None
     size = asked.parameters or 0.0

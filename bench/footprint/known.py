@@ -20,6 +20,7 @@ from bench import record as records
 from bench.checks import computing
 from bench.errors import BenchError
 from bench.rank.entry import usable_energy_j, written_now
+from bench.rank.render import plain
 from bench.record import Record
 
 PREPARATION = {"prepare", "other", "save"}
@@ -99,12 +100,12 @@ def known(record: Record, folder: Path) -> Known | None:
     energy_j, unsure_j = record.energy_j, record.uncertainty_j
     assert energy_j is not None
     return Known(
-        run_id=record.run_id,
-        entry=folder.parent.name if folder.name == record.run_id else folder.name,
-        task=record.spec.task,
-        model=record.spec.model,
-        recipe=record.spec.recipe,
-        device=device,
+        run_id=shown(record.run_id),
+        entry=shown(folder.parent.name if folder.name == record.run_id else folder.name),
+        task=shown(record.spec.task),
+        model=shown(record.spec.model),
+        recipe=shown(record.spec.recipe),
+        device=shown(device),
         devices=max(devices, record.spec.processes),
         accelerated=record.spec.device.startswith("cuda"),
         estimated=record.level == "M0",
@@ -124,6 +125,11 @@ def known(record: Record, folder: Path) -> Known | None:
         code=record.code_sha256,
         trial_share=_trial_share(record),
     )
+
+
+def shown(name: str) -> str:
+    """Of a record that anybody may have written: one line without control characters."""
+    return plain(name, 200)
 
 
 def split_hardware(text: str) -> tuple[int, str]:

@@ -282,7 +282,8 @@ def _rests(
     every = [*_meter(runs), *_scatter(asked, runs), *factors, *_rows(asked, runs, pool)]
     if asked.unit != "second" and any(r.devices != asked.devices for r in runs):
         every.append(_together(asked, runs))
-    return Basis(nearness, tuple(runs), tuple(every), (warning,) if warning else ())
+    single = "it rests on a single run, whose scatter is not known" if len(runs) == 1 else ""
+    return Basis(nearness, tuple(runs), tuple(every), tuple(filter(None, (warning, single))))
 
 
 def _format(recipe: str) -> str:
@@ -511,7 +512,7 @@ def _one(asked: Asked, basis: Basis, factors: Sequence[Factor]) -> Cost:
         train = _spread(factors, "energy").map(
             lambda f: formulas.training_j(each, amount, f)
         )  # fmt: skip
-    around_j, around_s = _around(asked, runs, source)
+    around_j, around_s = _around(asked, runs)
     pue, usd = formulas.pue_of(asked.scenario.pue), _price(asked)
     energy = train.with_(around_j, lambda t, a: formulas.whole_kwh(t, a, pue))
     hours = time_s.with_(around_s, lambda t, a: formulas.wall_hours(t, a, _devices(asked)))
@@ -577,17 +578,20 @@ def _spread(factors: Sequence[Factor], of: str) -> Band:
     return Band(ends[0], product, ends[1])
 
 
-def _around(asked: Asked, runs: Sequence[Known], source: str) -> tuple[Band, Band]:
+def _around(asked: Asked, runs: Sequence[Known]) -> tuple[Band, Band]:
     """Preparation and evaluation of a training: as in the runs; in hours they are included."""
     if asked.unit == "second" or not runs:
         zero_j, zero_s = given("around it", 0, "J", "included"), given("around it", 0, "s", "so")
         return Band(zero_j, zero_j, zero_j), Band(zero_s, zero_s, zero_s)
-    name = "preparation and evaluation"
-    joules, seconds = [r.around_j for r in runs], [r.around_s for r in runs]
-    return tuple(  # type: ignore[return-value]
-        Band(*(given(name, v, unit, source) for v in (min(each), fmean(each), max(each))))
-        for each, unit in ((joules, "J"), (seconds, "s"))
-    )
+    kind = "estimated" if runs[0].estimated else "measured"
+    many = f"of {len(runs)} run{'' if len(runs) == 1 else 's'}, {kind}"
+
+    def band(each: Sequence[float], unit: str) -> Band:
+        ends = (("least", min(each)), ("mean", fmean(each)), ("most", max(each)))
+        name = "preparation and evaluation"
+        return Band(*(given(name, v, unit, f"{which} {many}") for which, v in ends))
+
+    return band([r.around_j for r in runs], "J"), band([r.around_s for r in runs], "s")
 
 
 def _price(asked: Asked) -> Quantity:

@@ -44,8 +44,10 @@ def plan_parts(
     yield _runs(made)
     yield ""
     yield from _reduced(made, others, width)
-    for line in broken:
-        yield _text(f"! {line}")
+    for line in broken[:_FEW]:
+        yield _text(f"! {plain(line, 200)}")
+    if len(broken) > _FEW:
+        yield _text(f"! and {len(broken) - _FEW:,} more like these (--json has them)")
     if said := equivalents.line(made.together.emissions.middle):
         yield _text(f"{'all of it' if made.trials else 'it'}: {said}")
 

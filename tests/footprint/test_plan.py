@@ -248,6 +248,24 @@ def _tasks() -> list[str]:
     return list(cards.names([]))
 
 
+def test_a_single_run_is_said_to_be_one(runs: list[Known]) -> None:
+    one = of(runs, "bert-base-baseline-batch-2048-h200")
+    made = planned(one, model="bert-base", hardware=H200, task="sst2")
+    assert "a single run" in made.basis.warnings[0]
+    made = planned(runs, model="bert-base", hardware=H200, task="sst2")
+    assert not made.basis.warnings
+
+
+def test_names_in_records_do_nothing_in_a_terminal(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / "sst2" / "bert-base-baseline-batch-2048-h200", tmp_path / "a")
+    path = next(tmp_path.glob("a/*/record.json"))
+    record = json.loads(path.read_bytes())
+    record["spec"]["task"] = record["spec"]["recipe"] = "\x1b[31m[bold]x"
+    path.write_text(json.dumps(record))
+    (run,), _ = known.runs([tmp_path])
+    assert run.task == run.recipe == "[31m[bold]x"
+
+
 # --- what would reduce it
 
 
@@ -284,6 +302,11 @@ def test_a_recipe_saves_what_its_runs_show_against_the_baseline(runs: list[Known
     assert bf16.interval[0] < ratio - 1 < bf16.interval[1]
     assert bf16.share == pytest.approx(ratio - 1, abs=0.001)
     assert "measured here: bert-base on sst2" in bf16.source
+
+
+def test_hours_that_are_given_are_not_shortened_by_a_model_or_a_recipe(runs: list[Known]) -> None:
+    made = planned(runs, model="bert-base", hardware=H200, hours=12)
+    assert set(by_kind(runs, made)) == {"region"}
 
 
 def test_a_plan_in_bf16_is_offered_no_second_format(runs: list[Known]) -> None:
