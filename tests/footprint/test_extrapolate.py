@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bench.footprint.quantity import explained
 from bench.power import carbon
 from bench.record import PROFILE
 from tests.command import Command
+from tests.conftest import REPOSITORY
 from tests.footprint import made
 from tests.footprint.made import Training, constant
 
@@ -353,6 +355,20 @@ def test_the_command_validates_folders_of_runs(bench: Command, tmp_path: Path) -
         answer = bench("footprint", "extrapolate", "--validate", folder)
         assert answer.code == 2
         assert why in answer.err
+
+
+def test_the_table_of_measured_runs_is_what_their_records_say() -> None:
+    """Each of those that the document names, from the first tenth of its training."""
+    text = (REPOSITORY / "bench" / "docs" / "extrapolate.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\S+-h200) \| `(\w+)` \| [\d.]+ \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) >= 5
+    for entry, run, said_there in rows:
+        (folder,) = (REPOSITORY / "results").glob(f"*/{entry}/{run}*")
+        (case,) = validation.of_run(folder, [validation.MAIN])
+        errors = [case.errors[way] for way in ("work", "hours", "flops", "time", "train")]
+        found = [100 * e for e in errors if e is not None]
+        assert found == pytest.approx([float(v) for v in said_there.split(" | ")], abs=0.6), run
+        assert case.measured
 
 
 def test_what_is_said_fits_a_narrow_terminal(tmp_path: Path) -> None:
