@@ -203,7 +203,7 @@ def test_the_policy_knows_the_style_and_lets_nothing_else_through(read: _Reader)
     assert "unsafe" not in policy
     assert "url(" not in read.style
     assert "@import" not in read.style
-    for media in ("prefers-color-scheme: dark", "print"):
+    for media in ("screen and (prefers-color-scheme: dark)", "@media print"):
         assert media in read.style
 
 
