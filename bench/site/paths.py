@@ -87,6 +87,7 @@ def asset(name: str) -> str:
     return f"assets/{name}"
 
 
+@lru_cache(1 << 16)  # of 10,000 runs most are asked for fifty times
 def slug(name: str) -> str:
     """A name that is safe in an address and on every file system; another for every name."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) and not name.endswith("."):
