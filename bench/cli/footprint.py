@@ -191,6 +191,7 @@ def profile(
     from bench.cli.runs import INTERRUPTED
     from bench.footprint import profile as profiles
     from bench.footprint import said
+    from bench.power import carbon
     from bench.run import Request
 
     profiles.check_minutes(minutes)
@@ -203,13 +204,19 @@ def profile(
     )  # fmt: skip
     with nullcontext() if replay_trace else alone(no_wait):
         folder, ended = _profiled(request, batch, length, out, minutes)
-    found = profiles.of(folder)
+    try:
+        found = profiles.of(folder)
+    except UsageError as error:
+        if not ended:
+            raise
+        print(f"interrupted: {error.message}; its record is in {folder}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print(json.dumps(said.profile_facts(found), indent=1))
     else:
         from bench import show
 
-        lines = said.profile_lines(found)
+        lines = said.profile_lines(found, carbon.asked(region, pue))
         lines += show.labelled("warning", [w.message for w in found.record.warnings])
         console().print(show.grid([*lines, ("folder", str(folder))]))
     if ended:
@@ -316,7 +323,9 @@ def extrapolate(
         hardware=making.other_hardware(hardware, found) if hardware else None,
         workload=workload, **numbers,
     )  # fmt: skip
-    whole = making.extrapolate(found, asked, carbon.asked(region, pue), usd_per_kwh)
+    of_run = found.record
+    scenario = carbon.asked(region or of_run.region, pue or of_run.pue)
+    whole = making.extrapolate(found, asked, scenario, usd_per_kwh)
     if as_json:
         print(json.dumps(said.extrapolation_facts(whole), indent=1))
     elif explain:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.footprint import stable
 from bench.footprint.quantity import Quantity, explained
-from bench.units import show_duration, show_energy, significant
+from bench.units import show_duration, show_emissions, show_energy, significant
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +31,7 @@ def number(quantity: Quantity, digits: int = 3) -> str:
     return f"{significant(quantity.value, digits)}{unit} ± {unsure}{unit}"
 
 
-def profile_lines(profile: Profile) -> Lines:
+def profile_lines(profile: Profile, scenario: Scenario) -> Lines:
     """A profile: power first, then what it is good for, then how sure that is."""
     record = profile.record
     spec = record.spec
@@ -50,6 +50,7 @@ def profile_lines(profile: Profile) -> Lines:
     if profile.token_j:
         said.append(("", f"{_small(profile.token_j)} a token"))
     said += _around(profile)
+    said.append(("an hour", _hour(profile, scenario)))
     said += [("uncertainty", _unsure(profile))]
     return [(label, text) for label, text in said if text]
 
@@ -114,6 +115,12 @@ def _around(profile: Profile) -> Lines:
         told = ", from a sample" if part.share and part.share < 1 else ""
         said.append(f"{show_energy(whole)} a {name}{told}")
     return [("besides" if i == 0 else "", text) for i, text in enumerate(said)]
+
+
+def _hour(profile: Profile, scenario: Scenario) -> str:
+    energy_j = profile.power_w.value * 3600
+    emitted = show_emissions(scenario.emissions_g(energy_j))
+    return f"{show_energy(energy_j)} of the machine, {emitted} ({_where(scenario)})"
 
 
 def _part(part: Part) -> str:

@@ -18,6 +18,7 @@ from bench import record as records
 from bench.errors import UsageError
 from bench.footprint import profile, said, stable, workloads
 from bench.footprint.stable import Block, judge
+from bench.power import carbon
 from bench.record import PROFILE
 from bench.run import Request
 from tests.command import Command, write_reviews
@@ -184,7 +185,7 @@ def test_without_tokens_nothing_is_said_of_them(tmp_path: Path) -> None:
     found = profile.of(Training(tokens=None).write(tmp_path))
     assert found.token_j is None
     assert found.tokens_per_s is None
-    assert "tokens/s" not in said_by(said.profile_lines(found), "speed")
+    assert "tokens/s" not in said_by(said.profile_lines(found, carbon.asked("DE")), "speed")
     assert said.profile_facts(found)["energy_a_token"] is None
 
 
@@ -198,8 +199,18 @@ def test_a_short_training_has_small_blocks_and_is_never_stable(tmp_path: Path) -
 def test_an_estimate_says_so(tmp_path: Path) -> None:
     folder = Training(kind="cpu", level="M0").write(tmp_path)
     found = profile.of(folder)
-    assert "estimated, not measured" in said_by(said.profile_lines(found), "power")
+    assert "estimated, not measured" in said_by(
+        said.profile_lines(found, carbon.asked("DE")), "power"
+    )
     assert found.power_w.uncertainty == pytest.approx(0.4 * 200, rel=0.05)
+
+
+def test_an_hour_of_it_is_said_where_it_emits(tmp_path: Path) -> None:
+    found = profile.of(Training(constant(200)).write(tmp_path))
+    scenario = carbon.asked("strubell-2018")
+    text = said_by(said.profile_lines(found, scenario), "an hour")
+    assert text.startswith("0.200 kWh of the machine, 137 g CO2e")
+    assert "PUE 1.58" in text
 
 
 @pytest.mark.parametrize(
@@ -346,8 +357,9 @@ def test_a_profile_ends_when_power_is_stable_and_is_a_record_like_any_other(
     assert "a profile is not scored" in shown.out
     board = bench("leaderboard", "--task", "sst2", "--results", "none", "--format", "json")
     assert record.run_id not in board.out
-    refused = bench("submit", folder, "--name", "x", "--by", "me")
-    assert refused.code != 0
+    refused = bench("submit", folder, "--title", "x", "--authors", "me")
+    assert refused.code == 2
+    assert "is a profile, and no entry" in refused.err
 
 
 def test_a_time_that_is_up_ends_one_that_is_not_stable(bench: Command, tmp_path: Path) -> None:
@@ -378,6 +390,17 @@ def test_ctrl_c_leaves_what_it_has(tmp_path: Path) -> None:
     facts = json.loads(out)
     assert facts["status"] == "interrupted"
     assert facts["power"]["value"] > 0
+
+
+def test_ctrl_c_before_it_trains_says_where_the_record_is(
+    bench: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = Training(train_s=0.5, step_s=0.5, status="interrupted").write(tmp_path / "runs")
+    record = records.read(folder)
+    monkeypatch.setattr(profile, "make", lambda *_: (record, folder, True))
+    said = bench("footprint", "profile", "--model", "bert-tiny", "--data", "embedded")
+    assert said.code == 130
+    assert f"its record is in {folder}" in said.err
 
 
 @pytest.mark.parametrize("minutes", ["0", "-3", "inf", "nan"])
