@@ -216,31 +216,44 @@ def _same(asked: Asked, pool: Sequence[Known]) -> Basis | None:
 
 
 def _recipe(asked: Asked, pool: Sequence[Known]) -> Basis | None:
-    """The same but for the recipe, as which the baseline counts."""
-    runs = [
+    """The same but for the recipe: in its number format, or as the baseline."""
+    here = [
         r for r in pool
         if r.model == asked.model and known.same_device(r.device, asked.device)
-        and r.recipe == BASELINE
     ]  # fmt: skip
-    warning = f"no run of {asked.model} by {asked.recipe} is here: counted as the baseline"
+    runs, warning = _by_recipe(asked, here)
     return _rests("recipe", asked, runs, pool, (), warning)
+
+
+def _by_recipe(asked: Asked, runs: Sequence[Known]) -> tuple[list[Known], str]:
+    """Runs by the recipe; else by its number format alone; else the baseline's, with what is to be
+    said of it."""
+    formats = _alike(asked.recipe)
+    for recipe in dict.fromkeys((asked.recipe, *formats, BASELINE)):
+        if some := [r for r in runs if r.recipe == recipe]:
+            how = "the baseline" if recipe == BASELINE else recipe
+            said = f"no run of {asked.model} by {asked.recipe} is here: counted as {how}"
+            return some, "" if recipe == asked.recipe else said
+    return [], ""
+
+
+def _alike(recipe: str) -> list[str]:
+    """Recipes that change nothing but to the same number format: its own first."""
+    kind = _format(recipe)
+    found = [r for r, f in computing.FORMATS.items() if f == kind]
+    return sorted(found, key=lambda r: r not in recipe.split("+"))
 
 
 def _hardware(asked: Asked, pool: Sequence[Known]) -> Basis | None:
     """The same model elsewhere, scaled by what the devices can do."""
-    of_model = [r for r in pool if r.model == asked.model]
-    runs = [r for r in of_model if r.recipe == asked.recipe]
-    runs = runs or [r for r in of_model if r.recipe == BASELINE]
-    if not runs:
-        return None
+    runs, said = _by_recipe(asked, [r for r in pool if r.model == asked.model])
     device = _most_common(r.device for r in runs)
     runs = [r for r in runs if r.device == device]
-    scale = _scale(device, asked)
+    scale = _scale(device, asked, runs[0].recipe) if runs else None
     if scale is None:
         return None
     warning = f"{asked.model} was not trained on {asked.device} here: scaled from {device}"
-    recipe = "" if runs[0].recipe == asked.recipe else f"; no run by {asked.recipe}: as baseline"
-    return _rests("hardware", asked, runs, pool, scale, warning + recipe)
+    return _rests("hardware", asked, runs, pool, scale, "; ".join(filter(None, (warning, said))))
 
 
 def _operations(asked: Asked, pool: Sequence[Known]) -> Basis | None:
@@ -255,7 +268,7 @@ def _operations(asked: Asked, pool: Sequence[Known]) -> Basis | None:
     here = [r for r in sized if known.same_device(r.device, asked.device)]
     device = asked.device if here else _most_common((r.device for r in sized), "")
     near = _by_size(here or [r for r in sized if r.device == device], asked.parameters)
-    scale = () if here else _scale(device, asked)
+    scale = () if here else _scale(device, asked, sized[0].recipe) if sized else None
     if not near or scale is None:
         return None
     runs, others = near[0], near[1] if len(near) > 1 else []
@@ -339,15 +352,16 @@ def _extremes(name: str, values: Sequence[float], source: str, of: str) -> Facto
     return Factor(name, min(values) / middle, 1, max(values) / middle, source, of)
 
 
-def _scale(device: str, asked: Asked) -> tuple[Factor, ...] | None:
-    """From one device to another; None where their data sheets are not at hand."""
+def _scale(device: str, asked: Asked, recipe: str) -> tuple[Factor, ...] | None:
+    """From one device to another, in the number format of the runs; None where their data sheets
+    are not at hand."""
     if known.same_device(device, asked.device):
         return ()
     if not asked.accelerated:
         source = f"assumed: a factor of {_OTHER_PROCESSOR:g} either way between processors"
         wide = _OTHER_PROCESSOR
         return (Factor("other processor", 1 / wide, 1, wide, source, assumed=True),)
-    there, here = known.peak(device, asked.recipe), known.peak(asked.device, asked.recipe)
+    there, here = known.peak(device, recipe), known.peak(asked.device, recipe)
     if not (there and here and there.power_w and here.power_w):
         return None
     power, speed = here.power_w / there.power_w, here.flops / there.flops
@@ -697,9 +711,7 @@ def asked(typed: Typed, found: Sequence[Known]) -> Asked:
     """UsageError, with a hint, for what can't be."""
     amounts = _amounts(typed)
     parameters = _parameters(typed.model, typed.parameters, found)
-    said, device = (
-        _device(typed.hardware, found) if typed.hardware else (0, _usual_device(typed.model, found))
-    )
+    said, device = _hardware_of(typed, found)
     many = typed.devices or said or 1
     if said and typed.devices and said != typed.devices:
         raise UsageError(f"{typed.devices} devices, or {said}?", "--hardware says how many, too")
@@ -723,6 +735,16 @@ def asked(typed: Typed, found: Sequence[Known]) -> Asked:
         examples=amounts.get("examples"),
         hours=amounts.get("hours"),
     )
+
+
+def _hardware_of(typed: Typed, found: Sequence[Known]) -> tuple[int, str]:
+    """Hours at a power that is given can be on anything."""
+    if typed.hardware is None:
+        return 0, _usual_device(typed.model, found)
+    if typed.hours is not None and typed.power_w is not None:
+        many, name = known.split_hardware(typed.hardware.strip())
+        return (0 if name == typed.hardware.strip() else many), known.shown(name)
+    return _device(typed.hardware, found)
 
 
 def _amounts(typed: Typed) -> dict[str, float]:
@@ -806,7 +828,8 @@ def _device(text: str, found: Sequence[Known]) -> tuple[int, str]:
     if known.peak(name, BASELINE):
         return said, name
     near = near_names(name, every)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"such as {every[0]}"
+    such = [r.device for r in found if not r.estimated] or computing.accelerators()
+    hint = f"did you mean {' or '.join(near)}?" if near else f"such as '{such[0]}'"
     raise UsageError(f"nothing is known of the hardware '{name}'", hint)
 
 

@@ -294,17 +294,17 @@ def _take(folder: Path, scenario: Scenario, found: _Found) -> None:
 
 
 def _job(record: Record | Measurement, scenario: Scenario, found: _Found) -> Job:
-    energy_j = record.window_energy_j
-    if energy_j is not None and not 0 <= energy_j < math.inf:
-        energy_j = None
-    if not 0 <= record.duration_s < math.inf:
+    energy_j, started = _finite(record.window_energy_j), _when(record.started_at)
+    if not 0 <= record.duration_s < _LONGEST_S:
         raise ValueError(f"a duration of {record.duration_s:g} s")
+    if not 1990 <= started.year <= 2200:
+        raise ValueError(f"a start in {started.year}")
     levels = [d.level for d in record.charged]
     job = Job(
         run_id=record.run_id,
         kind="measurement",
         status=record.status,
-        started=_when(record.started_at),
+        started=started,
         duration_s=record.duration_s,
         devices=max(1, sum(d.kind == "gpu" for d in record.charged)),
         energy_j=energy_j,
@@ -329,6 +329,14 @@ def _job(record: Record | Measurement, scenario: Scenario, found: _Found) -> Job
         rankable=record.rankable,
         charged=tuple(c.run_id for c in record.charged_runs),
     )
+
+
+_LONGEST_S = 10 * 365 * 86400.0
+
+
+def _finite(value: float | None, most: float = math.inf) -> float | None:
+    """None of what can't be an amount."""
+    return value if value is not None and 0 <= value < most else None
 
 
 def _level(level: str) -> str:
@@ -358,11 +366,13 @@ def _scenario(record: Record | Measurement, asked: Scenario, found: _Found) -> S
 
 def _elsewhere(cost: RunCost, by: Job) -> Job:
     """A run whose record lies elsewhere, by what the run says that is charged for it."""
-    level = "" if cost.energy_j is None or cost.level is None else _level(cost.level)
+    energy_j = _finite(cost.energy_j)
+    level = "" if energy_j is None or cost.level is None else _level(cost.level)
     many = known.split_hardware(cost.hardware)[0] if cost.hardware else 1
     return Job(
         run_id=cost.run_id, kind="charged", status="complete", started=by.started,
-        duration_s=cost.duration_s or 0.0, devices=many, energy_j=cost.energy_j if level else None,
+        duration_s=_finite(cost.duration_s, _LONGEST_S) or 0.0, devices=many,
+        energy_j=energy_j if level else None,
         unsure_j=cost.uncertainty_j, level=level, scenario=by.scenario, task=cost.task or "",
         model=cost.model or "", coverage=cost.coverage or "",
     )  # fmt: skip
@@ -370,10 +380,12 @@ def _elsewhere(cost: RunCost, by: Job) -> Job:
 
 def _sweep_elsewhere(name: str, tuning: Tuning, by: Job) -> Job:
     """All attempts of a sweep, by what the run says whose settings it chose."""
-    level = "" if tuning.energy_j is None else _level(tuning.level)
+    energy_j = _finite(tuning.energy_j)
+    level = "" if energy_j is None else _level(tuning.level)
     return Job(
         run_id=name, kind="trial", status="complete", started=by.started,
-        duration_s=tuning.duration_s, devices=by.devices, energy_j=tuning.energy_j,
+        duration_s=_finite(tuning.duration_s, _LONGEST_S) or 0.0, devices=by.devices,
+        energy_j=energy_j,
         unsure_j=tuning.uncertainty_j, level=level, scenario=by.scenario, task=by.task,
         model=by.model, recipe=by.recipe, sweep=tuning.sweep, coverage=tuning.coverage,
         count=max(1, tuning.attempts),

@@ -111,6 +111,29 @@ def test_hours_by_the_clock_are_the_study_s_method(runs: list[Known]) -> None:
     assert made.one.hours.middle.value == 12
 
 
+def test_hours_at_a_power_can_be_on_any_device(runs: list[Known]) -> None:
+    made = planned(
+        runs, model="transformer-big", hardware="8 x Tesla P100", hours=84, power_w=1515.43 / 8,
+        pue="1.58", region="strubell-2018",
+    )  # fmt: skip
+    assert made.one.energy.middle.value == pytest.approx(201, abs=0.5)
+    assert made.one.emissions.middle.value / 0.45359237 == pytest.approx(192, abs=0.5)
+
+
+def test_a_joined_recipe_goes_by_its_number_format(runs: list[Known]) -> None:
+    typed = {"model": "bert-base", "hardware": H200, "tokens": "1B"}
+    made = planned(runs, **typed, recipe="token-budget", precision="bf16")
+    assert {r.recipe for r in made.basis.runs} == {"bf16"}
+    assert made.basis.warnings == (
+        "no run of bert-base by token-budget+bf16 is here: counted as bf16",
+    )
+    half = planned(runs, **typed, precision="fp16")
+    assert {r.recipe for r in half.basis.runs} == {"bf16"}
+    other = planned(runs, **typed, recipe="freeze")
+    assert {r.recipe for r in other.basis.runs} == {"baseline"}
+    assert "counted as the baseline" in other.basis.warnings[0]
+
+
 def test_hours_without_a_power_take_that_of_the_runs(runs: list[Known]) -> None:
     made = planned(runs, model="bert-base", hardware=H200, hours=12, devices=2)
     mine = [r for r in runs if (r.model, r.recipe, r.device) == ("bert-base", "baseline", H200)]
@@ -132,6 +155,22 @@ def test_other_hardware_is_scaled_and_said(runs: list[Known]) -> None:
     )
     assert "was not trained on NVIDIA A100-SXM4-80GB here" in there.basis.warnings[0]
     assert _width(there) > _width(here)
+
+
+def test_the_study_s_bert_base_lies_within_both_plans_of_it(runs: list[Known]) -> None:
+    """1,507 kWh on 64 V100 in 79.2 h; 1 M steps of 256 x 512 tokens (Devlin et al. 2019)."""
+    typed = {
+        "model": "bert-base", "hardware": "64 x Tesla V100-SXM2", "region": "strubell-2018",
+    }  # fmt: skip
+    for amount in ({"tokens": "131B"}, {"hours": 79.2}):
+        energy = planned(runs, **typed, **amount).one.energy
+        assert energy.low.value < 1507 < energy.high.value
+
+
+def test_runs_are_scaled_in_their_own_number_format(runs: list[Known]) -> None:
+    """TF32 is planned from runs in float32: by what both devices do in float32."""
+    typed = {"model": "bert-base", "hardware": "NVIDIA A100-SXM4-80GB", "tokens": "1B"}
+    assert planned(runs, **typed, precision="tf32").one == planned(runs, **typed).one
 
 
 def _width(made: Plan) -> float:

@@ -298,6 +298,8 @@ def test_broken_records_are_a_line_each_and_the_rest_counts(make: Make, tmp_path
     make(1)
     make(2, duration_s=-5.0)
     make(3, started_at="yesterday")
+    make(4, duration_s=1e12)
+    make(5, started_at="0001-01-01T00:00:00Z")
     (tmp_path / "runs" / "sst2" / f"{2:016x}" / "start.json").write_text("{}")
     for name, text in (("x", "{"), ("y", "[]"), (".hidden", "{")):
         folder = tmp_path / "runs" / "sst2" / name
@@ -307,7 +309,7 @@ def test_broken_records_are_a_line_each_and_the_rest_counts(make: Make, tmp_path
     (tmp_path / "runs" / "sst2" / "z" / "start.json").write_text("{}")
     found = added(tmp_path)
     assert found.whole.jobs == 1
-    assert len(found.broken) == 4
+    assert len(found.broken) == 6
     assert any("have not ended" in note for note in found.notes)
 
 
@@ -317,6 +319,14 @@ def test_every_sum_is_explained(make: Make, tmp_path: Path) -> None:
     said = "\n".join(explained(added(tmp_path).costs["measured"].emissions))
     for word in ("sum over grids", "France 2024, Ember", "Germany 2024, Ember", "1 job in France"):
         assert word in said
+
+
+def test_an_energy_that_is_no_amount_is_not_known(make: Make, tmp_path: Path) -> None:
+    make(1, kwh=-1.0, charged_runs=[charge("e" * 16, -3.0), charge("f" * 16, 1.0)])
+    make(2)
+    found = added(tmp_path)
+    assert found.whole.unknown == 2
+    assert found.whole.kwh["measured"] == pytest.approx(2)
 
 
 # --- the command
