@@ -215,7 +215,7 @@ def test_hostile_names_are_texts(page: str) -> None:
 
 
 def test_hostile_names_are_texts_in_markdown_too() -> None:
-    hostile = [make_run("local", energy_j=KWH_J, model=EVIL, hardware=EVIL)]
+    hostile = [make_run("local", energy_j=KWH_J, model=f"```{EVIL}", hardware=EVIL)]
     found = made(hostile, make_entry(model=EVIL), notes=[EVIL], ledger=[(EVIL, EVIL)])
     text = report.markdown(found, explain=True)
     assert text.count("\n```") == 4  # two blocks, begun and ended
