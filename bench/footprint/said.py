@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.footprint import stable
 from bench.footprint.quantity import Quantity, explained
@@ -206,20 +206,36 @@ def _ways(found: Extrapolation) -> Table:
     table.add_column("")
     ways = [*found.ways, *([found.published] if found.published else [])]
     costs = any(w.cost or w.cloud for w in ways)
-    for title in ("kWh", "kg CO2e", "time", *(["USD"] if costs else [])):
+    kwh, kg = _units(ways)
+    for title in (kwh.name, f"{kg.name} CO2e", "time", *(["USD"] if costs else [])):
         table.add_column(title, justify="right", no_wrap=title != "USD")
     for way in ways:
         name = way.name.partition(",")[0] if way.key == "published" else way.name
-        cells = [_sure(way.energy), significant(way.emissions.value),
+        cells = [_sure(way.energy, kwh.times), significant(kg.times * way.emissions.value),
                  _hours(way.time) if way.time else ""]  # fmt: skip
         table.add_row(name, *cells, *([_cost(way)] if costs else []))
     return table
 
 
-def _sure(quantity: Quantity) -> str:
+class _Unit(NamedTuple):
+    name: str
+    times: float  # of kWh, or kg
+
+
+def _units(ways: Sequence[Way]) -> tuple[_Unit, _Unit]:
+    """Of energy and of emissions, by the highest way."""
+    kwh = max(way.energy.value for way in ways)
+    kg = max(way.emissions.value for way in ways)
+    return (
+        _Unit("kWh", 1.0) if kwh >= 0.1 else _Unit("Wh", 1e3),
+        _Unit("kg", 1.0) if kg >= 0.1 else _Unit("g", 1e3),
+    )
+
+
+def _sure(quantity: Quantity, times: float) -> str:
     unsure = quantity.uncertainty
-    more = "" if unsure is None else f" ± {significant(unsure, 2)}"
-    return significant(quantity.value) + more
+    more = "" if unsure is None else f" ± {significant(times * unsure, 2)}"
+    return significant(times * quantity.value) + more
 
 
 def _hours(time: Quantity) -> str:
@@ -243,12 +259,12 @@ def _spread(found: Extrapolation) -> str:
     ways = found.ordered
     if found.spread is None:
         return "unknown: there is one way alone, which says nothing of its own error"
-    kwh = " to ".join(significant(w.energy.value) for w in (ways[0], ways[-1]))
-    names = ", ".join(f"{n} {w.name}" for n, w in zip(("lowest", "highest"), (ways[0], ways[-1]),
-                                                      strict=True))  # fmt: skip
-    between = f", in between {ways[1].name} ({significant(ways[1].energy.value)})" \
-        if len(ways) == 3 else ""  # fmt: skip
-    return f"{kwh} kWh, {significant(found.spread)} times ({names}{between}): the error bar"
+    unit, _ = _units(ways)
+    ends = " to ".join(significant(unit.times * w.energy.value) for w in (ways[0], ways[-1]))
+    said = f"lowest {ways[0].name}, highest {ways[-1].name}"
+    if len(ways) == 3:
+        said += f", between them {ways[1].name}"
+    return f"{ends} {unit.name}, {significant(found.spread)} times ({said}): the error bar"
 
 
 def _text(text: str) -> RenderableType:

@@ -371,6 +371,13 @@ def test_the_table_of_measured_runs_is_what_their_records_say() -> None:
         assert case.measured
 
 
+def test_little_energy_is_in_watt_hours(bench: Command, tmp_path: Path) -> None:
+    folder = STEADY.write(tmp_path / "runs")
+    shown = bench("footprint", "extrapolate", folder, "--steps", "180").out
+    assert re.search(r"^ +Wh +g CO2e +time", shown, re.MULTILINE)
+    assert re.search(r"^by steps +6\.5\d ", shown, re.MULTILINE)
+
+
 def test_what_is_said_fits_a_narrow_terminal(tmp_path: Path) -> None:
     from io import StringIO
 
