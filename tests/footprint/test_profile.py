@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from bench import record as records
+from bench.child import Progress
 from bench.errors import UsageError
 from bench.footprint import profile, said, stable, workloads
 from bench.footprint.stable import Block, judge
@@ -360,6 +361,24 @@ def test_a_profile_ends_when_power_is_stable_and_is_a_record_like_any_other(
     refused = bench("submit", folder, "--title", "x", "--authors", "me")
     assert refused.code == 2
     assert "is a profile, and no entry" in refused.err
+
+
+def test_minutes_are_those_of_training() -> None:
+    watch = profile.Watch(1)
+    progress = Progress(phase="prepare", elapsed_s=100, total_steps=5)
+    assert watch.spent(progress) is None
+    progress.train_started, progress.phase = (100.0, 0.0), "evaluate"
+    progress.elapsed_s = 159
+    assert watch.spent(progress) is None
+    progress.elapsed_s = 160
+    assert watch.spent(progress) == "1 min 00 s of training are over"
+    assert progress.total_steps is None, "no forecast of a training that ends before"
+
+
+def test_a_folder_that_can_not_be_read_yet_says_nothing(tmp_path: Path) -> None:
+    assert profile.so_far(tmp_path) is None
+    (tmp_path / "start.json").write_text("{")
+    assert profile.so_far(tmp_path) is None
 
 
 def test_a_time_that_is_up_ends_one_that_is_not_stable(bench: Command, tmp_path: Path) -> None:
