@@ -18,6 +18,7 @@ from bench.footprint.published import Cell, Row, Table
 from bench.footprint.quantity import Quantity, derived, explained, given
 from bench.power import carbon
 from bench.power.carbon import Scenario
+from bench.rank import score
 from bench.rank.entry import Cell as BoardCell
 from bench.rank.entry import Entry, Run, energy_uncertainty_j, usable_energy_j
 from bench.rank.render import escaped, plain
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 BARS = 14
 """Trainings of each kind (submitted, one's own) that the drawing shows; the tables have all."""
+RANKED = (*score.TIERS, "provisional")
 ROWS = 500
 """Of a table of one's own trainings."""
 TODAY = ("SE", "FR", "GB", "DE", "US", "PL", "IN")
@@ -94,10 +96,10 @@ def _name(model: str, recipe: str, task: str) -> str:
 
 
 def best(cells: Iterable[BoardCell], scenario: Scenario) -> list[Training]:
-    """Of each task and machine the first entry of the board: its run of the middle energy."""
+    """Of each task and machine the first entry of its highest tier: its run of median energy."""
     found = []
     for cell in cells:
-        entry = next((s.entries[0] for s in cell.sections if s.entries and s.name != "below"), None)
+        entry = next((s.entries[0] for s in cell.sections if s.name in RANKED), None)
         if entry and (made := middle(entry, scenario)):
             title = cell.card.title if cell.card else cell.place.task
             name = _name(entry.spec.model, entry.spec.recipe, title)

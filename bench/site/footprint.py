@@ -18,22 +18,26 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 AT = paths.FOOTPRINT
+MOST = 100
+"""Trainings that the page shows, measured ones first: the boards have all."""
 COMMANDS = (
     ("bench footprint published --explain", "the tables of this page, each number by its formula"),
     ("bench footprint profile --model bert-base --minutes 10", "the power of a real training here"),
     ("bench footprint extrapolate PROFILE --as bert-base", "from that to the whole of it"),
+    ("bench footprint plan --model bert-base --task sst2", "what one would take, from these runs"),
+    ("bench footprint project runs", "all your runs added up, tuning and failures too"),
     ("bench footprint report -o report.html", "this page with your own runs, in one file"),
     ("bench footprint equivalents 652kg", "what an amount is like"),
 )
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
-    found = tuple(report.best(contents.cells, contents.scenario))
-    key = page.digest(found, contents.scenario)
-    yield Piece((AT,), key, partial(_page, found, contents.scenario))
+    every = report.best(contents.cells, contents.scenario)
+    shown = tuple(every[:MOST]), len(every) - len(every[:MOST]), contents.scenario
+    yield Piece((AT,), page.digest(shown), partial(_page, *shown))
 
 
-def _page(found: Sequence[Training], scenario: Scenario) -> Mapping[str, str]:
+def _page(found: Sequence[Training], left_out: int, scenario: Scenario) -> Mapping[str, str]:
     from bench.footprint import chart
 
     sheets = [report.sheet(table) for table in published.tables()]
@@ -44,7 +48,7 @@ def _page(found: Sequence[Training], scenario: Scenario) -> Mapping[str, str]:
         "footprint.html", AT,
         plot=_plot(found, scenario), caption=chart.caption(scenario),
         sheets={each.key: each for each in sheets}, groups=report.groups(found), row=report.row,
-        explained=lambda training: quantity.explained(training.emissions),
+        left_out=left_out, explained=lambda training: quantity.explained(training.emissions),
         today=report.today(study), grid=report.grid_text(scenario),
         things=[(thing, _one(thing), _of_search(thing, search)) for thing in equivalents.things()],
         search=search, search_t=f"{_tonnes(search):,.0f}", commands=COMMANDS,

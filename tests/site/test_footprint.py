@@ -82,6 +82,16 @@ def test_the_best_of_each_task_and_machine_is_there_and_leads_to_its_run(real: C
     assert 'class="estimated-ground' in text
 
 
+def test_of_very_many_the_rest_is_on_the_boards_and_none_is_unranked(
+    real: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footprint, "MOST", 1)
+    contents = of(real, make_entry(), make_entry(level="M0", hardware=CPU), make_entry(1))
+    assert "1 more are on the boards alone." in text_of(contents)
+    below = of(real, make_entry(accuracy=0.55))
+    assert "Nothing has been submitted yet." in text_of(below)
+
+
 def test_a_site_of_nothing_has_the_study_all_the_same(real: Contents) -> None:
     text = text_of(of(real))
     assert "Nothing has been submitted yet." in text
