@@ -176,7 +176,7 @@ def _sums(name: str, groups: dict[str, Sum], found: Project) -> Table:
     table = _empty()
     table.add_column(name, overflow="fold", min_width=16)
     levels = list(found.whole.kwh)
-    for heading in ("jobs", "device-h", *(f"kWh {lv}" for lv in levels), "share"):
+    for heading in ("jobs", "device-h", *(f"kWh {lv}" for lv in levels), "of time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group, s in groups.items():
         share = s.device_hours / found.whole.device_hours if found.whole.device_hours else 0.0

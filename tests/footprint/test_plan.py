@@ -67,6 +67,56 @@ def test_what_a_run_trained_is_read_from_its_events(runs: list[Known]) -> None:
     assert run.tokens == pytest.approx(65667 * each, rel=0.05)  # other runs tell, too
 
 
+def run_with(tmp_path: Path, step: dict[str, Any], **spec: Any) -> Known | None:
+    """A real run whose last step and spec say something else."""
+    source = RESULTS / "sst2" / "bert-base-baseline-batch-2048-h200" / "14cfc33668e4b4af"
+    folder = tmp_path / "run"
+    shutil.copytree(source, folder)
+    record = json.loads((folder / "record.json").read_bytes())
+    record["spec"] |= spec
+    (folder / "record.json").write_text(json.dumps(record))
+    lines = [{"event": "phase_stop", "phase": "x"}, {"event": "step", **step}, {"event": "end"}]
+    (folder / "events.jsonl").write_text(
+        "\n".join(json.dumps(e) for e in lines) + '\n{"event": "st'
+    )
+    return next(iter(known.runs([tmp_path])[0]), None)
+
+
+def test_a_run_that_goes_on_with_another_trained_the_rest_alone(tmp_path: Path) -> None:
+    step = {"step": 100, "first_step": 60, "epoch": 2.0, "tokens": 5000}
+    run = run_with(tmp_path, step)
+    assert run
+    assert run.examples == pytest.approx(0.4 * 2 * 65667)
+    assert run.tokens == pytest.approx(2000)
+
+
+def test_each_process_tells_of_its_own_tokens(tmp_path: Path) -> None:
+    run = run_with(
+        tmp_path, {"step": 100, "epoch": 1.0, "tokens": 5000}, processes=4,
+        hardware="4 x NVIDIA H200",
+    )  # fmt: skip
+    assert run
+    assert run.tokens == 20000
+    assert (run.devices, run.device) == (4, H200)
+    assert run.power_w == pytest.approx(run.train_j / run.train_s / 4)
+
+
+@pytest.mark.parametrize(
+    "step", [{}, {"step": 0}, {"step": "x", "epoch": 1.0}, {"step": 5, "epoch": -1.0},
+             {"step": 5, "epoch": 1.0, "first_step": 5}]
+)  # fmt: skip
+def test_a_run_that_does_not_say_what_it_trained_is_left_out(
+    tmp_path: Path, step: dict[str, Any]
+) -> None:
+    assert run_with(tmp_path, step) is None
+
+
+def test_hardware_is_devices_of_a_name() -> None:
+    assert known.split_hardware("8 x NVIDIA H200") == (8, H200)
+    assert known.split_hardware("2 nodes of 4 x NVIDIA H200") == (8, H200)
+    assert known.split_hardware("CPU AMD EPYC, 2 cores") == (1, "CPU AMD EPYC, 2 cores")
+
+
 def test_emissions_costs_and_hours_follow_from_energy_and_time(runs: list[Known]) -> None:
     made = planned(
         runs, model="bert-base", hardware=H200, tokens="1B", pue="1.2", usd_per_kwh=0.3,
