@@ -144,7 +144,8 @@ def caption(scenario: Scenario) -> str:
         f"prints it. CO2e of all alike by one grid, {region.name} {region.year}, "
         f"{significant(region.g_per_kwh)} g CO2e/kWh ({region.source}, {region.kind}), not by the "
         f"grid that each was trained on; trainings of one's own with {scenario.pue}, the study's "
-        "with the PUE of 1.58 that is in its kWh."
+        "with the PUE of 1.58 that is in its kWh, others as they state. What is covered differs, "
+        "from a card alone to a whole machine: the tables say it."
     )
 
 
