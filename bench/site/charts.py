@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.plot.picture import Inks
 
 VEGA = paths.asset("vega.js")
-FEWEST, MOST = 2, 90
+FEWEST, MOST = 2, 60
 """Dots of a plot."""
 
 WIDE, NARROW = (1040, 430), (310, 330)
