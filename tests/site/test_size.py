@@ -72,4 +72,3 @@ def test_the_first_page_shows_some_cells_and_leads_to_all(
     page = str(piece.make()[paths.HOME])
     assert page.count('<th scope="row">') == 2  # measured and estimated
     assert f'more: <a href="{paths.TASKS}">all boards</a>' in page
-
