@@ -57,6 +57,7 @@ class Training:
     duration_s: float | None
     run_id: str
     of: str = ""  # which of several it is
+    charged: tuple[tuple[str, float], ...] = ()  # earlier parts and teachers: id, kWh of these
 
     @property
     def bar(self) -> Bar:
@@ -88,6 +89,10 @@ def training(run: Run, scenario: Scenario, of: str = "") -> Training | None:
         estimated=estimated, energy=energy,
         emissions=formulas.emissions_kg(energy, formulas.intensity_of(scenario.region)),
         duration_s=record.total_duration_s, run_id=record.run_id, of=of,
+        charged=tuple(
+            (c.run_id, scenario.building_j(c.energy_j or 0.0) / J_PER_KWH)
+            for c in record.charged_runs
+        ),
     )  # fmt: skip
 
 
@@ -123,10 +128,11 @@ def own(runs: Iterable[Run], scenario: Scenario) -> list[Training]:
 
 
 def own_bars(runs: Sequence[Run], scenario: Scenario) -> list[Bar]:
-    """Of runs that differ in the seed alone, that of the middle energy; those that ended well."""
+    """Of runs that differ in the seed alone, that of the middle energy; no trials, profiles and
+    failures."""
     by_entry: dict[str, list[Run]] = {}
     for run in runs:
-        if run.record.status in ("complete", "budget"):
+        if run.record.status in ("complete", "budget") and run.record.trial is None:
             by_entry.setdefault(run.key, []).append(run)
     middles = [
         training(some[(len(some) - 1) // 2], scenario)
@@ -137,9 +143,10 @@ def own_bars(runs: Sequence[Run], scenario: Scenario) -> list[Bar]:
 
 
 def _ended(run: Run) -> str:
-    return {"complete": "", "budget": "stopped at its budget"}.get(
-        run.record.status, run.record.status
-    )
+    if run.record.trial:
+        return "profile" if run.record.is_profile else "trial of a sweep"
+    how = run.record.status
+    return {"complete": "", "budget": "stopped at its budget"}.get(how, how)
 
 
 def _by_energy(runs: Iterable[Run]) -> list[Run]:
@@ -332,14 +339,19 @@ class Group:
     title: str
     estimated: bool
     trainings: tuple[Training, ...]
+    listed: frozenset[str] = frozenset()  # ids of all trainings
 
     @property
     def kwh(self) -> float:
-        return sum(t.energy.value for t in self.trainings)
+        """Parts and teachers that several are charged for, or that are listed, count once."""
+        charged = {i: kwh for t in self.trainings for i, kwh in t.charged}
+        alone = (t.energy.value - sum(kwh for _, kwh in t.charged) for t in self.trainings)
+        return sum(alone) + sum(kwh for i, kwh in charged.items() if i not in self.listed)
 
     @property
     def kg(self) -> float:
-        return sum(t.emissions.value for t in self.trainings)
+        first = self.trainings[0]
+        return self.kwh * first.emissions.value / first.energy.value
 
     @property
     def total(self) -> str:
@@ -396,8 +408,9 @@ def bars(tables: Iterable[Table], trainings: Iterable[Training]) -> list[Bar]:
 
 def groups(trainings: Iterable[Training]) -> list[Group]:
     every = list(trainings)
+    ids = frozenset(t.run_id for t in every)
     found = [
-        Group(title, estimated, tuple(t for t in every if t.estimated is estimated))
+        Group(title, estimated, tuple(t for t in every if t.estimated is estimated), ids)
         for title, estimated in (("Measured", False), ("Estimated, not measured", True))
     ]
     return [group for group in found if group.trainings]

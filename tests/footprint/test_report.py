@@ -18,6 +18,7 @@ from bench.footprint.report import Report
 from bench.power import carbon
 from bench.rank import board
 from bench.rank.entry import Run
+from bench.record import PROFILE, RunCost
 from bench.units import significant
 from tests.command import Command
 from tests.rank.records import CPU, SST2, make_entry, make_run
@@ -66,6 +67,14 @@ def test_the_tables_say_what_published_says() -> None:
         assert number in text
 
 
+def test_the_guide_says_how_many_numbers_agree() -> None:
+    first = report.summary(made())[0]
+    said = re.fullmatch(r"Of (\d+) published .*, (\d+) agree .* other (\d+) is explained.*", first)
+    assert said
+    guide = (REAL.parents[1] / "bench" / "docs" / "footprint.md").read_text()
+    assert "Of {} numbers {} agree, and each of the other {} says".format(*said.groups()) in guide
+
+
 def test_measured_and_estimated_are_never_in_one_sum() -> None:
     measured, estimated = made(mine()).own_groups
     assert (measured.title, estimated.title) == ("Measured", "Estimated, not measured")
@@ -103,6 +112,31 @@ def test_what_failed_is_in_the_sum_and_not_drawn() -> None:
     assert [t.of for t in found.own] == ["failed"]
     assert not [bar for bar in found.bars if bar.own]
     assert not made([make_run("local", energy_j=None)]).own
+
+
+def test_a_teacher_that_is_listed_itself_is_counted_once() -> None:
+    teacher = make_run("local", energy_j=4 * KWH_J)
+    cost = RunCost(
+        role="teacher", run_id=teacher.record.run_id, record_sha256=None, task="sst2", model="x",
+        hardware=None, level="M1", coverage="gpu", energy_j=4 * KWH_J, uncertainty_j=None,
+        duration_s=1.0,
+    )  # fmt: skip
+    student = make_run("local", energy_j=KWH_J, recipe="distill", charged_runs=[cost])
+    other = make_run("local", energy_j=KWH_J, recipe="distill", charged_runs=[cost])
+    (alone,), (both,) = made([student]).own_groups, made([student, teacher]).own_groups
+    (two,) = made([student, other]).own_groups
+    assert two.kwh == pytest.approx(6.0)
+    assert alone.kwh == pytest.approx(5.0)
+    assert both.kwh == pytest.approx(5.0)
+    assert both.kg == pytest.approx(5.0 * carbon.default().g_per_kwh / 1000)
+    assert sorted(t.energy.value for t in both.trainings) == pytest.approx([4.0, 5.0])
+
+
+def test_a_profile_and_a_trial_are_listed_and_not_drawn() -> None:
+    runs = [make_run("local", energy_j=KWH_J, trial=trial) for trial in (PROFILE, "a" * 16)]
+    found = made(runs)
+    assert {t.of for t in found.own} == {"profile", "trial of a sweep"}
+    assert not [bar for bar in found.bars if bar.own]
 
 
 def test_the_last_line_is_what_it_is_like() -> None:
