@@ -37,7 +37,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "metering": "How readings become joules, how sure these are, and how that was tested.",
         "meters": "What can be read, at which level, and how it is turned on.",
         "peers": "bench, Zeus, CodeCarbon and carbontracker before a truth that is known.",
-        "footprint": "What trainings cost: published, planned and made, by formulas that are shown.",
+        "footprint": "What trainings cost: published, planned and made, by open formulas.",
         "extrapolate": "From minutes under the meter to a whole training; how far off that was.",
         "intensity": "What a kWh emitted at the hour in which it was used, where somebody says so.",
         "speed": "How little the training loop wastes, beside the Hugging Face Trainer.",
