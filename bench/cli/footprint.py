@@ -27,6 +27,7 @@ from bench.cli.options import (
     Task,
     TaskFolders,
     console,
+    find,
 )
 from bench.errors import BenchError, UsageError
 
@@ -119,16 +120,27 @@ def published(
 
 @app.command()
 def intensity(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run, met by the intensity of its own hours."),
+    ] = None,
     region: RegionOption = None,
+    pue: PueOption = None,
     live: Annotated[
         str,
         typer.Option(
             metavar="SOURCE", help="auto, off, or a source: electricity-maps, national-grid."
         ),
     ] = "auto",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="With a run: each number down to its sources.")
+    ] = False,
     as_json: Json = False,
+    results: Results = None,
+    out: Out = RUNS,
 ) -> None:
-    """Say what a grid emits: now, over today, and in the mean of a year.
+    """Say what a grid emits: now, over today, and in the mean of a year; or what a run emitted by
+    the hours in which it ran.
 
     Electricity Maps wants a key in ELECTRICITYMAPS_API_KEY. A region and times are sent, nothing
     else. Where no source answers, the yearly mean stands, and the reason is said.
@@ -139,6 +151,11 @@ def intensity(
     from bench.footprint import render
     from bench.power import carbon
 
+    if run is not None:
+        _met(run, region, pue, live, results, out, explain, as_json)
+        return
+    if pue or explain:
+        raise UsageError("--pue and --explain are of a run", "bench footprint intensity RUN")
     at, scenario = datetime.now(UTC), carbon.asked(region)
     course = sources.today(scenario.region, live, at)
     if as_json:
@@ -147,6 +164,39 @@ def intensity(
     screen = console()
     for part in render.intensity(course, at, scenario.assumed):
         screen.print(part)
+
+
+def _met(
+    run: str,
+    region: str | None,
+    pue: str | None,
+    live: str,
+    results: Path | None,
+    out: Path,
+    explain: bool,
+    as_json: bool,
+) -> None:
+    """A run by the intensity of its own hours."""
+    from bench import record as records
+    from bench import show as showing
+    from bench.footprint import live as sources
+    from bench.footprint import render
+    from bench.footprint.quantity import explained
+    from bench.power import carbon
+
+    folder = find(run, results, out)
+    record = records.read_any(folder)
+    scenario = carbon.asked(region or record.region, pue or record.pue)
+    found = sources.matched(folder, record, scenario, live)
+    if as_json:
+        print(found.json())
+        return
+    screen = console()
+    screen.print(showing.grid([("run", record.run_id), *render.matched_lines(found)]))
+    numbers = dict.fromkeys([found.emissions, found.yearly])  # where nothing is live, they are one
+    for number in numbers if explain else ():
+        if number:
+            screen.print("\n".join(explained(number)), markup=False)
 
 
 @app.command()

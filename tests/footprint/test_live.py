@@ -615,6 +615,28 @@ def test_constant_power_meets_each_half_hour(grids: Grids, tmp_path: Path) -> No
     assert any("they don't compare" in note for note in found.notes)
 
 
+def test_the_command_says_what_a_run_emitted_by_its_hours(grids: Grids, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from bench import record as records
+    from bench.cli import app
+
+    grids.g_per_kwh = lambda t: 200.0
+    records.write(
+        recorded(tmp_path / "a-run", at("2026-03-20 06:00"), flat(1.0)), tmp_path / "a-run"
+    )
+    words = ["footprint", "intensity", str(tmp_path / "a-run"), "--region", "GB", "--pue", "1.5"]
+    said = CliRunner().invoke(app, [*words, "--explain"], catch_exceptions=False).stdout
+    assert "0.3000 kg CO2, combustion" in said
+    assert "100 % of the energy met 200" in said
+    assert "PUE x energy x intensity" in said
+    off = json.loads(CliRunner().invoke(app, [*words, "--live", "off", "--json"]).stdout)
+    assert off["share"]["value"] == 0
+    assert off["emissions"]["value"] == pytest.approx(1.5 * GB.g_per_kwh / 1000)
+    with pytest.raises(UsageError, match="are of a run"):
+        CliRunner().invoke(app, ["footprint", "intensity", "--explain"], catch_exceptions=False)
+
+
 @pytest.mark.usefixtures("key")
 def test_energy_counts_when_it_is_used(grids: Grids, tmp_path: Path) -> None:
     """3 kW in a dirty hour and 1 kW in a clean one: not the mean of the two hours."""
