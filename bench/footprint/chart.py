@@ -72,20 +72,11 @@ _LETTER = 5.5  # pixels
 
 def published_bars(tables: Iterable[Table]) -> list[Bar]:
     """Every row whose energy is known: of table 1 none, since the others have the same."""
-    found: list[Bar] = []
-    for table in tables:
-        before = ""
-        for row in table.rows:
-            name = _name(table, row, before)
-            before = row.name.partition(",")[0]
-            if bar := _bar(name, row):
-                found.append(bar)
-    return found
+    every = (_bar(_name(table, row), row) for table in tables for row in table.rows)
+    return [bar for bar in every if bar]
 
 
-def _name(table: Table, row: Row, before: str) -> str:
-    if row.name.startswith("the same, "):
-        return f"{before}, {row.name.removeprefix('the same, ')}"
+def _name(table: Table, row: Row) -> str:
     return f"One paper, {row.name}" if table.key == "4" else row.name
 
 
