@@ -467,13 +467,13 @@ def plan(
     and estimated runs are never in one number.
     """
     from bench.cli.options import roots
-    from bench.footprint import alternatives, plan_render
+    from bench.footprint import alternatives, asking, plan_render
     from bench.footprint import known as runs
     from bench.footprint import plan as planning
 
     found, broken = runs.runs(folder for folder, _ in roots(results, out))
-    asked = planning.asked(
-        planning.Typed(
+    asked = asking.asked(
+        asking.Typed(
             model=model, tokens=tokens, examples=examples, epochs=epochs, hours=hours, task=task,
             hardware=hardware, devices=devices, trials=trials, recipe=recipe, precision=precision,
             parameters=parameters, power_w=power_w, region=region, pue=pue,
@@ -575,7 +575,7 @@ def project(
     """
     from bench.footprint import project as ledger
     from bench.footprint import project_render, timeline
-    from bench.footprint.plan import usd
+    from bench.footprint.asking import usd
     from bench.plot import picture
     from bench.power import carbon
 

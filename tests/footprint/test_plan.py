@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.errors import UsageError
-from bench.footprint import alternatives, known, plan
+from bench.footprint import alternatives, asking, known, plan
+from bench.footprint.asking import Typed
 from bench.footprint.known import Known
-from bench.footprint.plan import Plan, Typed
+from bench.footprint.plan import Plan
 from bench.footprint.quantity import explained
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -31,7 +32,7 @@ def runs() -> list[Known]:
 
 
 def planned(runs: list[Known], **typed: Any) -> Plan:
-    return plan.plan(plan.asked(Typed(**{"region": "DE", **typed}), runs), runs)
+    return plan.plan(asking.asked(Typed(**{"region": "DE", **typed}), runs), runs)
 
 
 def of(runs: list[Known], entry: str) -> list[Known]:
