@@ -98,7 +98,7 @@ def _costs(made: Plan) -> Table:
     table = _empty()
     table.add_column("")
     titles = {
-        "energy": "kWh", "emissions": "kg CO2e", "electricity": "electricity\nUSD",
+        "energy": "kWh", "emissions": "kg CO2e", "electricity": "energy\nUSD",
         "hours": "hours", "cloud": "cloud\nUSD",
     }  # fmt: skip
     keys = list(made.one.bands)
