@@ -279,7 +279,7 @@ def _brought(cell: Cell, entry: Entry, contents: Contents) -> Brought:
     return Brought(
         title=cell.card.title if cell.card else p.task,
         cell=f"{paths.board(p.task)}#{boards.name_of(cell)}",
-        place=f"{p.hardware}, {_TRACKS.get(p.track, p.track)}{data}",
+        place=f"{p.hardware}, {page.TRACKS.get(p.track, p.track)}{data}",
         entry=f"{entry.spec.model} {entry.spec.recipe}",
         address=boards.address_of(entry),
         tier=entry.tier or "",
@@ -289,7 +289,6 @@ def _brought(cell: Cell, entry: Entry, contents: Contents) -> Brought:
 
 
 _SHOWN = ("metric", "energy", "score")
-_TRACKS = {"scratch": "from scratch", "finetune": "fine-tuned"}
 
 
 # --- models ------------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ from bench.rank import notation, score
 from bench.rank.columns import named
 from bench.rank.entry import Cell, Run, usable_energy_j
 from bench.rank.render import as_text
+from bench.record import Record
 from bench.site import boards, drawing, page, paths
 from bench.site.contents import Contents, Piece
-from bench.units import show_energy
+from bench.units import show_energy, significant
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -48,15 +49,22 @@ class Leader:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """Of some runs: energy, its ± (k = 2; meters share their gain, so that it adds up), count."""
+
+    energy: str
+    unsure: str
+    runs: int
+
+
+@dataclass(frozen=True)
 class Sums:
     """Of all runs that have an energy: measured and estimated are never added."""
 
     runs: int
     entries: int
-    measured: str | None
-    measured_runs: int
-    estimated: str | None
-    estimated_runs: int
+    measured: Sum | None
+    estimated: Sum | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class Hero:
     run_id: str
     said: str  # model, recipe, task, machine
     energy: str
+    unsure: str
     metric: str
     estimated: bool
     stamps: tuple[tuple[int, int], ...]
@@ -119,7 +128,7 @@ def _hero(cells: Sequence[Cell]) -> Hero | None:
                 return Hero(
                     run.folder, record.run_id,
                     f"{entry.spec.model} {entry.spec.recipe} on {task}, {cell.place.hardware}",
-                    show_energy(record.energy_j),
+                    show_energy(record.energy_j), _unsure([record]),
                     notation.named(record.metric.name, record.metric.value),
                     cell.place.estimated, (stamp(trace), stamp(run.folder / "record.json")),
                 )  # fmt: skip
@@ -149,7 +158,7 @@ def _leader(cell: Cell, contents: Contents) -> Leader | None:
         return None
     tier, entry = min(found, key=lambda pair: TIERS.index(pair[0]))
     p = cell.place
-    how = {"scratch": "from scratch", "finetune": "fine-tuned"}.get(p.track, p.track)
+    how = page.TRACKS.get(p.track, p.track)
     keys = ("metric", "energy", "score")
     texts = [as_text(named(key), entry, cell, contents.scenario) for key in keys]
     return Leader(
@@ -176,17 +185,25 @@ def _first_of_each(leaders: Sequence[Leader]) -> Iterator[Leader]:
 
 def sums(runs: Sequence[Run], entries: int) -> Sums:
     """How much electricity all runs here took, those that failed as well."""
-    known: dict[bool, list[float]] = {True: [], False: []}
+    known: dict[bool, list[Record]] = {True: [], False: []}
     for run in runs:
-        energy_j = usable_energy_j(run.record)
-        if energy_j is not None:
-            known[run.record.level == "M0"].append(energy_j)
-    measured, estimated = known[False], known[True]
-    return Sums(
-        len(runs), entries,
-        show_energy(sum(measured)) if measured else None, len(measured),
-        show_energy(sum(estimated)) if estimated else None, len(estimated),
-    )  # fmt: skip
+        if usable_energy_j(run.record) is not None:
+            known[run.record.level == "M0"].append(run.record)
+    return Sums(len(runs), entries, _sum(known[False]), _sum(known[True]))
+
+
+def _sum(found: Sequence[Record]) -> Sum | None:
+    energy_j = sum(r.energy_j or 0.0 for r in found)
+    return Sum(show_energy(energy_j), _unsure(found), len(found)) if found else None
+
+
+def _unsure(found: Sequence[Record]) -> str:
+    """In percent of the sum; empty where that of a run is not known."""
+    each = [r.uncertainty_j for r in found if r.uncertainty_j is not None]
+    energy_j = sum(r.energy_j or 0.0 for r in found)
+    if len(each) < len(found) or not energy_j:
+        return ""
+    return f"±{significant(100 * sum(each) / energy_j, 2)} %"
 
 
 def _news(contents: Contents) -> Iterator[News]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 LONGEST = 1000  # characters of one text
+TRACKS = {"scratch": "from scratch", "finetune": "fine-tuned", "open": "open track"}
+"""As people read them; templates have it as `tracks`."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "font-src 'self'; base-uri 'none'; form-action 'none'"
@@ -41,7 +43,7 @@ def environment() -> Environment:
         loader=PackageLoader("bench.site"), autoescape=True, undefined=StrictUndefined,
         finalize=_shown, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.globals |= {"paths": paths, "policy": POLICY, "version": __version__}
+    made.globals |= {"paths": paths, "policy": POLICY, "version": __version__, "tracks": TRACKS}
     made.filters["short"] = plain
     return made
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checks import bundles
 from tests.site import browser, making
 
 if TYPE_CHECKING:
@@ -47,3 +49,17 @@ def open_page(
     yield visitor
     visitor.close()
     assert not visitor.complaints, "\n".join(visitor.complaints)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with one good entry of the toy task; only to be read."""
+    root = tmp_path_factory.mktemp("good")
+    bundles.write(root)
+    return root
+
+
+@pytest.fixture
+def results(good: Path, tmp_path: Path) -> Path:
+    """The same, for a test to damage."""
+    return Path(shutil.copytree(good, tmp_path / "results"))

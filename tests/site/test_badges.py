@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree
-
-import pytest
 
 from bench.rank import render
 from bench.rank.columns import named
 from bench.site import badges, paths
 from bench.site.badges import Badge
-from tests.checks import bundles
 from tests.site import making, submitted
 from tests.site.submitted import EVIL, GOOD
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("good")
-    bundles.write(root)
-    return root
-
-
-@pytest.fixture
-def results(good: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(good, tmp_path / "results"))
 
 
 def badge_of(results: Path) -> Badge:

@@ -13,23 +13,10 @@ import pytest
 
 from bench import submission
 from bench.site import changes, paths
-from tests.checks import bundles
 from tests.site import submitted
 from tests.site.submitted import EVIL, GOOD
 
 ATOM = "{http://www.w3.org/2005/Atom}"
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("good")
-    bundles.write(root)
-    return root
-
-
-@pytest.fixture
-def results(good: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(good, tmp_path / "results"))
 
 
 def made(results: Path, url: str | None = None) -> dict[str, str]:

@@ -17,21 +17,8 @@ import pytest
 from bench.rank import render
 from bench.rank.columns import COLUMNS
 from bench.site import downloads, paths
-from tests.checks import bundles
 from tests.site import making, submitted
 from tests.site.submitted import GOOD
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("good")
-    bundles.write(root)
-    return root
-
-
-@pytest.fixture
-def results(good: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(good, tmp_path / "results"))
 
 
 def made(results: Path) -> dict[str, bytes]:

@@ -37,6 +37,8 @@ def test_measured_and_estimated_energy_are_sums_of_their_own(contents: Contents,
         said = f"<b>{mark}{show_energy(sum(joules))}</b>"
         assert said in text
         assert f"in {len(joules)} runs" in text
+        unsure = 100 * sum(r.uncertainty_j or 0 for r in runs if r.energy_j) / sum(joules)
+        assert f"{said} ±{unsure:.0f} %" in text
 
 
 def test_measured_cells_stand_before_estimated_ones_and_apart(text: str) -> None:
