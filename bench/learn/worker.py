@@ -314,6 +314,7 @@ def _steps_of_budget(text: str | None, training: Training) -> float:
 
 def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
     """Time a few throw-away steps and predictions that stand for the whole run."""
+    from bench.learn import sampling
     from bench.learn.loop import representative, synchronise, train
 
     training = prepared.training
@@ -329,47 +330,36 @@ def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
     synchronise(training.model.device)
     train_s = time.monotonic() - started
 
-    events.send("phase_start", phase="predict")
-    started = time.monotonic()
-    predict_share = _predict_sample(prepared, evaluations)
-    predict_s = time.monotonic() - started
-    events.send("phase_stop", phase="predict")
+    predict_share = sampling.predict(training, prepared.scored, events)
     events.send(
         "plan",
         total_steps=total,
         steps=len(chosen),
         train_seconds=train_s,
         share_of_training=share,
-        predict_share=predict_share,
-        predict_seconds=predict_s,
+        predict_share=predict_share / _times_predicted(prepared, evaluations),
     )
     events.send("run_stop", reason="done")
 
 
-_SAMPLED_TOKENS = 16_384
+def _times_predicted(prepared: Prepared, evaluations: int) -> float:
+    """What a run predicts in all, evaluations included, in predictions of the scored split."""
+    return 1 + evaluations * _tune_share(prepared)
 
 
-def _predict_sample(prepared: Prepared, evaluations: int) -> float:
-    """Predict some scored rows: their share, by tokens, of all that a run predicts."""
-    import numpy as np
-
-    training, scored = prepared.training, prepared.scored
-    most = max(1, _SAMPLED_TOKENS // int(scored.lengths.mean()))
-    sample = np.linspace(0, len(scored) - 1, min(len(scored), 128, most)).astype(int)
-    training.objective.predict(training.model, scored, sample)
-    cost = getattr(training.objective, "evaluation_cost", 1.0)
-    all_tokens = scored.lengths.sum() + cost * evaluations * training.tune.lengths.sum()
-    return float(scored.lengths[sample].sum() / all_tokens)
+def _tune_share(prepared: Prepared) -> float:
+    """What a scoring of tune takes, in predictions of the scored split."""
+    cost = getattr(prepared.training.objective, "evaluation_cost", 1.0)
+    return cost * float(prepared.training.tune.lengths.sum() / prepared.scored.lengths.sum())
 
 
 def _end_profile(prepared: Prepared, reason: str, events: Events) -> None:
     """Predict a sample, and say what share it is of a scoring of tune and of the prediction."""
-    training, scored = prepared.training, prepared.scored
-    events.send("phase_start", phase="predict")
-    share = _predict_sample(prepared, 0)
-    events.send("phase_stop", phase="predict")
-    cost = getattr(training.objective, "evaluation_cost", 1.0)
-    tune = cost * float(training.tune.lengths.sum() / scored.lengths.sum())
+    from bench.learn import sampling
+
+    training = prepared.training
+    share = sampling.predict(training, prepared.scored, events)
+    tune = _tune_share(prepared)
     events.send(
         "profile", steps_per_epoch=training.steps_per_epoch, predict_share=share,
         evaluate_share=share / tune if tune else None,

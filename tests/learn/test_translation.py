@@ -186,9 +186,9 @@ def test_the_perplexity_is_over_tokens_whatever_the_batches() -> None:
 def test_a_forecast_knows_that_an_evaluation_costs_less_than_a_search() -> None:
     rows = phrasebook.corpus(60, 1)[0]
     run, scored = prepared(folder(rows, rows, rows.take(range(40))), vocabulary_size=400)
-    share = worker._predict_sample(SimpleNamespace(training=run, scored=scored), evaluations=2)
+    times = worker._times_predicted(SimpleNamespace(training=run, scored=scored), evaluations=2)
     counted = scored.lengths.sum() + 0.05 * 2 * run.tune.lengths.sum()
-    assert share == pytest.approx(scored.lengths.sum() / counted)
+    assert times == pytest.approx(counted / scored.lengths.sum())
 
 
 CARD = """
