@@ -26,7 +26,12 @@ from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from bench.power.probes.nvml import GAIN
+
+if TYPE_CHECKING:
+    from bench.record import DomainEnergy
 
 FOREVER = 1e9
 
@@ -309,6 +314,15 @@ class SimulatedGpus:
 
     def domain(self, index: int) -> str:
         return f"gpu:{self.gpus[index].uuid}"
+
+
+def agrees(energy: DomainEnergy, truth_j: float, rel: float) -> bool:
+    """Whether an NVML energy is right, within `rel` or what it says that its edges leave open: on a
+    busy machine few readings lie thick, and the counter's tick may stay unknown."""
+    assert energy.energy_j is not None
+    assert energy.uncertainty_j is not None
+    edges_j = math.sqrt(max(0.0, energy.uncertainty_j**2 - (GAIN * energy.energy_j) ** 2))
+    return abs(energy.energy_j - truth_j) <= max(rel * truth_j, edges_j)
 
 
 def _between(curve: Curve, start_ns: int, stop_ns: int, boot_s: float) -> float:
