@@ -44,7 +44,12 @@ def prepared(task: str, model: str, pretrained: bool | None = None, **given: Any
 
 
 @pytest.mark.parametrize(
-    ("model", "metric"), [("gpt2-tiny", "perplexity"), ("bert-tiny", "pseudo_perplexity")]
+    ("model", "metric"),
+    [
+        ("gpt2-tiny", "perplexity"),
+        ("bert-tiny", "pseudo_perplexity"),
+        ("transformer-tiny", "pseudo_perplexity"),
+    ],
 )
 def test_a_run_from_scratch_has_a_perplexity_per_word(bench, model: str, metric: str) -> None:
     said = bench("run", "--task", "wikitext2", "--model", model, "--data", "embedded", *FEW)

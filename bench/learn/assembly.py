@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.learn.batches import Rows
     from bench.learn.data import TaskFolder
     from bench.learn.model import Model
-    from bench.learn.objectives import Objective
+    from bench.learn.objectives import Keeps, Objective
     from bench.learn.state import State
 
 
@@ -82,10 +82,10 @@ def _entry(parts: Parts) -> models.Entry:
 
 
 def _tokenizer(parts: Parts, objective: Objective) -> Any:
-    kept = {"cased": True} if getattr(objective, "cased", False) else {}
+    keeps: Keeps = getattr(objective, "keeps", "words")
 
     def made() -> Any:
-        return _entry(parts).tokenizer(objective.texts(), parts.recipe, parts.checkpoint, **kept)
+        return _entry(parts).tokenizer(objective.texts(), parts.recipe, parts.checkpoint, keeps)
 
     return parallel.from_first(made) if parts.checkpoint is None else made()
 

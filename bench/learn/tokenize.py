@@ -153,6 +153,7 @@ def encode_words(
 # Byte-level tokenizers, which lose nothing of a text
 
 _AT_ONCE = 1 << 16  # words that are encoded, or looked up
+FRAMED = ("[CLS]", "[SEP]", "[MASK]")  # the special tokens of one that puts them around texts
 _LINE_END = "Ċ"  # how they write the byte that ends a line, which no canonical text holds
 
 

@@ -457,6 +457,7 @@ def text(lines: int, seed: int) -> list[str]:
     [
         ("causal", "gpt2-tiny", "baseline", 10, 25),
         ("masked", "bert-tiny", "baseline", 10, 60),
+        ("masked", "transformer-tiny", "baseline", 10, 150),
         ("causal", "gpt2-tiny", "bf16", 2, 350),
     ],
 )
@@ -470,7 +471,7 @@ def test_from_scratch_it_learns(
     made = recipes.build(precision, dataclasses.asdict(made))
     asked = objectives.build(name, task, made)
     entry = catalogue.entry(model, pretrained=False)
-    tokenizer = entry.tokenizer(asked.texts(), made, None)
+    tokenizer = entry.tokenizer(asked.texts(), made, None, asked.keeps)
     splits = asked.encode(tokenizer, made.max_length)
     built = entry.build(Wanted(None, tokenizer, made, asked.outputs, False, 1, CPU))
     run = Training(made, asked, built, splits["train"], splits["tune"], 1, Events())

@@ -19,6 +19,7 @@ from bench.learn.models.scratch import sized
 if TYPE_CHECKING:
     from bench.learn.model import Model
     from bench.learn.models.wanted import Wanted
+    from bench.learn.objectives import Keeps
 
 DEFAULT = "transformer-small"
 _DEFAULTS: dict[Family, str] = {
@@ -42,10 +43,9 @@ class Entry(Protocol):
         """Find the weights, from the network if need be: called before the measured window."""
 
     def tokenizer(
-        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, keeps: Keeps = "words"
     ) -> Any:
-        """Trained on `texts`, or the checkpoint's. `cased`: with capitals; what reads them anyway
-        need not take it."""
+        """Trained on `texts`, so that it keeps at least this much of them, or the checkpoint's."""
 
     def build(self, wanted: Wanted) -> Model:
         """The model, ready to train on `device` in the recipe's precision."""

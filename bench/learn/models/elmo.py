@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.learn.elmo import Elmo
     from bench.learn.model import Model
     from bench.learn.models.wanted import Wanted
-    from bench.learn.objectives import Outputs
+    from bench.learn.objectives import Keeps, Outputs
     from bench.learn.words import Words
 
 DIRECTIONS = ("forward", "backward")
@@ -85,7 +85,7 @@ class Scratch:
         return Located("scratch")
 
     def tokenizer(
-        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = True
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, keeps: Keeps = "words"
     ) -> Words:
         """Words as they are, with capitals: nothing is trained."""
         from bench.learn.words import Words

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.learn.models import download, saved
 from bench.learn.models.download import Located
-from bench.learn.models.scratch import from_scratch, sized
+from bench.learn.models.scratch import Settings, from_scratch, sized
 
 if TYPE_CHECKING:
+    from bench.cards import Family
     from bench.learn.encoder import Shape
     from bench.learn.model import Model
     from bench.learn.models.wanted import Wanted
+    from bench.learn.objectives import Keeps
 
 
 @dataclass(frozen=True)
@@ -48,26 +50,33 @@ class Scratch:
     def describe(self, name: str) -> dict[str, Any]:
         blocks = self.layers * 12 * self.width**2
         parameters = blocks + VOCABULARY * self.width
-        return from_scratch(name, "encoder", self.about, parameters, self.settings)
+        language: dict[Family, Settings] = {"language-modelling": {"epochs": 20.0}}
+        return from_scratch(name, "encoder", self.about, parameters, self.settings, language)
 
     def locate(self, name: str) -> Located:
         return Located("scratch")
 
     def tokenizer(
-        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, keeps: Keeps = "words"
     ) -> Any:
         from bench.learn import tokenize
 
-        return tokenize.train(texts, recipe.vocabulary_size, cased)
+        if keeps == "all":
+            return tokenize.train_bytes(texts, recipe.vocabulary_size, tokenize.FRAMED)
+        return tokenize.train(texts, recipe.vocabulary_size, cased=keeps == "capitals")
 
     def build(self, wanted: Wanted) -> Model:
         from bench.learn.encoder import Encoder
+        from bench.learn.language import LanguageModel
 
         vocabulary, most = wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length
-        model = Encoder(
-            sized(self, vars(wanted.recipe)).shape(vocabulary, most, wanted.pairs),
-            wanted.outputs.size, wanted.dtype, wanted.device, wanted.per_token,
-        )  # fmt: skip
+        shape = sized(self, vars(wanted.recipe)).shape(vocabulary, most, wanted.pairs)
+        dtype, device = wanted.dtype, wanted.device
+        model: LanguageModel | Encoder
+        if wanted.outputs.per == "word":
+            model = LanguageModel(shape, dtype, device)
+        else:
+            model = Encoder(shape, wanted.outputs.size, dtype, device, wanted.per_token)
         model.initialise(wanted.seed)
         return model
 
@@ -140,7 +149,7 @@ class Pretrained:
         return download.listed_checkpoint(name, self)
 
     def tokenizer(
-        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, keeps: Keeps = "words"
     ) -> Any:
         return _tokenizer_of(checkpoint)
 
@@ -169,7 +178,7 @@ class Foreign:
         return download.foreign_checkpoint(name)
 
     def tokenizer(
-        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, keeps: Keeps = "words"
     ) -> Any:
         assert checkpoint is not None
         return saved.tokenizer(checkpoint)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bench.learn.encoder import Shape
     from bench.learn.model import Model
     from bench.learn.models.wanted import Wanted
+    from bench.learn.objectives import Keeps
 
-SPECIAL = {"gpt2": [], "bert": ["[CLS]", "[SEP]", "[MASK]"]}
 POSITIONS = {"gpt2": 1024, "bert": 512}
 VOCABULARY = {"gpt2": 50_257, "bert": 30_522}
 
@@ -71,11 +71,12 @@ class Size:
         return Located("scratch")
 
     def tokenizer(
-        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = True
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, keeps: Keeps = "words"
     ) -> Any:
         from bench.learn import tokenize
 
-        return tokenize.train_bytes(texts, recipe.vocabulary_size, SPECIAL[self.architecture])
+        special = tokenize.FRAMED if self.architecture == "bert" else ()
+        return tokenize.train_bytes(texts, recipe.vocabulary_size, special)
 
     def build(self, wanted: Wanted) -> Model:
         from bench.learn.encoder import Encoder

@@ -17,6 +17,7 @@ from bench.learn.models.scratch import Settings, from_scratch, sized
 if TYPE_CHECKING:
     from bench.learn.model import Model
     from bench.learn.models.wanted import Wanted
+    from bench.learn.objectives import Keeps
     from bench.learn.translator import Shape
 
 FAMILIES: tuple[Family, ...] = ("translation",)
@@ -53,7 +54,7 @@ class Scratch:
         return Located("scratch")
 
     def tokenizer(
-        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, cased: bool = False
+        self, texts: Sequence[str], recipe: Any, checkpoint: Path | None, keeps: Keeps = "words"
     ) -> Any:
         from bench.learn import tokenize
 

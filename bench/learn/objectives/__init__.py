@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bench.learn.model import Model
 
 ModelKind = Literal["encoder", "decoder", "encoder-decoder", "elmo"]
+Keeps = Literal["words", "capitals", "all"]
+"""What a tokenizer from scratch keeps of a text: its words, in capitals too, or all of it."""
 
 _TABLE: dict[Family, dict[ModelKind, str]] = {
     "classification": {
@@ -46,9 +48,9 @@ class Outputs(NamedTuple):
 
 
 class Objective(Protocol):
-    """More attributes that an objective may have: `cased` (True: a tokenizer from scratch keeps
-    capitals), `warnings` (id and message of each, after `encode`) and `evaluation_cost` (what a
-    token takes to evaluate, where predicting one takes 1; for forecasts). Of the rows of a batch,
+    """More attributes that an objective may have: `keeps` (else "words"), `warnings` (id and
+    message of each, after `encode`) and `evaluation_cost` (what a token takes to evaluate, where
+    predicting one takes 1; for forecasts). Of the rows of a batch,
     from what `loss` takes: `logits` ([rows, classes], where a class is chosen, whose number is the
     label) or else `losses` ([rows], of each alone)."""
 

@@ -16,13 +16,14 @@ from bench.learn import tokenize
 from bench.learn.batches import Batch, means
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.model import LanguageModel
-from bench.learn.objectives import Outputs
+from bench.learn.objectives import Keeps, Outputs
 from bench.learn.windows import Following, Stream, Windows, nats
 
 
 class Objective:
     outputs = Outputs("word", 0)
     metric: ClassVar[str] = "perplexity"
+    keeps: ClassVar[Keeps] = "all"
 
     def __init__(self, task: TaskFolder, recipe: Any) -> None:
         self._task, self._recipe = task, recipe

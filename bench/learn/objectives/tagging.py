@@ -7,7 +7,7 @@ which names are known by; a checkpoint's does what it was made for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,13 +19,13 @@ from bench.learn.batches import Batch, Packed, means
 from bench.learn.data import Predictions, TaskFolder
 from bench.learn.evaluate import on_tune, token_classes
 from bench.learn.model import Model
-from bench.learn.objectives import Outputs
+from bench.learn.objectives import Keeps, Outputs
 from bench.learn.tokenize import encode_words
 from bench.metrics.spans import spans
 
 
 class Objective:
-    cased = True
+    keeps: ClassVar[Keeps] = "capitals"
 
     def __init__(self, task: TaskFolder, recipe: Any) -> None:
         spans(task.classes)  # what the metric can't read is better known before the training
