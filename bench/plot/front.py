@@ -15,6 +15,7 @@ from bench.rank.pareto import Dot
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 POINTS = "points"  # the layer that has the dots, in their order
+FRONTS = "fronts"  # the one that has a line for each front
 _WRAP = 106  # characters of a line above
 _OF_A_NAME = 28  # characters
 _OF_A_SERIES, _OF_A_TICK = 165, 45  # pixels in the legend, and on the axis
@@ -30,6 +31,7 @@ class Look:
     every: bool = True  # name all, not those on a front alone
     inks: Inks = INKS
     colours: Sequence[str] = COLOURS
+    numbered: bool = False  # each mark is described by its dot's number, for `inline`
 
 
 PAPER = Look()
@@ -104,6 +106,11 @@ class _Axes:
         colours = self.look.colours
         return colours[self.series.index(dot.series) % len(colours)]
 
+    def described(self) -> dict[str, Any]:
+        import altair as alt
+
+        return {"description": alt.Description("said:N")} if self.look.numbered else {}
+
     def scale(self, looks: Sequence[str]) -> Any:
         """Of the series."""
         import altair as alt
@@ -129,10 +136,15 @@ def _rows(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
         {
             "series": d.series, "label": d.label, "skill": d.skill, "energy": d.energy_kwh,
             "how": d.meters + (", estimated" if d.estimated else ""), "filled": not d.estimated,
-            "colour": axes.colour(d), "runs": d.runs, "address": d.address,
+            "colour": axes.colour(d), "runs": d.runs, "address": d.address, "group": d.group,
+            **_numbered(i),
         }
-        for d in dots
+        for i, d in enumerate(dots)
     ]  # fmt: skip
+
+
+def _numbered(number: int) -> dict[str, Any]:
+    return {"dot": number, "said": f"dot {number}"}
 
 
 def _points(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Any:
@@ -154,7 +166,7 @@ def _points(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Any:
             alt.Tooltip("energy:Q", title="kWh", format=".4g"),
             alt.Tooltip("how:N", title="energy of"), alt.Tooltip("runs:Q"),
         ],
-        **addressed,
+        **addressed, **axes.described(),
     )  # fmt: skip
 
 
@@ -169,7 +181,8 @@ def _names(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Iterator[Any]:
     row_of = dict(zip(map(id, asked), rows, strict=True))
     data = [
         {"energy": row["dot"].energy_kwh, "skill": row["dot"].skill, "text": row["text"],
-         "weight": row["weight"], "dx": round(each.dx, 1), "dy": round(each.dy, 1)}
+         "weight": row["weight"], "dx": round(each.dx, 1), "dy": round(each.dy, 1),
+         **_numbered(dots.index(row["dot"]))}
         for each in put
         for row in [row_of[id(each.asked)]]
     ]  # fmt: skip
@@ -182,7 +195,7 @@ def _names(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Iterator[Any]:
             dx=alt.ExprRef("datum.dx"), dy=alt.ExprRef("datum.dy"),
             fontWeight=alt.ExprRef("datum.weight"),
         )  # fmt: skip
-        yield text.encode(axes.x(), axes.y(), text="text:N")
+        yield text.encode(axes.x(), axes.y(), text="text:N", **axes.described())
 
 
 def _dot_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
@@ -222,14 +235,16 @@ def _intervals(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
     rules = []
     (left, right), (bottom, top) = axes.energy, axes.skill
     both = (
-        [(d, *d.energy_interval_kwh, d.skill, d.skill) for d in dots if d.energy_interval_kwh],
-        [(d, d.energy_kwh, d.energy_kwh, *d.skill_interval) for d in dots if d.skill_interval],
-    )
+        [(i, d, *d.energy_interval_kwh, d.skill, d.skill)
+         for i, d in enumerate(dots) if d.energy_interval_kwh],
+        [(i, d, d.energy_kwh, d.energy_kwh, *d.skill_interval)
+         for i, d in enumerate(dots) if d.skill_interval],
+    )  # fmt: skip
     for each in both:
         rows = [
             {"colour": axes.colour(d), "a": max(a, left), "b": min(b, right),
-             "low": max(low, bottom), "high": min(high, top)}
-            for d, a, b, low, high in each
+             "low": max(low, bottom), "high": min(high, top), **_numbered(i)}
+            for i, d, a, b, low, high in each
         ]  # fmt: skip
         if rows:
             shown = alt.Chart(alt.InlineData(rows)).mark_rule(clip=clip, opacity=0.55)
@@ -240,6 +255,7 @@ def _intervals(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
                     x2="b:Q",
                     y2="high:Q",
                     color=alt.Color("colour:N", scale=None),
+                    **axes.described(),
                 )
             )
     return rules
@@ -254,7 +270,7 @@ def _fronts(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
         for d in sorted(dots, key=lambda d: d.energy_kwh)
         if d.on_front
     ]
-    shown = alt.Chart(alt.InlineData(rows))
+    shown = alt.Chart(alt.InlineData(rows), name=FRONTS)
     drawn = shown.mark_line(
         clip=clip, interpolate="step-after", color=axes.look.inks.soft, strokeDash=[5, 3],
         strokeWidth=1.2,

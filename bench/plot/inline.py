@@ -26,7 +26,8 @@ def inline(
     points: str = "points",
 ) -> str:
     """A plot as an element of a page: no style, no ids, no ground. `links` are of the marks of the
-    layer `points`, in order: where to, and what it says."""
+    layer `points`, in order: where to, and what it says. A mark that is described as `dot N` has
+    the number for scripts to find it by, and the lines of the layer `fronts` are of that class."""
     root = ElementTree.fromstring(vega.svg(spec))
     box = root.get("viewBox", "0 0 1 1")
     wide, high = box.split()[2:]
@@ -49,6 +50,8 @@ _IMPLIED = {
 }  # fmt: skip
 _LONG = re.compile(r"-?\d+\.\d{2,}")
 _NOWHERE = {"", "M0,0h0v0h0Z"}
+_NUMBERED = re.compile(r"dot (\d+)")
+FRONTS = "fronts"
 
 
 class _Links:
@@ -70,11 +73,20 @@ def _kept(node: ElementTree.Element, links: _Links) -> str:
     if name == "g":
         marks = links.around(node, [kept for child in node if (kept := _kept(child, links))])
         inside, looks = "".join(marks), _looks(node)
+        if f"{FRONTS}_marks" in node.get("class", "").split():
+            looks += f' class="{FRONTS}"'
         return f"<g{looks}>{inside}</g>" if inside and looks else inside
     if name not in ("path", "line", "rect", "text", "tspan") or _unseen(node):
         return ""
     inside = escape(node.text or "", quote=False) + "".join(_kept(c, links) for c in node)
-    return f"<{name}{_looks(node)}>{inside}</{name}>" if inside else f"<{name}{_looks(node)}/>"
+    looks = _looks(node) + _number(node)
+    return f"<{name}{looks}>{inside}</{name}>" if inside else f"<{name}{looks}/>"
+
+
+def _number(mark: ElementTree.Element) -> str:
+    """Of the dot that a mark belongs to, where it says so."""
+    found = _NUMBERED.fullmatch(mark.get("aria-label", ""))
+    return f' data-dot="{found[1]}"' if found else ""
 
 
 def _unseen(node: ElementTree.Element) -> bool:

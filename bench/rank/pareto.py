@@ -32,6 +32,7 @@ class Dot:
     runs: int = 0  # that the means are over
     address: str = ""  # of a page that says more
     group: str = ""  # dots of equal ones share a front
+    of: tuple[object, ...] = ()  # the entry and its place; no other dot has the same
 
 
 Naming = Callable[[Entry], str]
@@ -75,7 +76,13 @@ def dot(entry: Entry, place: Place, on_front: bool, label: str, address: str = "
         runs=len(entry.runs),
         address=address,
         group="/".join(map(str, metered_as(place))),
+        of=identity(entry, place),
     )
+
+
+def identity(entry: Entry, place: Place) -> tuple[object, ...]:
+    """What `Dot.of` has."""
+    return entry.key, entry.origin, place
 
 
 def metered_as(place: Place) -> Place:

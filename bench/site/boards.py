@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bench import listing
 from bench.cards import Card
 from bench.power.carbon import Scenario
-from bench.rank import render
+from bench.rank import pareto, render
 from bench.rank.columns import Column, named
-from bench.rank.entry import Cell, Entry, Section
+from bench.rank.entry import Cell, Entry, Place, Section
+from bench.rank.pareto import Dot
 from bench.site import charts, page, paths
 from bench.site.contents import Contents, Piece
 
@@ -20,8 +21,8 @@ COLUMNS = tuple(map(named, ("score", "metric", "energy", "emissions", "duration"
 ALWAYS = {"score", "metric", "energy"}
 """Columns that narrow screens have as well."""
 
-MOST = 160
-"""Entries that a page shows of all its cells: about 1 kB each."""
+MOST = 140
+"""Entries that a page shows of all its cells, beside those in its plot: about 1 kB each."""
 
 FEWEST = 5
 """Entries that every table shows, the best first."""
@@ -47,6 +48,7 @@ class Line:
     level: str  # how well it was checked
     strip: tuple[float, float, float] | None  # low, middle, high of the score, 0 to 100
     said: tuple[str, ...]
+    dot: int | None = None  # its number in the plot
 
     @property
     def settings(self) -> str:
@@ -76,6 +78,11 @@ class Shown:
     axis: tuple[str, str] | None  # the lowest and the highest score of the strips
 
     @property
+    def meters(self) -> str:
+        """Cells of equal ones share a front in the plot."""
+        return _slug(pareto.metered_as(self.cell.place))
+
+    @property
     def checked(self) -> bool:
         return any(line.level for table in self.tables for line in table.lines)
 
@@ -87,8 +94,9 @@ class Shown:
 def pieces(contents: Contents) -> Iterator[Piece]:
     for task, cells in contents.tasks.items():
         every = [_shown(cell, contents) for cell in cells]
-        shown, card = _within(every, MOST), contents.cards.get(task)
-        drawn = charts.chosen(cells), charts.marks(cells)
+        dots, card = charts.chosen(cells), contents.cards.get(task)
+        shown = _within([_numbered(each, dots) for each in every], MOST)
+        drawn = dots, charts.marks(cells)
         key = page.digest([*map(_said, shown)], drawn, card, contents.scenario)
         at = paths.board(task)
         yield Piece((at,), key, partial(_board, at, card, task, shown))
@@ -113,7 +121,7 @@ def _board(at: str, card: Card | None, task: str, shown: Sequence[Shown]) -> Map
             "board.html", at, title=title, task=task, card=card, shown=shown,
             facts=list(facts_of(card)) if card else [], choices=choices(shown),
             legend=render.legend(cells), front=charts.front_svg(cells, at),
-            marks=charts.marks(cells),
+            marks=charts.marks(cells), left_out=charts.left_out(cells),
         )
     }  # fmt: skip
 
@@ -177,9 +185,24 @@ def _shown(cell: Cell, contents: Contents) -> Shown:
 
 def name_of(cell: Cell) -> str:
     """What a cell is called in the address of its task's page, and its own page's name."""
-    p = cell.place
+    return _slug(cell.place)
+
+
+def _slug(p: Place) -> str:
     parts = [p.track, p.hardware, p.level, p.coverage, p.metric, f"v{p.version}", p.edition, p.data]
-    return paths.slug("-".join(parts).replace(" ", "-").replace(",", ""))
+    return paths.slug("-".join(filter(None, parts)).replace(" ", "-").replace(",", ""))
+
+
+def _numbered(shown: Shown, dots: Sequence[Dot]) -> Shown:
+    """Its lines know their dots, so that the plot can follow what filters do to them."""
+    number_of = {dot.of: number for number, dot in enumerate(dots)}
+
+    def numbered(line: Line) -> Line:
+        number = number_of.get(pareto.identity(line.entry, shown.cell.place))
+        return line if number is None else replace(line, dot=number)
+
+    tables = tuple(replace(t, lines=tuple(map(numbered, t.lines))) for t in shown.tables)
+    return replace(shown, tables=tables)
 
 
 def _table(section: Section, cell: Cell, contents: Contents, scale: _Strips) -> Table:
@@ -272,9 +295,8 @@ class _Strips:
 
 
 def _within(shown: list[Shown], most: int) -> list[Shown]:
-    """At most so many entries, as long as each table has a few."""
-    from dataclasses import replace
-
+    """At most so many entries, as long as each table has a few; and all those in the plot, which
+    the tables have to explain."""
     sizes = sorted(len(t.lines) for s in shown for t in s.tables)
     room, each, left = most, max(sizes, default=0), len(sizes)
     for size in sizes:  # what small tables leave, large ones may take
@@ -286,6 +308,7 @@ def _within(shown: list[Shown], most: int) -> list[Shown]:
         return shown
 
     def cut(table: Table) -> Table:
-        return replace(table, lines=table.lines[:each], left_out=max(0, len(table.lines) - each))
+        kept = [e for i, e in enumerate(table.lines) if i < each or e.dot is not None]
+        return replace(table, lines=tuple(kept), left_out=len(table.lines) - len(kept))
 
     return [replace(s, tables=tuple(map(cut, s.tables))) for s in shown]

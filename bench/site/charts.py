@@ -78,11 +78,15 @@ def front_svg(cells: Sequence[Cell], at: str) -> Markup:
 
 def marks(cells: Sequence[Cell]) -> str:
     """What the marks of `front_svg` mean."""
-    dots = chosen(cells)
-    left_out = len(pareto.dots(cells)) - len(dots)
-    of = "entry is" if left_out == 1 else "entries are"
-    more = f" {left_out} more {of} in the tables alone." if left_out else ""
-    return " ".join(pareto.marks(dots)) + more
+    missing = left_out(cells)
+    of = "entry is" if missing == 1 else "entries are"
+    more = f" {missing} more {of} in the tables alone." if missing else ""
+    return " ".join(pareto.marks(chosen(cells))) + more
+
+
+def left_out(cells: Sequence[Cell]) -> int:
+    """How many entries are not drawn."""
+    return max(0, len(pareto.dots(cells)) - MOST)
 
 
 def said(dot: Dot) -> str:
@@ -113,8 +117,9 @@ def front_spec(dots: Sequence[Dot], narrow: bool, zoom: bool = False) -> dict[st
 
     width, height = NARROW if narrow else WIDE
     look = front.Look(
-        width, height, names=24 if narrow else 80, every=not narrow, inks=inks(), colours=COLOURS
-    )
+        width, height, names=24 if narrow else 80, every=not narrow, inks=inks(), colours=COLOURS,
+        numbered=True,
+    )  # fmt: skip
     return front.spec(dots, look, zoom)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from bench.rank import board
 from bench.rank.entry import Cell
-from bench.site import charts, page, paths
+from bench.site import boards, charts, page, paths
 from tests.rank.records import SST2, make_entry
 from tests.site import making
 from tests.site.submitted import EVIL
@@ -170,3 +170,104 @@ def test_explore_makes_it_live(open_page: Any, narrow: bool) -> None:
     page.get_by_role("button", name="Plain").click()
     assert page.locator(".drawn").is_visible()
     assert page.locator(".live").count() == 0
+
+
+# --- with the filters of the page ----------------------------------------------------------------
+
+PLACED = """svg => [...svg.querySelectorAll("a > [data-dot]")].map(mark => {
+  const row = document.querySelector(`tr[data-dot="${mark.dataset.dot}"]`);
+  const box = mark.getBoundingClientRect();
+  return {
+    out: mark.classList.contains("out"), seen: parseFloat(getComputedStyle(mark).opacity) > 0.5,
+    row: !row.hidden, group: row.closest("section.cell").dataset.meters,
+    said: mark.parentNode.textContent.split(",")[0] === row.querySelector(".entry b").textContent,
+    x: box.x + box.width / 2, y: box.y + box.height / 2,
+  };
+})"""
+FRONTS = """svg => [...svg.querySelectorAll(".front-left, .fronts path")]
+  .filter(e => getComputedStyle(e).display !== "none" && e.checkVisibility())
+  .map(path => { const m = path.getScreenCTM(), l = path.getTotalLength();
+    return Array.from({length: l / 2 + 2}, (_, i) => path.getPointAtLength(Math.min(l, 2 * i)))
+      .map(p => [p.x * m.a + m.e, p.y * m.d + m.f]); })"""
+
+
+@pytest.mark.parametrize("asked", ["hardware=1+x+NVIDIA+H200", "text=baseline", "level=M0"])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_what_is_filtered_out_fades_and_fronts_are_over_what_is_left(
+    open_page: Any, asked: str, narrow: bool
+) -> None:
+    page = open_page(f"{AT}#{asked}", narrow=narrow)
+    svg = page.locator("svg.narrow-plot" if narrow else "svg.wide-plot")
+    dots = svg.evaluate(PLACED)
+    assert all(d["out"] != d["row"] and d["seen"] == d["row"] and d["said"] for d in dots)
+    left = [d for d in dots if d["row"]]
+    assert 0 < len(left) < len(dots)
+    numbers = {str(i) for i, d in enumerate(dots) if d["row"]}
+    named = svg.locator("text[data-dot]").filter(visible=True).all()
+    assert named
+    assert {e.get_attribute("data-dot") for e in named} <= numbers
+    lines = svg.evaluate(FRONTS)
+    for group in {d["group"] for d in left}:
+        some = [d for d in left if d["group"] == group]
+        best = [d for d in some if not any(
+            o["x"] <= d["x"] and o["y"] <= d["y"] and o is not d for o in some)]  # fmt: skip
+        if len(best) > 1:
+            assert any(all(_passes(line, d) for d in best) for line in lines)
+    assert "Filtered: " in page.locator(".chart .left").inner_text()
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("document.querySelector('.chart .left').hidden")
+    assert svg.locator(".out").count() == 0
+    assert svg.locator(".front-left").count() == 0
+
+
+def _passes(line: list[list[float]], dot: dict[str, Any]) -> bool:
+    return any(abs(x - dot["x"]) < 3 and abs(y - dot["y"]) < 3 for x, y in line)
+
+
+def test_without_scripts_the_plot_is_whole(open_page: Any) -> None:
+    page = open_page(f"{AT}#text=baseline", js=False)
+    assert page.locator("svg .out").count() == 0
+    assert page.locator("svg.wide-plot .fronts").first.is_visible()
+    assert not page.locator(".chart .left").is_visible()
+
+
+def test_the_live_plot_has_what_is_left_as_well(open_page: Any) -> None:
+    page = open_page(f"{AT}#text=baseline")
+    page.get_by_role("button", name="Explore").click()
+    points = page.locator(".live .points_marks path")
+    points.first.wait_for()
+    all_rows, left = page.locator("tr[data-dot]"), page.locator("tr[data-dot]:not([hidden])")
+    assert 0 < points.count() == left.count() < all_rows.count()
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_timeout(400)  # it waits for a word to end
+    points.nth(all_rows.count() - 1).wait_for()
+    assert points.count() == all_rows.count()
+
+
+def test_a_plot_of_some_entries_alone_has_no_front_over_a_part_of_them(
+    open_page: Any, tmp_path: Path, real_site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (real_site / AT).read_text(encoding="utf-8")
+    assert text.count('data-whole="true"') == 1
+    contents = making.read()
+    monkeypatch.setattr(charts, "MOST", 12)
+    (piece,) = [p for p in boards.pieces(contents) if p.files == (AT,)]
+    folder = tmp_path / "site"
+    (folder / "boards").mkdir(parents=True)
+    (folder / "assets").symlink_to(real_site / "assets")
+    (folder / AT).write_text(str(piece.make()[AT]), encoding="utf-8")
+    page = open_page(f"{AT}#text=baseline", site=folder)
+    assert "fronts are left out" in page.locator(".chart .left").inner_text()
+    assert page.locator("svg .front-left").count() == 0
+    assert not page.locator("svg.wide-plot .fronts").first.is_visible()
+
+
+def test_every_dot_has_a_row_however_few_rows_a_page_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards, "MOST", 10)
+    monkeypatch.setattr(boards, "FEWEST", 1)
+    contents = making.read()
+    (piece,) = [p for p in boards.pieces(contents) if p.files == (AT,)]
+    text = str(piece.make()[AT])
+    in_rows = re.findall(r'<tr [^>]*data-dot="(\d+)"', text)
+    dots = charts.chosen(contents.tasks["sst2"])
+    assert sorted(map(int, in_rows)) == list(range(len(dots)))

@@ -60,6 +60,7 @@
       cell.hidden = !any;
     }
     if (form) form.querySelector("output").textContent = shown === all ? count(all) : shown + " of " + count(all);
+    dispatchEvent(new Event("bench-filtered"));
   }
 
   function count(n) {

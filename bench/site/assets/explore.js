@@ -38,7 +38,8 @@
     const inside = document.createElement("div");
     live.append(inside);
     figure.querySelector(".drawn").after(live);
-    await window.vegaEmbed(inside, window.innerWidth > 928 ? sizes.wide : sizes.narrow, {
+    const size = window.innerWidth > 928 ? sizes.wide : sizes.narrow;
+    await window.vegaEmbed(inside, window.bench.filtered ? window.bench.filtered(size) : size, {
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false,
       tooltip: { disableDefaultStyle: true }, loader: { target: "_self" },
     });
@@ -53,7 +54,16 @@
   for (const button of document.querySelectorAll("button.explore")) {
     const figure = button.closest("figure");
     const said = figure.querySelector("output");
+    let later = 0;
     button.hidden = false;
+    addEventListener("bench-filtered", function () { // once for all letters of a word
+      clearTimeout(later);
+      later = setTimeout(async function () {
+        if (!figure.classList.contains("is-live")) return;
+        drop(figure);
+        await draw(figure, button);
+      }, 150);
+    });
     button.addEventListener("click", async function () {
       const was = figure.classList.contains("is-live");
       drop(figure);
