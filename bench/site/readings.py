@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from bench.site.drawing import Key, Learning, Score
 from bench.units import J_PER_KWH, J_PER_WH, NS_PER_S, show_energy
 
 if TYPE_CHECKING:
+    import pyarrow
     from markupsafe import Markup
 
     from bench.power.energy import Series
@@ -149,19 +151,66 @@ def _trace(folder: Path) -> Trace:
     import pyarrow
     import pyarrow.parquet
 
-    from bench.power.trace import Trace
-
     data = pyarrow.BufferReader(safe.data(folder / "trace.parquet"))
     file = pyarrow.parquet.ParquetFile(data, pre_buffer=False)
     wanted = [name for name in file.schema_arrow.names if name not in _UNSEEN]
-    table = file.read(wanted, use_threads=False)
-    nothing = pyarrow.nulls(len(table), pyarrow.float64())
-    for name in _UNSEEN:
-        table = table.append_column(name, nothing)
-    trace = Trace.of_table(table, "trace.parquet")
+    trace = _trace_of(file.read(wanted, use_threads=False))
     if not trace.stop_ns:
         raise BenchError("it holds no readings")
     return trace
+
+
+def _trace_of(table: pyarrow.Table) -> Trace:
+    """What `Trace.of_table` makes of it in four times the time; where anything is odd, that is
+    asked."""
+    import pyarrow
+
+    from bench.power.trace import Trace
+
+    try:
+        about = json.loads(table.schema.metadata[b"bench"])
+        clocks = [(c[0], c[1], c[2]) for c in about["clocks"]]
+        like = _alike(json.dumps({**about, "clocks": []}))
+        series = dict(_series(table, like))
+        return Trace(like.domains, series, like.marks, clocks, like.facts)
+    except (pyarrow.ArrowInvalid, LookupError, TypeError, ValueError, AttributeError):
+        nothing = pyarrow.nulls(len(table), pyarrow.float64())
+        for name in _UNSEEN:
+            table = table.append_column(name, nothing)
+        return Trace.of_table(table, "trace.parquet")
+
+
+@lru_cache(256)
+def _alike(about: str) -> Trace:
+    """A trace without readings that says so of itself, as all of one machine do."""
+    import pyarrow
+
+    from bench.power.trace import COLUMNS, Trace
+
+    kinds = {"t_ns": pyarrow.int64(), "domain": pyarrow.string()}
+    schema = pyarrow.schema(kinds | dict.fromkeys(COLUMNS, pyarrow.float64()), {"bench": about})
+    return Trace.of_table(schema.empty_table(), "trace.parquet")
+
+
+def _series(table: pyarrow.Table, of: Trace) -> Iterator[tuple[str, Series]]:
+    """The readings of each domain; ValueError where nobody can tell them apart."""
+    import pyarrow
+
+    from bench.power.energy import Series
+
+    whose = table["domain"].combine_chunks().dictionary_encode()
+    names = whose.dictionary.cast(pyarrow.string()).to_pylist()
+    number = {name: n for n, name in enumerate(names)}
+    if whose.null_count or len(number) < len(names):
+        raise ValueError("a reading is of no domain, or a domain has two numbers")
+    number_of, t_ns = whose.indices.to_numpy(), table["t_ns"].to_numpy()
+    power_w, energy_j = (
+        table[c].to_numpy().astype(np.float64, copy=False) for c in ("power_w", "energy_j")
+    )
+    for domain in of.domains:
+        mine = np.flatnonzero(number_of == number.get(domain.name, -1))
+        unseen = np.full(len(mine), math.nan)
+        yield domain.name, Series(t_ns[mine], power_w[mine], energy_j[mine], unseen, unseen, unseen)
 
 
 _WANTED = (b'"eval"', b'"window_start"', b'"window_stop"')
