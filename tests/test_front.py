@@ -187,3 +187,68 @@ def test_a_kind_of_picture_that_is_none_is_said_before_anything(bench: Command) 
     assert found.code == 2
     assert "names no kind of picture" in found.err
     assert found.out == ""
+
+
+# --- what is far from the rest
+
+
+def spread(*skills: float) -> list[Dot]:
+    (dot,) = dots(make_entry(1))
+    return [
+        replace(dot, label=f"recipe-{n}", skill=skill, energy_kwh=1e-3 * (n + 1), of=(n,))
+        for n, skill in enumerate(skills)
+    ]
+
+
+FAR = (0.0, 0.75, 0.71, 0.8, 0.72, 0.74, 0.79, 0.77, 0.78, 0.7, 0.1)
+
+
+def test_the_few_that_are_far_below_do_not_empty_the_plot() -> None:
+    found = spread(*FAR)
+    assert [d.skill for d in pareto.far_below(found)] == [0.0, 0.1]
+    axes = front._Axes(found, front.PAPER)
+    height = {d.skill: axes.pixel(d)[1] for d in found}
+    near = [y for skill, y in height.items() if skill > 0.5]
+    assert max(near) - min(near) > 0.75 * front.PAPER.height
+    assert max(near) < height[0.0] == height[0.1] < front.PAPER.height
+    drawn = front.spec(found, front.PAPER)
+    texts = {row["text"] for row in rows(drawn, -1)}
+    assert {"recipe-0: 0.000", "recipe-10: 0.100"} <= texts
+    assert [row["text"] for row in rows(drawn, -3)] == ["↓", "↓"]
+    (points,) = [layer for layer in drawn["layer"] if layer.get("name") == front.POINTS]
+    ticks = points["encoding"]["y"]["axis"]["values"]
+    assert min(ticks) >= 0.68, "the strip below is no part of the axis"
+    said = {row["skill"]: row["at"] for row in drawn["datasets"][points["data"]["name"]]}
+    assert said[0.1] == said[0.0] < 0.7 == said[0.7]
+    assert "↓: far below the axis" in " ".join(pareto.marks(found))
+
+
+@pytest.mark.parametrize(
+    "skills",
+    [(0.0, 0.7, 0.8), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.0, *5 * (0.05,)), (*4 * (0.0,), 0.8, 0.9)],
+)
+def test_what_is_many_or_near_stays_on_the_axis(skills: tuple[float, ...]) -> None:
+    found = spread(*skills)
+    assert pareto.far_below(found) == []
+    assert not any("↓" in text for text in pareto.marks(found))
+    texts = {row["text"] for row in rows(front.spec(found, front.PAPER), -1)}
+    assert not any(":" in text for text in texts)
+
+
+def test_where_one_can_move_what_is_below_has_its_own_place_and_an_arrow_until_it_is_seen() -> None:
+    found = spread(*FAR)
+    drawn = front.spec(found, front.PAPER, zoom=True)
+    (points,) = [layer for layer in drawn["layer"] if layer.get("name") == front.POINTS]
+    assert all(row["at"] == row["skill"] for row in drawn["datasets"][points["data"]["name"]])
+    arrows = rows(drawn, -3)
+    assert [row["text"] for row in arrows] == ["↓ recipe-0: 0.000", "↓ recipe-10: 0.100"]
+    assert "domain('y')" in drawn["layer"][-3]["mark"]["opacity"]["expr"]
+
+
+def test_a_skill_below_the_axis_is_written_even_where_its_name_has_no_room() -> None:
+    narrow = front.Look(width=120, height=200)
+    found = [replace(d, label=f"a-long-name-{n}", energy_kwh=1e-3 + 1e-4 * n)
+             for n, d in enumerate(spread(*FAR))]  # fmt: skip
+    texts = {row["text"] for row in rows(front.spec(found, narrow), -1)}
+    assert any(text.endswith("0.000") for text in texts)
+    assert any(text.endswith("0.100") for text in texts)

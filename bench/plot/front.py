@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.plot import labels
 from bench.plot.picture import COLOURS, INKS, Inks, dressed, heading, write
+from bench.rank import pareto
 from bench.rank.pareto import Dot
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
@@ -18,7 +19,8 @@ POINTS = "points"  # the layer that has the dots, in their order
 FRONTS = "fronts"  # the one that has a line for each front
 _WRAP = 106  # characters of a line above
 _OF_A_NAME = 28  # characters
-_OF_A_SERIES, _OF_A_TICK = 165, 45  # pixels in the legend, and on the axis
+_OF_A_SERIES, _OF_A_TICK, _OF_A_LINE = 165, 45, 50  # pixels in the legend, on axes across and up
+_BELOW, _ARROW = 28.0, 11.0  # pixels that are kept for what is below the axis, and from it to ↓
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ def spec(dots: Sequence[Dot], look: Look, zoom: bool = False) -> dict[str, Any]:
 def _chart(dots: Sequence[Dot], look: Look, zoom: bool) -> Any:
     import altair as alt
 
-    axes = _Axes(dots, look)
+    axes = _Axes(dots, look, zoom)
     layers = [*_fronts(dots, axes, zoom), *_intervals(dots, axes, zoom), _points(dots, axes, zoom)]
-    layers += _names(dots, axes, zoom)
+    layers += [*_below(dots, axes), *_names(dots, axes, zoom)]
     if zoom:
         layers[0] = layers[0].add_params(alt.selection_interval(bind="scales"))
     chart = alt.layer(*layers).properties(width=look.width, height=look.height)
@@ -66,20 +68,29 @@ def _chart(dots: Sequence[Dot], look: Look, zoom: bool) -> Any:
 
 
 class _Axes:
-    """Energy on a logarithmic axis, skill on a linear one, both with a little room."""
+    """Energy on a logarithmic axis, skill on a linear one, both with a little room. What is far
+    below the rest has a strip at the lower edge, or, where one can move, its own place."""
 
-    def __init__(self, dots: Sequence[Dot], look: Look) -> None:
-        self.look = look
+    def __init__(self, dots: Sequence[Dot], look: Look, zoom: bool = False) -> None:
+        self.look, self.zoom = look, zoom
+        below = pareto.far_below(dots)
+        shown = [d for d in dots if d not in below]
+        self.floor = min(d.skill for d in shown) if below else -math.inf
         energies = [e for d in dots for e in (d.energy_kwh, *(d.energy_interval_kwh or ()))]
         middle = [d.energy_kwh for d in dots]
         low, high = max(min(energies), min(middle) / 2), min(max(energies), max(middle) * 2)
         self.energy = (low / 1.25, high * 1.6)  # to the right there is a name
-        skills = [d.skill for d in dots]
+        skills = [d.skill for d in shown]
         reach = max(max(skills) - min(skills), 0.05)
-        bounds = [s for d in dots for s in d.skill_interval or ()]
+        bounds = [s for d in shown for s in d.skill_interval or ()]
         bottom = max(min([*skills, *bounds]), min(skills) - reach)
         top = min(max([*skills, *bounds]), max(skills) + reach)
         self.skill = (bottom - 0.06 * reach, top + 0.06 * reach)
+        self.whole = self.skill  # of the axis; with the strip below it:
+        if below and not zoom:
+            over = self.skill[1] - self.skill[0]
+            strip = over * _BELOW / (look.height - _BELOW)
+            self.skill = (self.skill[0] - strip, self.skill[1])
         self.series = list(dict.fromkeys(d.series for d in dots))
 
     def x(self, field: str = "energy") -> Any:
@@ -93,13 +104,26 @@ class _Axes:
         import altair as alt
 
         scale = alt.Scale(domain=list(self.skill), nice=False, zero=False)
-        return alt.Y(f"{field}:Q", scale=scale, title="Skill (0 chance, 1 best)")
+        title = "Skill (0 chance, 1 best)"
+        if self.whole == self.skill:
+            return alt.Y(f"{field}:Q", scale=scale, title=title)
+        values = _round(*self.whole, self.look.height // _OF_A_LINE)
+        return alt.Y(f"{field}:Q", scale=scale, title=title, axis=alt.Axis(values=values))
+
+    def below(self, dot: Dot) -> bool:
+        return dot.skill < self.floor
+
+    def at(self, skill: float) -> float:
+        """Where a skill is drawn."""
+        if skill >= self.floor or self.zoom:
+            return skill
+        return self.skill[0] + (self.whole[0] - self.skill[0]) * (1 - _ARROW / _BELOW)
 
     def pixel(self, dot: Dot) -> tuple[float, float]:
         """Where a dot is, from the upper left."""
         (left, right), (bottom, top) = self.energy, self.skill
         across = math.log(dot.energy_kwh / left) / math.log(right / left)
-        down = (top - dot.skill) / (top - bottom)
+        down = (top - self.at(dot.skill)) / (top - bottom)
         return self.look.width * across, self.look.height * down
 
     def colour(self, dot: Dot) -> str:
@@ -131,10 +155,18 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     return found
 
 
+def _round(low: float, high: float, most: int) -> list[float]:
+    """Round numbers of an axis, at most so many."""
+    steps = (digit * 10.0**n for n in range(-4, 4) for digit in (1, 2, 5))
+    step = next(s for s in steps if (high - low) / s <= most)
+    return [round(n * step, 6) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
 def _rows(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
     return [
         {
             "series": d.series, "label": d.label, "skill": d.skill, "energy": d.energy_kwh,
+            "at": axes.at(d.skill),
             "how": d.meters + (", estimated" if d.estimated else ""), "filled": not d.estimated,
             "colour": axes.colour(d), "runs": d.runs, "address": d.address, "group": d.group,
             **_numbered(i),
@@ -155,7 +187,7 @@ def _points(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Any:
     shown = alt.Chart(alt.InlineData(_rows(dots, axes)), name=POINTS)
     addressed = {"href": alt.Href("address:N")} if any(d.address for d in dots) else {}
     return shown.mark_point(clip=clip, filled=True, size=75, strokeWidth=1.6, opacity=1).encode(
-        axes.x(), axes.y(),
+        axes.x(), axes.y("at"),
         color=alt.Color("series:N", scale=axes.scale(axes.look.colours), title=None, legend=legend),
         shape=alt.Shape("series:N", scale=axes.scale(SHAPES), title=None, legend=legend),
         fillOpacity=alt.condition("datum.filled", alt.value(1.0), alt.value(0.0)),
@@ -170,17 +202,58 @@ def _points(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Any:
     )  # fmt: skip
 
 
+def _below(dots: Sequence[Dot], axes: _Axes) -> Iterator[Any]:
+    """Arrows under what is below the axis; where one can move, with its name, and as long as it is
+    out of sight."""
+    import altair as alt
+
+    low = sorted((d for d in dots if axes.below(d)), key=lambda d: d.energy_kwh)
+    rows = [
+        {"energy": d.energy_kwh, "skill": d.skill, "at": axes.at(d.skill), "dy": dy,
+         "text": f"↓ {_low_name(d)}" if axes.zoom else "↓", **_numbered(dots.index(d))}
+        for d, dy in zip(low, _rising(low, axes), strict=True)
+    ]  # fmt: skip
+    if not rows:
+        return
+    looks: dict[str, Any] = {"align": "center", "dy": _ARROW + 0.5}
+    height = axes.y("at")
+    if axes.zoom:
+        seen = alt.ExprRef("datum.skill < domain('y')[0] ? 1 : 0")
+        looks = {"align": "left", "dx": -4, "dy": alt.ExprRef("datum.dy"), "opacity": seen}
+        height = alt.Y(value=axes.look.height - 8)
+    text = alt.Chart(alt.InlineData(rows)).mark_text(
+        baseline="middle", fontSize=11, color=axes.look.inks.ink, clip=axes.zoom, **looks
+    )
+    yield text.encode(axes.x(), height, text="text:N", **axes.described())
+
+
+def _rising(low: Sequence[Dot], axes: _Axes) -> Iterator[float]:
+    """Each name on the first line from below in which it has room, in pixels."""
+    ends: list[float] = []
+    for dot in low:
+        left = axes.pixel(dot)[0]
+        line = next((n for n, end in enumerate(ends) if end <= left), len(ends))
+        ends[line : line + 1] = [left + labels.LETTER * (len(_low_name(dot)) + 4)]
+        yield -labels.HIGH * line
+
+
+def _low_name(dot: Dot) -> str:
+    return f"{_short(dot.label)}: {dot.skill:.3f}"
+
+
 def _names(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Iterator[Any]:
     """Of fronts, and of dots: those on a front first. What has no room has none."""
     import altair as alt
 
     look = axes.look
     rows = [*_front_names(dots, axes), *_dot_names(dots, axes)][: look.names]
-    asked = [labels.Asked(row["text"], *axes.pixel(row["dot"])) for row in rows]
+    asked = [
+        labels.Asked(row["text"], *axes.pixel(row["dot"]), row.get("short", "")) for row in rows
+    ]
     put = labels.place(asked, [axes.pixel(d) for d in dots], look.width, look.height)
     row_of = dict(zip(map(id, asked), rows, strict=True))
     data = [
-        {"energy": row["dot"].energy_kwh, "skill": row["dot"].skill, "text": row["text"],
+        {"energy": row["dot"].energy_kwh, "skill": axes.at(row["dot"].skill), "text": each.text,
          "weight": row["weight"], "dx": round(each.dx, 1), "dy": round(each.dy, 1),
          **_numbered(dots.index(row["dot"]))}
         for each in put
@@ -199,8 +272,13 @@ def _names(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Iterator[Any]:
 
 
 def _dot_names(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
-    some = [d for d in dots if d.on_front or axes.look.every]
-    return [
+    below = [d for d in dots if axes.below(d)]
+    some = [d for d in dots if (d.on_front or axes.look.every) and not axes.below(d)]
+    low = [
+        {"text": _low_name(d), "short": f"{d.skill:.3f}", "dot": d, "weight": "normal"}
+        for d in below if not axes.zoom
+    ]  # fmt: skip
+    return low + [
         {"text": _short(d.label), "dot": d, "weight": "normal"}
         for d in sorted(some, key=lambda d: (not d.on_front, d.energy_kwh))
     ]
@@ -235,10 +313,10 @@ def _intervals(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
     rules = []
     (left, right), (bottom, top) = axes.energy, axes.skill
     both = (
-        [(i, d, *d.energy_interval_kwh, d.skill, d.skill)
+        [(i, d, *d.energy_interval_kwh, axes.at(d.skill), axes.at(d.skill))
          for i, d in enumerate(dots) if d.energy_interval_kwh],
         [(i, d, d.energy_kwh, d.energy_kwh, *d.skill_interval)
-         for i, d in enumerate(dots) if d.skill_interval],
+         for i, d in enumerate(dots) if d.skill_interval and not axes.below(d)],
     )  # fmt: skip
     for each in both:
         rows = [
@@ -266,7 +344,7 @@ def _fronts(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
     import altair as alt
 
     rows = [
-        {"energy": d.energy_kwh, "skill": d.skill, "group": d.group}
+        {"energy": d.energy_kwh, "skill": axes.at(d.skill), "group": d.group}
         for d in sorted(dots, key=lambda d: d.energy_kwh)
         if d.on_front
     ]

@@ -23,6 +23,7 @@ class Asked:
     text: str
     x: float
     y: float
+    short: str = ""  # where the text has no room
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Put:
     """Where the left end of a name is, at half its height, from the pixel that it belongs to."""
 
     asked: Asked
+    text: str
     dx: float
     dy: float
 
@@ -41,16 +43,21 @@ def place(
     taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots]
     found = []
     for each in asked:
-        free = (b for b in _boxes(each) if _inside(b, width, height) and not _covers(b, taken))
-        box = next(free, None)
+        free = (
+            (text, box)
+            for text in (each.text, each.short) if text
+            for box in _boxes(each, text)
+            if _inside(box, width, height) and not _covers(box, taken)
+        )  # fmt: skip
+        text, box = next(free, ("", None))
         if box is not None:
             taken.append(box)
-            found.append(Put(each, box[0] - each.x, box[1] + HIGH / 2 - each.y))
+            found.append(Put(each, text, box[0] - each.x, box[1] + HIGH / 2 - each.y))
     return found
 
 
-def _boxes(asked: Asked) -> Iterator[Box]:
-    wide = LETTER * len(asked.text)
+def _boxes(asked: Asked, text: str) -> Iterator[Box]:
+    wide = LETTER * len(text)
     for far in _FAR:
         for dx, dy in _SIDES:
             left = asked.x - wide / 2 + dx * (wide / 2 + (_GAP if dy == 0 else 2) + far)

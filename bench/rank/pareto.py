@@ -106,9 +106,29 @@ def front(entries: Iterable[Entry]) -> set[str]:
     return {e.key for e, on in zip(whole, score.front(points), strict=True) if on}
 
 
+FEW = 5
+"""At most one dot of so many is left below an axis."""
+
+EMPTY = 0.1
+"""Less skill than this leaves no axis empty."""
+
+
+def far_below(dots: Sequence[Dot]) -> list[Dot]:
+    """The few whose skill is so far below the others' that an axis down to them would be half
+    empty: plots have them at their lower edge."""
+    order = sorted(dots, key=lambda d: d.skill)
+    for few in range(1, len(order) // FEW + 1):
+        lowest, rest, highest = order[0].skill, order[few].skill, order[-1].skill
+        if rest - lowest >= max(highest - rest, EMPTY):
+            return order[:few]
+    return []
+
+
 def marks(dots: Sequence[Dot]) -> list[str]:
     """What the marks of a plot mean, and only those that are in it."""
     said = []
+    if far_below(dots):
+        said.append("↓: far below the axis, at the skill that is written there.")
     if any(d.skill_interval or d.energy_interval_kwh for d in dots):
         said.append("Bars: 95 % between runs.")
     if any(d.on_front for d in dots):
