@@ -126,6 +126,7 @@ class _Calibration(_Open):
 class _DomainFacts(_Open):
     period_s: Power | None = None
     counter_period_s: Power | None = None
+    counter_dense_s: Annotated[float, Field(gt=0, le=0.05)] | None = None
     power_average_s: Power = 0.0
     power_limit_w: Power | None = None
     default_power_limit_w: Power | None = None

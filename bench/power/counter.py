@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from bench.power.integral import Integral, Sure
-from bench.power.ticks import FROZEN_S, Floats, Ticks
+from bench.power.ticks import DENSE_S, FROZEN_S, Floats, Ticks
 
 _LEAP = 2.0  # times the power limit: boards may exceed it for milliseconds
 _TREND_S = 0.5  # the stretch that says how power would have gone on beyond the last tick
@@ -21,7 +21,12 @@ class TickedCounter:
     """A cumulative counter, the instants at which it moved, and the power readings beside it."""
 
     def __init__(
-        self, t: Floats, energy_j: Floats, integral: Integral, limit_w: float = math.inf
+        self,
+        t: Floats,
+        energy_j: Floats,
+        integral: Integral,
+        limit_w: float = math.inf,
+        dense_s: float = DENSE_S,
     ) -> None:
         self.t, self.energy_j = t, energy_j
         self._integral = integral
@@ -30,7 +35,7 @@ class TickedCounter:
             self._limit_w = _LEAP * float(np.max(integral.power_w))
         self.may_stand_s = 0.0  # between two ticks of a slow one
         shown = integral.usable and not integral.average_s
-        self._ticks = Ticks(t, energy_j, integral.joules if shown else None)
+        self._ticks = Ticks(t, energy_j, integral.joules if shown else None, dense_s)
         self._values = energy_j[self._ticks.moved]
         tick = self._ticks.tick
         self.tick_s = tick.length_s if tick else None

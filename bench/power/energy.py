@@ -22,7 +22,7 @@ from bench.power import calibration
 from bench.power.counter import TickedCounter
 from bench.power.integral import Integral, Sure
 from bench.power.probes import Domain, Mark
-from bench.power.ticks import Floats
+from bench.power.ticks import DENSE_S, Floats
 
 if TYPE_CHECKING:
     from bench.record import DomainEnergy, Warn
@@ -79,7 +79,10 @@ class Curve:
         self._correction = calibration.Correction.of(domain)
         self._implausible_s = t[~has_power & ~np.isnan(power_w)]
         self.integral = Integral(t[has_power], power_w[has_power], average_s)
-        self.counter = TickedCounter(t[has_energy], energy_j[has_energy], self.integral, limit_w)
+        dense_s = float(domain.facts.get("counter_dense_s") or DENSE_S)
+        self.counter = TickedCounter(
+            t[has_energy], energy_j[has_energy], self.integral, limit_w, dense_s
+        )
         self.counter.may_stand_s = float(domain.facts.get("counter_period_s") or own_s)
 
     def _seconds(self, t_ns: Instants) -> Floats:

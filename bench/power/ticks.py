@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-DENSE_S = 0.02  # readings this close show when a register changed
+DENSE_S = 0.02  # readings this close show when a register changed, but for what answers late
 FROZEN_S = 1.0
 _STAMP_S = 0.001  # how far off the time of a reading may be (k = 2): half of what a call may take
 _FINER = 2.5  # a tick of fewer readings than this may be the reading's own
@@ -35,7 +35,7 @@ class Tick:
     resolved: bool  # it is longer than the time between readings, so it is the register's own
 
     @classmethod
-    def measure(cls, t: Floats, values: Floats) -> Tick | None:
+    def measure(cls, t: Floats, values: Floats, dense_s: float = DENSE_S) -> Tick | None:
         """From where readings are thick; None where they are not, or nothing changed.
 
         A register that changes faster than it is read yields the time between readings: an upper
@@ -46,7 +46,7 @@ class Tick:
         if len(moved) < 2:
             return None
         width, apart = t[moved] - t[moved - 1], np.diff(t[moved])
-        thick = (width[1:] <= DENSE_S) & (width[:-1] <= DENSE_S) & (apart <= FROZEN_S)
+        thick = (width[1:] <= dense_s) & (width[:-1] <= dense_s) & (apart <= FROZEN_S)
         if not thick.any():
             return None
         middle_s = float(np.quantile(apart[thick], 0.5, method="nearest"))
@@ -65,13 +65,17 @@ class Ticks:
     """The instants at which a register changed, each with its expanded uncertainty (k = 2), s."""
 
     def __init__(
-        self, t: Floats, values: Floats, joules: Callable[[float, float], float] | None = None
+        self,
+        t: Floats,
+        values: Floats,
+        joules: Callable[[float, float], float] | None = None,
+        dense_s: float = DENSE_S,
     ) -> None:
         """`joules` is the energy between two instants by another witness, where there is one."""
         self._joules = joules
         self._values = values
         self.moved = np.flatnonzero(np.diff(values) != 0) + 1  # the first reading of each new value
-        self.tick = Tick.measure(t, values)
+        self.tick = Tick.measure(t, values, dense_s)
         after, self.until = t[self.moved - 1], t[self.moved]
         if self.tick:
             after = np.maximum(after, self.until - self.tick.length_s - self.tick.jitter_s)

@@ -31,6 +31,7 @@ GAIN = 0.10  # twelve boards against an external meter: -8.0 to +12.9 %, mean 4.
 _ENERGY_FIELDS, _POWER_NOW, _POWER_AVERAGE = (83, 191), 186, 185
 _ASK_NS = 200_000_000  # one of five questions that matter less than energy and power
 _THICK_NS = 8_000_000
+_DENSE_S = 0.03  # an H200 is silent for up to 15 ms after a tick: readings are 20 to 26 ms apart
 _STILL_NS = 2_000_000_000  # a counter that has not moved for so long is none
 _LAG_NS = 1_000_000_000  # utilisation is of up to so long ago, when a process may still have run
 _SILENT = "the driver has not answered for this GPU"
@@ -93,6 +94,7 @@ class _Device:
             "energy_source": self._energy.name,
             "power_source": self._power.name,
             "power_average_s": self._average_s(),
+            "counter_dense_s": _DENSE_S,
         }
         return Domain(self.name, "gpu", self.gpu.name, "M1", GAIN, self.gpu.uuid, None, facts)
 
