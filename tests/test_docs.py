@@ -60,7 +60,7 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
         ):
             command = command.commands[rest.pop(0)]
         rest = rest[: rest.index("--")] if "--" in rest else rest
-        options = {o for p in command.params for o in p.opts}
+        options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
         asked = {word for word in rest if word.startswith("--")}
         assert asked <= options, " ".join(words)
 
