@@ -412,6 +412,11 @@ class Tuning(Closed):
     band_j: tuple[float, float] | None = None  # of an estimate
     duration_s: float
 
+    def is_of(self, journal: bytes) -> bool:
+        """Whether it names the first bytes of this journal."""
+        first = journal[: self.journal_bytes]
+        return hashlib.sha256(first).hexdigest() == self.journal_sha256
+
     def adds_to(self, level: str, coverage: str) -> bool:
         """Whether its energy may be added to one of this level and coverage: both are of the same
         kinds of device, and both are measured or both estimated."""

@@ -122,9 +122,7 @@ class _Drive:
         self.going.pop(attempt.name, None)
         status, failure, run = _outcome(attempt)
         told = None if status in GOOD else self._told.pop(attempt.name, None)
-        said = words(attempt)
-        host = said.get("began", {}).get("host")
-        ended = self._ledger.end(attempt, status, failure=failure, run=run, told=told, host=host)
+        ended = self._ledger.end(attempt, status, failure=failure, run=run, told=told)
         attempt.progress.unlink(missing_ok=True)
         self._watch.ended(ended)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.run import Request
+from bench.study.hiding import hidden
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,17 @@ class Job:
     number: int  # which repeat, from 1
     request: Request
     about: dict[str, Any] = field(default_factory=dict)  # what the planner wants to find again
+    called: str = field(default="", compare=False)  # by a journal, if one has it
 
     @cached_property
     def id(self) -> str:
-        """12 hex digits of SHA-256 over everything that is asked."""
-        text = json.dumps(self.dump(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """12 hex digits of SHA-256 over everything that is asked, as a journal says it."""
+        return self.called or _digest(hidden(self.dump()))
+
+    @property
+    def ids(self) -> set[str]:
+        """What it may be called: by older journals, which named paths, too."""
+        return {_digest(hidden(self.dump())), _digest(self.dump())}
 
     @property
     def name(self) -> str:
@@ -44,6 +50,11 @@ class Job:
             str(facts["cell"]), int(facts["number"]), loaded(facts["request"]),
             facts.get("about", {}),
         )  # fmt: skip
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 _NOT_ASKED = {"find_run"}  # how names are found: the same for all who ask

@@ -2,6 +2,7 @@
 
     runs/studies/NAME/
       journal.jsonl               one event a line, each on the disk before anything follows from it
+      local.jsonl                 what the journal does not say, since others may read it (`hiding`)
       lock                        held (flock) by the command that drives it
       attempts/JOB-N.jsonl        what the N-th attempt at a job says of itself; held while it lives
       attempts/JOB-N.log          what it prints
@@ -27,6 +28,7 @@ from typing import Any
 from bench import record as records
 from bench.errors import BenchError, UsageError
 from bench.record import Record, Status
+from bench.study import hiding, older
 from bench.study.job import Job
 
 SCHEMA = 1
@@ -101,7 +103,9 @@ class Ledger:
     skipped: dict[str, str] = field(default_factory=dict)  # cell -> why it is not run
     notes: list[dict[str, Any]] = field(default_factory=list)  # whatever a driver wrote down
     damaged: list[int] = field(default_factory=list)  # numbers of lines that are none
+    _lines: int = 0
     _file: int | None = None
+    _local: int | None = None
 
     # --- reading
 
@@ -145,9 +149,10 @@ class Ledger:
     # --- writing
 
     def plan(self, jobs: Iterable[Job]) -> None:
-        """Write down what is to be run; what is there already stays as it is."""
+        """Write down what is to be run; what is there already stays as it is, with its paths where
+        only the journal was kept."""
         for job in jobs:
-            if job.id not in self.jobs:
+            if job.id not in self.jobs or self.jobs[job.id].dump() != job.dump():
                 self._write("planned", job=job.id, **job.dump())
 
     def skip(self, cell: str, reason: str) -> None:
@@ -183,13 +188,14 @@ class Ledger:
     def _write(self, event: str, **facts: Any) -> None:
         """One line, on the disk when this returns."""
         assert self._file is not None, "a ledger that is only read"
+        assert self._local is not None
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = {"event": event, "at": at, **facts}
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fsync(self._file)
-        self._take(json.loads(json.dumps(line)))
+        line = json.loads(json.dumps({"event": event, "at": at, **facts}))
+        if says := hiding.difference(line):
+            _append(self._local, {"line": self._lines + 1, "at": at, "says": says})
+        _append(self._file, hiding.hidden(line))
+        self._lines += 1
+        self._take(line)
 
     def _take(self, event: dict[str, Any]) -> None:
         """One event of the journal. KeyError and the like for what is none."""
@@ -202,7 +208,7 @@ class Ledger:
                     )
                 self.asked = event["asked"]
             case "planned":
-                job = Job.load(event)
+                job = replace(Job.load(event), called=event["job"])
                 self.jobs[event["job"]] = job
                 self.skipped.pop(job.cell, None)
             case "skipped":
@@ -229,16 +235,23 @@ def read(folder: Path) -> Ledger:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no ledger", _near(folder)) from None
-    return of_lines(folder, lines)
+    return of_lines(folder, lines, hiding.read(folder))
 
 
-def of_lines(folder: Path, lines: Iterable[bytes]) -> Ledger:
-    """What the lines of a journal say, wherever they were kept."""
+def of_lines(
+    folder: Path,
+    lines: Iterable[bytes],
+    local: Mapping[tuple[int, str], dict[str, Any]] | None = None,
+) -> Ledger:
+    """What the lines of a journal say, wherever they were kept; with what only this machine knows
+    of them."""
     ledger = Ledger(folder)
     for number, line in enumerate(lines, 1):
         if line.strip():
+            ledger._lines = number
             try:
-                ledger._take(json.loads(line))
+                event = json.loads(line)
+                ledger._take({**event, **(local or {}).get((number, event.get("at")), {})})
             except (ValueError, KeyError, IndexError, TypeError):
                 ledger.damaged.append(number)
     return ledger
@@ -266,12 +279,16 @@ def opened(
                 "let it end, or give this one another --name",
             ) from None
         path = folder / JOURNAL
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        older.rewrite(folder, JOURNAL)
+        how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        file, local = (os.open(p, how, 0o666) for p in (path, folder / hiding.LOCAL))
         try:
-            _end_line(path, file)
+            for place, each in ((path, file), (folder / hiding.LOCAL, local)):
+                _end_line(place, each)
             ledger = read(folder)
-            ledger._file = file
+            ledger._file, ledger._local = file, local
             wanted = json.loads(json.dumps(dict(asked)))
+            ledger.asked = _with_paths(ledger.asked, wanted)
             if ledger.asked:
                 wanted |= {k: _grown(ledger.asked.get(k), wanted.get(k)) for k in extends}
                 _check_same(ledger, wanted, extends)
@@ -280,6 +297,21 @@ def opened(
             yield ledger
         finally:
             os.close(file)
+            os.close(local)
+
+
+def _append(file: int, line: Mapping[str, Any]) -> None:
+    """On the disk when this returns."""
+    data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+    while data:
+        data = data[os.write(file, data) :]
+    os.fsync(file)
+
+
+def _with_paths(asked: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked, where only the journal was kept: with the paths that are asked for now."""
+    shown = hiding.hidden(now)
+    return {k: now[k] if k in now and v == shown[k] else v for k, v in asked.items()}
 
 
 def _end_line(path: Path, file: int) -> None:

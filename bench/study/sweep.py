@@ -15,6 +15,7 @@ from bench.errors import UsageError
 from bench.learn import models
 from bench.power.carbon import Scenario
 from bench.rank import notation
+from bench.record import Tuning
 from bench.run import Request
 from bench.study import grid, ledger, pruning, trials, tuning
 from bench.study.choice import FirstWanted
@@ -193,7 +194,17 @@ class _Planner:
         if self._limit and self._is_over(self._limit):
             self.over_budget = True
             return None
-        return waiting[0] if waiting else self._new(found)
+        return self._as_asked(waiting[0]) if waiting else self._new(found)
+
+    def _as_asked(self, job: Job) -> Job:
+        """With the paths that are asked for now, where the journal alone was kept."""
+        again = replace(job, request=self._request(job.about["params"]), called="")
+        if again.id == job.id:
+            self._book.plan([again])
+        return self._book.jobs[job.id]
+
+    def _request(self, params: Mapping[str, str]) -> Request:
+        return replace(self._sweep.settings(params), trial=self._book.name)
 
     def _hopeless(self, found: list[Trial]) -> bool:
         failed = [t for t in found if t.state == "failed"]
@@ -226,9 +237,8 @@ class _Planner:
         return None
 
     def _planned(self, number: int, proposal: int, params: dict[str, str]) -> Job:
-        request = replace(self._sweep.settings(params), trial=self._book.name)
         about = {"params": params, "proposal": proposal}
-        job = Job(f"trial {number}", 1, request, about)
+        job = Job(f"trial {number}", 1, self._request(params), about)
         self._book.plan([job])
         return job
 
@@ -284,10 +294,15 @@ class _Chosen:
         took = trials.taken(self._book)
         for job in reversed(self._book.jobs.values()):
             same = job.cell == FINAL and job.about["params"] == best.params
-            if same and job.request.tuning["attempts"] == len(took):
+            if same and job.request.tuning["attempts"] == len(took) and self._is_named(job):
                 return dict(job.request.tuning)
         found = tuning.tuning(self._book, trials.trials(self._book), took, best)
         return found.model_dump(mode="json")
+
+    def _is_named(self, final: Job) -> bool:
+        """Whether it names this journal, and not one of an older bench that was written again."""
+        stated = Tuning.model_validate(final.request.tuning)
+        return stated.is_of((self._book.folder / ledger.JOURNAL).read_bytes())
 
 
 # --- while it runs -------------------------------------------------------------------------------
