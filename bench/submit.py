@@ -16,10 +16,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench import __version__, lineage, submission
+from bench import __version__, lineage, redaction, submission
 from bench import record as records
 from bench.checks import Report, check
 from bench.checks.bundle import EntryFolder, Surroundings
+from bench.checks.structure import PLACES
 from bench.checks.tuning import NAME as JOURNAL
 from bench.errors import BenchError, UsageError, first_fault
 from bench.record import Record, Tuning
@@ -61,8 +62,15 @@ class Refused(BenchError):
     """A submission that would fail; `report` says why."""
 
     def __init__(self, report: Report) -> None:
-        n = len({v.rule for v in report.errors})
-        super().__init__(f"nothing was submitted: {n} {'rule' if n == 1 else 'rules'} not met")
+        named = [v for v in report.warnings if v.rule == PLACES]
+        n = len({v.rule for v in (*report.errors, *named)})
+        super().__init__(
+            f"nothing was submitted: {n} {'rule' if n == 1 else 'rules'} not met",
+            "what names a place on this machine is published nowhere: give a model's folder as "
+            "`--model NAME`, from where it lies"
+            if named and not report.errors
+            else None,
+        )
         self.report = report
 
 
@@ -93,8 +101,11 @@ def pack(
     charged = {i: r for i, r in _charged(attempts, known).items() if i not in there}
     entry = _entry(first, attempts, charged, asked)
     with _staged(folder) as staging:
-        for record, place in [*attempts.values(), *charged.values()]:
+        several = [*attempts.values(), *charged.values()]
+        for record, place in several:
             _copy(record, place, staging / record.run_id, asked.weights)
+            if "record.json" in redaction.redact(staging / record.run_id):
+                _check_unpinned(record, several)
         if first.tuning:
             (staging / JOURNAL).write_bytes(_journal(first.tuning, source))
         made = _finished(staging, folder, entry, around(staging), dry)
@@ -150,13 +161,23 @@ def _about(
         return _finished(staging, target, entry, around(staging), dry)
 
 
+def _check_unpinned(record: Record, several: Iterable[tuple[Record, Path]]) -> None:
+    """A run that others rest on is named by the hash of its record, as that is."""
+    if any(cost.run_id == record.run_id for other, _ in several for cost in other.charged_runs):
+        raise UsageError(
+            f"run {record.run_id} names folders of this machine in its failure, and others that "
+            "rest on it name its record by its hash: neither can be changed",
+            "submit runs that rest on another one",
+        )
+
+
 def _finished(
     staging: Path, folder: Path, entry: EntryFile, around: Surroundings, dry: bool
 ) -> Packed:
     """With what it says of itself, checked, and, unless it is a trial, under its name."""
     submission.write(entry, staging)
     report = check(EntryFolder.of(staging, submission.place(folder)), around)
-    if report.errors:
+    if report.errors or any(v.rule == PLACES for v in report.warnings):
         raise Refused(report)
     size = sum(p.stat().st_size for p in staging.rglob("*") if p.is_file())
     if not dry:
@@ -358,12 +379,22 @@ def _copy(record: Record, source: Path, target: Path, weights: bool) -> None:
 def _journal(tuning: Tuning, run: Path) -> bytes:
     """Of the sweep that chose the settings of a run, as it was then: beside the run in an entry, or
     where the sweep was made."""
-    from bench.study import ledger, sweep
+    from bench.study import ledger, older, sweep
 
     made = run.parent.parent / sweep.FOLDER / tuning.sweep / ledger.JOURNAL
+    again = "the same `bench sweep` command, with --final 3, trains what it chose again, with a "
+    hint = f"{again}journal that names neither; no trial is made again"
     for path in (run.parent / JOURNAL, made):
-        if path.is_file():
-            return path.read_bytes()[: tuning.journal_bytes]
+        if not path.is_file():
+            continue
+        journal = path.read_bytes()
+        if path == made and not tuning.is_of(journal) and (made.parent / older.KEPT).is_file():
+            text = f"the runs name the journal of {tuning.sweep} as it was when it named paths"
+            raise UsageError(f"{text} and hosts of this machine", hint)
+        journal = journal[: tuning.journal_bytes]
+        if path == made and (named := older.names_places(journal)):
+            raise UsageError(f"the journal of {tuning.sweep} names {named[0]}", hint)
+        return journal
     raise UsageError(
         f"{made} is not there", "what a sweep chose is submitted with what the sweep took"
     )

@@ -19,6 +19,7 @@ TABLE: dict[str, set[str]] = {
     "units": {"errors"},
     "registry": {"errors"},
     "events": set(),
+    "places": set(),
     "record": {"errors"},
     "lineage": {"errors", "record"},
     "cards": {"errors", "registry"},
@@ -55,8 +56,9 @@ TABLE: dict[str, set[str]] = {
     "upstream": {"learn", "submission"},
     "checks": FOUNDATION
     | {"power.trace", "power.probes", "learn", "rank", "child", "account", "measure", "submission"}
-    | {"merging", "power.calibration", "recipes", "study", "upstream"},
-    "submit": FOUNDATION | {"checks", "study", "submission"},
+    | {"merging", "places", "power.calibration", "recipes", "study", "upstream"},
+    "redaction": {"places", "record"},
+    "submit": FOUNDATION | {"checks", "redaction", "study", "submission"},
     "reevaluation": FOUNDATION | {"power", "learn", "recipes", "checks", "run", "workfolder"},
     "verification": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "checks", "submission", "run", "reference"}
@@ -71,7 +73,7 @@ TABLE: dict[str, set[str]] = {
     "turn": {"errors", "power.processes"},
     "study": FOUNDATION
     | {"power", "learn", "recipes", "rank", "child", "measure", "run", "workfolder", "reference"}
-    | {"live", "plot", "turn"},
+    | {"live", "places", "plot", "turn"},
     "live": {"units", "child", "rank"},
     "show": FOUNDATION | {"power", "learn", "recipes", "rank", "run", "reference"},
     "listing": FOUNDATION | {"rank", "show"},

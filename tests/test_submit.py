@@ -87,6 +87,50 @@ def test_what_a_sweep_chose_goes_with_its_journal(tmp_path: Path) -> None:
     assert (again.folder / "tuning.jsonl").read_bytes() == text
 
 
+TELLING = "/home/ada/telling/rows.csv"
+
+
+def test_what_is_published_of_a_run_names_no_place_and_its_own_folder_stays(tmp_path: Path) -> None:
+    plans = bundles.plans(4)
+    plans[3].status = "failed"
+    *runs, failed = made(tmp_path / "runs", plans)
+    (failed / "log.txt").write_text(f'  File "/home/ada/mine.py", line 3\nno {TELLING}\n')
+    record = json.loads((failed / "record.json").read_text())
+    (failed / "record.json").write_text(json.dumps({**record, "failure": f"no file '{TELLING}'"}))
+    said = {"event": "outcome", "t_ns": 0, "status": "failed", "failure": f"no '{TELLING}'"}
+    lines = (failed / "events.jsonl").read_text().splitlines()
+    told = [json.dumps({**said, "t_ns": json.loads(lines[-1])["t_ns"], "code": 1, "by": "meter"})]
+    kept = [line for line in lines if json.loads(line)["event"] != "outcome"]
+    (failed / "events.jsonl").write_text("\n".join([*kept, *told]) + "\n")
+    names = {n: records.file_sha256(failed / n) for n in everything(failed) - {"manifest.json"}}
+    (failed / "manifest.json").write_text(json.dumps(names))
+
+    packed = pack(runs, tmp_path / "results", tmp_path / "runs")
+    copies = packed.folder / failed.name
+    texts = [p.read_text() for p in copies.iterdir() if p.suffix in (".json", ".jsonl", ".txt")]
+    assert not [text for text in texts if "telling" in text or "ada" in text.split()]
+    assert "…/mine.py" in (copies / "log.txt").read_text()
+    assert records.read(copies).failure == "no file '<path>'"
+    assert not bundles.checked(packed.folder).errors
+    assert TELLING in (failed / "log.txt").read_text()
+    assert records.read(failed).failure == f"no file '{TELLING}'"
+    for run in runs:  # what names none is published byte by byte
+        same = [(packed.folder / run.name / p.name).read_bytes() == p.read_bytes()
+                for p in run.iterdir()]  # fmt: skip
+        assert all(same)
+
+
+def test_a_model_that_is_called_by_its_place_is_refused(tmp_path: Path) -> None:
+    plans = bundles.plans()
+    for plan in plans:
+        plan.spec = {**plan.spec, "model": "/home/ada/telling"}
+    with pytest.raises(submit.Refused, match="nothing was submitted: 1 rule") as refused:
+        pack(made(tmp_path / "runs", plans), tmp_path / "results")
+    assert {v.rule for v in refused.value.report.warnings} >= {"S11"}
+    assert "--model NAME" in (refused.value.hint or "")
+    assert everything(tmp_path / "results") <= {"toy"}
+
+
 def test_what_would_fail_is_refused_with_its_rule_and_leaves_nothing(tmp_path: Path) -> None:
     plans = bundles.plans()
     plans[0].record = lambda r: r.model_copy(update={"duration_s": r.duration_s / 2})

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
-from bench import lineage, merging, submission
+from bench import lineage, merging, places, submission
 from bench.checks import Found, Problem, rule, safe
+from bench.checks import tuning as sweeps
 from bench.checks.bundle import MANIFEST, EntryFolder, Folder, RunFolder, Surroundings
+from bench.record import LOG
 
 OF_RUN = {
     "record.json", "events.jsonl", "trace.parquet", "predictions.parquet", "log.txt", MANIFEST,
@@ -203,3 +207,49 @@ def complete(folder: Folder, around: Surroundings) -> Found:
     for name in needed:
         if name not in folder.files:
             yield Problem("is not there", file=name)
+
+
+PLACES = "S11"
+
+
+@rule(
+    PLACES, "places", "No text names a place on somebody's machine: a path below a home, a host. "
+    "`bench submit` takes them out, or refuses.", scope="folder", needs=("files",),
+)  # fmt: skip
+def named_places(folder: Folder, around: Surroundings) -> Found:
+    for name, found in _places(folder):
+        if path := next(found, None):
+            yield Problem(f"names {safe.shown(path, 80)!r}", warns=True, file=name)
+
+
+def _places(folder: Folder) -> Iterator[tuple[str, Iterator[str]]]:
+    """Files -> what they name. What can't be read, others guard."""
+    if isinstance(folder, EntryFolder):
+        if folder.submitted and sweeps.NAME in folder.files:
+            yield sweeps.NAME, _of_journal(folder)
+        return
+    if not folder.fault("record"):
+        stated = folder.part("record").model_dump(mode="json")
+        bits = (stated.get("metric") or {}).get("correct")
+        yield "record.json", _paths(t for t in safe.texts(stated) if t != bits)
+    if not folder.fault("events"):
+        yield "events.jsonl", _paths(safe.texts(folder.part("events")))
+    for name in folder.files:
+        if name.rpartition("/")[2] == LOG:
+            yield name, _paths(_log(folder.folder / name))
+
+
+def _paths(texts: Iterable[str]) -> Iterator[str]:
+    return (path for text in texts for path in places.paths(text))
+
+
+def _of_journal(entry: Folder) -> Iterator[str]:
+    from bench.study import older
+
+    with suppress(safe.Fault, RecursionError):
+        yield from older.names_places(safe.data(entry.folder / sweeps.NAME))
+
+
+def _log(path: Path) -> Iterator[str]:
+    with suppress(safe.Fault):
+        yield from safe.data(path).decode(errors="replace").splitlines()

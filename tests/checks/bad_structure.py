@@ -19,7 +19,7 @@ from bench.checks import safe
 from bench.power.probes import Domain
 from bench.power.trace import Series, Trace
 from bench.record import file_sha256
-from tests.checks import bundles
+from tests.checks import bundles, tuned
 from tests.checks.corpus import bad
 
 
@@ -48,11 +48,11 @@ def edited(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(value))
 
 
-def with_log(root: Path) -> Path:
+def with_log(root: Path, text: str = "loss 0.7\n", runs: int = 1) -> Path:
     """An entry whose runs have a log."""
-    folder = written(root)
+    folder = bundles.write(root, bundles.plans(runs))
     for path in folder.glob("*/record.json"):
-        path.with_name("log.txt").write_text("loss 0.7\n")
+        path.with_name("log.txt").write_text(text)
         edited(path.with_name("manifest.json"), lambda names: names.update({"log.txt": ""}))
     bundles.reseal(folder)
     return folder
@@ -565,3 +565,19 @@ def no_entry(root: Path) -> Path:
     (folder / submission.NAME).unlink()
     edited(folder / submission.MANIFEST, lambda names: names.pop(submission.NAME))
     return folder
+
+
+# --- S11 places
+
+
+@bad("S11", "a log that names where somebody's files lie", warns=True)
+def telling_log(root: Path) -> Path:
+    return with_log(root, "loss 0.7\nreading /home/ada/rows.tsv\n", runs=3)
+
+
+@bad("S11", "a journal that names the machine on which its sweep was driven", warns=True)
+def telling_journal(root: Path) -> Path:
+    def named(lines: list[tuned.Event]) -> list[tuned.Event]:
+        return [{**e, "host": "babbage"} if e["event"] == "ended" else e for e in lines]
+
+    return tuned.entry(root, named)
