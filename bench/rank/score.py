@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -100,7 +101,7 @@ def log_scores(skills: Sequence[float], energies_j: Sequence[float]) -> list[flo
 
 def scatter(logs: Sequence[float]) -> float | None:
     """Standard deviation of logarithms between runs, never below LEAST_SCATTER; None for one."""
-    return max(stdev(logs), LEAST_SCATTER) if len(logs) > 1 else None
+    return max(_stdev(tuple(logs)), LEAST_SCATTER) if len(logs) > 1 else None
 
 
 def score_interval(
@@ -210,9 +211,15 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def _standard_error(values: Sequence[float]) -> float:
-    return stdev(values) / math.sqrt(len(values))
+    return _stdev(tuple(values)) / math.sqrt(len(values))
 
 
+@lru_cache(1 << 16)  # exact, which takes its time, and asked for by each column and each plot
+def _stdev(values: tuple[float, ...]) -> float:
+    return stdev(values)
+
+
+@lru_cache(1 << 10)
 def _t_quantile(df: float, level: float) -> float:
     from scipy.special import stdtrit
 

@@ -25,7 +25,7 @@ import bench
 from bench.errors import BenchError, MissingExtra
 from bench.rank.render import plain
 from bench.site import folder, page
-from bench.site.contents import Contents, Piece
+from bench.site.contents import Contents, Piece, unswept
 from bench.site.folder import Folder, Made
 
 _FEW = 4  # pieces that are not worth another process
@@ -84,10 +84,11 @@ def build(
     require()
     with folder.opened(out, _code(), wait) as site:
         failed: list[str] = []
-        every = list(_each_once(pieces(contents, failed), failed))
+        with unswept():
+            every = list(_each_once(pieces(contents, failed), failed))
+            todo = [p for p in every if not all(site.knows(file, p.key) for file in p.files)]
+            site.expect(file for piece in todo for file in piece.files)
         whole = not failed  # else nobody knows which files are no more
-        todo = [p for p in every if not all(site.knows(file, p.key) for file in p.files)]
-        site.expect(file for piece in todo for file in piece.files)
         wanted = {file for piece in every for file in piece.files}
         written, saved_s = 0, time.monotonic()
         with closing(_made(todo, site, contents.results)) as results:

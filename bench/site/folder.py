@@ -123,7 +123,10 @@ class Folder:
         return len(gone)
 
     def save(self) -> None:
-        text = json.dumps({"code": self._code, "files": self._known}, indent=0, sort_keys=True)
+        known = {"code": self._code, "files": self._known}
+        text = json.dumps(
+            known, separators=(",", ":"), sort_keys=True
+        )  # indented: ten times slower
         self.write(MEMORY, text + "\n")
 
     def _enter(self, folder: Path) -> None:
