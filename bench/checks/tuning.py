@@ -98,10 +98,9 @@ def _attempts(book: Ledger, took: Sequence[Taken]) -> Iterator[str]:
     for name in noted - Counter(a.name for a in tried):
         yield f"what {name} took is noted, and it is no attempt, or noted twice"
     for job, each in book.attempts.items():
-        if [a.number for a in each] != list(range(1, len(each) + 1)) or job not in book.jobs[
-            job
-        ].ids:
-            yield f"the attempts at {book.jobs[job].cell} are not 1, 2, 3, ..."
+        planned = book.jobs[job]
+        if job not in planned.ids or [a.number for a in each] != list(range(1, len(each) + 1)):
+            yield f"the attempts at {planned.cell} are not 1, 2, 3, ..."
     for attempt in tried:
         of = f"attempt {attempt.number} at {attempt.job.cell}"
         note = energies.get(attempt.name)
