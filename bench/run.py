@@ -193,7 +193,7 @@ def prepare(request: Request, elsewhere: bool = False) -> Plan:
     limits_w = _limits_w(recipe, settings, visible)
     resolved = sources.resolve(card, request.data)
     located = models.locate(model, pretrained)
-    others = _others(card, recipe, settings, request.find_run)
+    others = _others(card, recipe, settings, request)
     return Plan(
         card=card,
         resolved=resolved,
@@ -275,19 +275,21 @@ class _Others:
 
 
 def _others(
-    card: Card, recipe: str, settings: Mapping[str, records.Scalar], find: Callable[[str], Path]
+    card: Card, recipe: str, settings: Mapping[str, records.Scalar], request: Request
 ) -> _Others:
-    """Where they are: a model's checkpoint, and the saved weights of a run, which is charged."""
+    """Where they are: a model's checkpoint, and the saved weights of a run, which is charged. What
+    is asked of models that have both holds for these, too."""
     found = _Others()
     for name in recipes.found_before(recipe, "model"):
         if model := str(settings[name] or ""):
-            located = models.locate(model, models.start(model, card.family))
+            asked = request.pretrained if models.has_both(model) else None
+            located = models.locate(model, models.start(model, card.family, asked))
             found.tracks.append(located.track)
             if located.folder:
                 found.weights[name] = located.folder
     for name in recipes.found_before(recipe, "run"):
         if run := str(settings[name] or ""):
-            folder = find(run)
+            folder = request.find_run(run)
             teacher = records.read(folder)
             lineage.check_teacher(teacher, folder, card.name)
             found.settings[name] = teacher.run_id

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -314,3 +315,17 @@ def test_the_official_data_is_recognised_and_learned(folder: Path, shared_data: 
     assert one.metric
     assert one.metric.n == 872
     assert one.metric.value > 0.6
+
+
+def test_scratch_holds_for_a_teacher_that_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it nothing is downloaded; without, its weights are sought before anything is metered."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked: dict[str, Any] = {
+        "task": "sst2", "model": "transformer-tiny", "recipe": "distill", "data": "embedded",
+        "device": "cpu", "settings": {"teacher_model": "bert-base"},
+    }  # fmt: skip
+    planned = run.prepare(run.Request(**asked, pretrained=False))
+    assert (planned.weights, planned.track) == ({}, "scratch")
+    with pytest.raises(BenchError, match="bert-base-uncased is not in the local cache") as missing:
+        run.prepare(run.Request(**asked))
+    assert "--scratch" in str(missing.value.hint)

@@ -66,8 +66,7 @@ def default(family: Family, labels: Kind | None = None) -> str:
 def start(name: str, family: Family, asked: bool | None = None) -> bool:
     """Whether a training starts from pretrained weights: as `asked`. Else, of a model that has
     both, language modelling starts from scratch and any other task from the weights."""
-    model = _entries().get(name)
-    if isinstance(model, published.Both):
+    if has_both(name):
         return family != "language-modelling" if asked is None else asked
     has = describe(name)["track"] != "scratch"
     if asked and not has:
@@ -78,6 +77,11 @@ def start(name: str, family: Family, asked: bool | None = None) -> bool:
     if asked is False and has:
         raise UsageError(f"{name} is pretrained weights and nothing else", "leave out --scratch")
     return has
+
+
+def has_both(name: str) -> bool:
+    """Whether a model starts from random weights or from pretrained ones, as one asks."""
+    return isinstance(_entries().get(name), published.Both)
 
 
 def entry(name: str, pretrained: bool = True, family: Family | None = None) -> Entry:

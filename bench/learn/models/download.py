@@ -136,7 +136,10 @@ def _from_hub(repository: str, revision: str) -> Path:
 
 def _preflight(repository: str, revision: str) -> None:
     """Fail within seconds where the Hub can't be used: its client tries again for minutes."""
-    hint = "`--model transformer-small` needs no download; a mirror goes into HF_ENDPOINT"
+    hint = (
+        "--scratch, or a model such as transformer-small, needs no download; a mirror goes into "
+        "HF_ENDPOINT"
+    )
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise BenchError(f"{repository} is not in the local cache, and HF_HUB_OFFLINE is set", hint)
     try:
