@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.errors import UsageError
@@ -30,6 +31,26 @@ def significant(value: float, digits: int = 3) -> str:
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of the rounded value
     places = digits - 1 - exponent
     return f"{round(value, places):,.{max(places, 0)}f}"
+
+
+@dataclass(frozen=True)
+class EnergyUnit:
+    """Of numbers that stand below each other."""
+
+    name: str
+    in_j: float
+
+    def number(self, energy_j: float, digits: int = 3) -> str:
+        return significant(energy_j / self.in_j, digits)
+
+
+KWH, WH = EnergyUnit("kWh", J_PER_KWH), EnergyUnit("Wh", J_PER_WH)
+
+
+def common_unit(energies_j: Iterable[float]) -> EnergyUnit:
+    """Wh where each is below a tenth of a kWh, else kWh: one unit, so that a column can be read
+    at a glance, and no row of zeros."""
+    return WH if max(energies_j, default=J_PER_KWH) < 0.1 * J_PER_KWH else KWH
 
 
 def show_energy(energy_j: float, like_j: float | None = None) -> str:

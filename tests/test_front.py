@@ -95,7 +95,9 @@ def boxes(names: Sequence[dict[str, Any]], of: Sequence[Dot]) -> list[labels.Box
     axes = front._Axes(of, front.PAPER)
     found = []
     for row in names:
-        x, y = axes.pixel(replace(of[0], skill=row["skill"], energy_kwh=row["energy"]))
+        x, y = axes.pixel(
+            replace(of[0], skill=row["skill"], energy_kwh=row["energy"] / axes.per_kwh)
+        )
         left, middle = x + row["dx"], y + row["dy"]
         wide = labels.LETTER * len(row["text"])
         found.append((left, middle - labels.HIGH / 2, left + wide, middle + labels.HIGH / 2))
@@ -252,3 +254,15 @@ def test_a_skill_below_the_axis_is_written_even_where_its_name_has_no_room() -> 
     texts = {row["text"] for row in rows(front.spec(found, narrow), -1)}
     assert any(text.endswith("0.000") for text in texts)
     assert any(text.endswith("0.100") for text in texts)
+
+
+def test_the_axis_is_in_kwh_where_one_takes_a_tenth_of_it() -> None:
+    few = spread(0.7, 0.8)
+    for found, unit, first in ((few, "Wh", 1.0), ([few[0], replace(few[1], energy_kwh=0.1)],
+                                                  "kWh", 0.001)):  # fmt: skip
+        drawn = front.spec(found, front.PAPER)
+        (points,) = [layer for layer in drawn["layer"] if layer.get("name") == front.POINTS]
+        assert points["encoding"]["x"]["title"] == f"Energy of a training ({unit})"
+        shown = drawn["datasets"][points["data"]["name"]]
+        assert shown[0]["energy"] == pytest.approx(first)
+        assert points["encoding"]["tooltip"][3]["title"] == unit

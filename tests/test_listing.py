@@ -111,10 +111,10 @@ def test_costs_are_medians_by_machine_and_model_measured_and_estimated_apart() -
     assert "measured · 1 x NVIDIA H100 80GB HBM3 · gpu (M1) · the official data" in text
     assert "ESTIMATED, not measured · CPU AMD EPYC 9B14, 2 cores · cpu (M0)" in text
     assert (
-        "all-minilm-l6 · baseline  0.00556 kWh (0.00500 to 0.0111), 1 min 10 s, accuracy 92.0 %, "
+        "all-minilm-l6 · baseline  5.56 Wh (5.00 to 11.1 Wh), 1 min 10 s, accuracy 92.0 %, "
         "3 runs" in text
     )
-    assert "≈0.000278 kWh" in text
+    assert "≈0.278 Wh" in text
 
 
 @pytest.mark.parametrize("width", WIDTHS)

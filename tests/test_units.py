@@ -4,6 +4,9 @@ import pytest
 
 from bench.errors import UsageError
 from bench.units import (
+    KWH,
+    WH,
+    common_unit,
     parse_budget,
     show_duration,
     show_emissions,
@@ -63,3 +66,15 @@ def test_durations() -> None:
     assert show_duration(59.97) == "1 min 00 s"
     assert show_duration(125) == "2 min 05 s"
     assert show_duration(3725) == "1 h 02 min"
+
+
+@pytest.mark.parametrize(
+    ("energies_j", "unit"),
+    [([200.0, 359_000.0], "Wh"), ([200.0, 360_000.0], "kWh"), ([], "kWh"), ([0.0], "Wh")],
+)
+def test_numbers_below_each_other_share_a_unit(energies_j: list[float], unit: str) -> None:
+    assert common_unit(energies_j).name == unit
+
+
+def test_a_number_in_a_unit_has_no_unit() -> None:
+    assert (WH.number(198.0), KWH.number(198.0)) == ("0.0550", "0.0000550")

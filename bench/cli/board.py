@@ -52,7 +52,7 @@ def leaderboard(
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Not after.")] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw skill against kWh too: .svg .png .pdf .html"),
+        typer.Option(metavar="FILE", help="Draw skill against energy too: .svg .png .pdf .html"),
     ] = None,
     region: RegionOption = None,
     pue: PueOption = None,

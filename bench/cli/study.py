@@ -49,7 +49,7 @@ app = typer.Typer(
 
 Plot = Annotated[
     Path | None,
-    typer.Option("--plot", metavar="FILE", help="Draw skill against kWh: .svg, .png, .html."),
+    typer.Option("--plot", metavar="FILE", help="Draw skill against energy: .svg, .png, .html."),
 ]
 
 

@@ -13,6 +13,7 @@ from bench.plot import labels
 from bench.plot.picture import COLOURS, INKS, Inks, dressed, heading, write
 from bench.rank import pareto
 from bench.rank.pareto import Dot
+from bench.units import J_PER_KWH
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 POINTS = "points"  # the layer that has the dots, in their order
@@ -76,8 +77,10 @@ class _Axes:
         below = pareto.far_below(dots)
         shown = [d for d in dots if d not in below]
         self.floor = min(d.skill for d in shown) if below else -math.inf
-        energies = [e for d in dots for e in (d.energy_kwh, *(d.energy_interval_kwh or ()))]
-        middle = [d.energy_kwh for d in dots]
+        self.unit = pareto.unit_of(dots)
+        self.per_kwh = J_PER_KWH / self.unit.in_j
+        energies = [e for d in dots for e in self.ends(d)]
+        middle = list(map(self.of, dots))
         low, high = max(min(energies), min(middle) / 2), min(max(energies), max(middle) * 2)
         self.energy = (low / 1.25, high * 1.6)  # to the right there is a name
         skills = [d.skill for d in shown]
@@ -93,12 +96,23 @@ class _Axes:
             self.skill = (self.skill[0] - strip, self.skill[1])
         self.series = list(dict.fromkeys(d.series for d in dots))
 
+    def of(self, dot: Dot) -> float:
+        """Its energy in the unit of the axis."""
+        return dot.energy_kwh * self.per_kwh
+
+    def ends(self, dot: Dot) -> tuple[float, float]:
+        """The same of its interval; where it has none, of itself."""
+        low, high = dot.energy_interval_kwh or (dot.energy_kwh, dot.energy_kwh)
+        return low * self.per_kwh, high * self.per_kwh
+
     def x(self, field: str = "energy") -> Any:
         import altair as alt
 
         scale = alt.Scale(type="log", domain=list(self.energy), nice=False)
         axis = alt.Axis(values=_ticks(*self.energy, self.look.width // _OF_A_TICK), format="~g")
-        return alt.X(f"{field}:Q", scale=scale, axis=axis, title="Energy of a training (kWh)")
+        return alt.X(
+            f"{field}:Q", scale=scale, axis=axis, title=f"Energy of a training ({self.unit.name})"
+        )
 
     def y(self, field: str = "skill") -> Any:
         import altair as alt
@@ -122,7 +136,7 @@ class _Axes:
     def pixel(self, dot: Dot) -> tuple[float, float]:
         """Where a dot is, from the upper left."""
         (left, right), (bottom, top) = self.energy, self.skill
-        across = math.log(dot.energy_kwh / left) / math.log(right / left)
+        across = math.log(self.of(dot) / left) / math.log(right / left)
         down = (top - self.at(dot.skill)) / (top - bottom)
         return self.look.width * across, self.look.height * down
 
@@ -165,7 +179,7 @@ def _round(low: float, high: float, most: int) -> list[float]:
 def _rows(dots: Sequence[Dot], axes: _Axes) -> list[dict[str, Any]]:
     return [
         {
-            "series": d.series, "label": d.label, "skill": d.skill, "energy": d.energy_kwh,
+            "series": d.series, "label": d.label, "skill": d.skill, "energy": axes.of(d),
             "at": axes.at(d.skill),
             "how": d.meters + (", estimated" if d.estimated else ""), "filled": not d.estimated,
             "colour": axes.colour(d), "runs": d.runs, "address": d.address, "group": d.group,
@@ -195,7 +209,7 @@ def _points(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Any:
         tooltip=[
             alt.Tooltip("series:N", title="model"), alt.Tooltip("label:N", title="recipe"),
             alt.Tooltip("skill:Q", format=".4f"),
-            alt.Tooltip("energy:Q", title="kWh", format=".4g"),
+            alt.Tooltip("energy:Q", title=axes.unit.name, format=".4g"),
             alt.Tooltip("how:N", title="energy of"), alt.Tooltip("runs:Q"),
         ],
         **addressed, **axes.described(),
@@ -209,7 +223,7 @@ def _below(dots: Sequence[Dot], axes: _Axes) -> Iterator[Any]:
 
     low = sorted((d for d in dots if axes.below(d)), key=lambda d: d.energy_kwh)
     rows = [
-        {"energy": d.energy_kwh, "skill": d.skill, "at": axes.at(d.skill), "dy": dy,
+        {"energy": axes.of(d), "skill": d.skill, "at": axes.at(d.skill), "dy": dy,
          "text": f"↓ {_low_name(d)}" if axes.zoom else "↓", **_numbered(dots.index(d))}
         for d, dy in zip(low, _rising(low, axes), strict=True)
     ]  # fmt: skip
@@ -253,7 +267,7 @@ def _names(dots: Sequence[Dot], axes: _Axes, clip: bool) -> Iterator[Any]:
     put = labels.place(asked, [axes.pixel(d) for d in dots], look.width, look.height)
     row_of = dict(zip(map(id, asked), rows, strict=True))
     data = [
-        {"energy": row["dot"].energy_kwh, "skill": axes.at(row["dot"].skill), "text": each.text,
+        {"energy": axes.of(row["dot"]), "skill": axes.at(row["dot"].skill), "text": each.text,
          "weight": row["weight"], "dx": round(each.dx, 1), "dy": round(each.dy, 1),
          **_numbered(dots.index(row["dot"]))}
         for each in put
@@ -313,9 +327,9 @@ def _intervals(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
     rules = []
     (left, right), (bottom, top) = axes.energy, axes.skill
     both = (
-        [(i, d, *d.energy_interval_kwh, axes.at(d.skill), axes.at(d.skill))
+        [(i, d, *axes.ends(d), axes.at(d.skill), axes.at(d.skill))
          for i, d in enumerate(dots) if d.energy_interval_kwh],
-        [(i, d, d.energy_kwh, d.energy_kwh, *d.skill_interval)
+        [(i, d, axes.of(d), axes.of(d), *d.skill_interval)
          for i, d in enumerate(dots) if d.skill_interval and not axes.below(d)],
     )  # fmt: skip
     for each in both:
@@ -344,7 +358,7 @@ def _fronts(dots: Sequence[Dot], axes: _Axes, clip: bool) -> list[Any]:
     import altair as alt
 
     rows = [
-        {"energy": d.energy_kwh, "skill": axes.at(d.skill), "group": d.group}
+        {"energy": axes.of(d), "skill": axes.at(d.skill), "group": d.group}
         for d in sorted(dots, key=lambda d: d.energy_kwh)
         if d.on_front
     ]

@@ -19,7 +19,7 @@ _BEST, _EXPECTED = "best so far", "best of so many trials, expected"
 class Spent:
     """A score, and the energy that all trials had taken until then."""
 
-    energy_kwh: float
+    energy: float
     value: float
     state: str
 
@@ -30,10 +30,11 @@ class Drawn:
     said: Sequence[str]
     metric: str
     times: float  # what is stored, as it is printed
+    unit: str  # of all energies
     trials: Sequence[Spent]
     best: Sequence[Spent]
     expected: Sequence[Spent]
-    training_kwh: float | None  # of one training
+    training: float | None  # energy of one training
     estimated: bool
 
 
@@ -81,7 +82,7 @@ def _x(drawn: Drawn, look: Look) -> Any:
         "energy:Q",
         axis=axis,
         scale=alt.Scale(zero=True),
-        title=f"Energy of all trials so far (kWh{about})",
+        title=f"Energy of all trials so far ({drawn.unit}{about})",
     )
 
 
@@ -98,7 +99,7 @@ def _points(drawn: Drawn, look: Look) -> list[Any]:
     layers = []
     for whole in (True, False):
         rows = [
-            {"energy": t.energy_kwh, "value": t.value * drawn.times, "state": t.state}
+            {"energy": t.energy, "value": t.value * drawn.times, "state": t.state}
             for t in drawn.trials
             if (t.state == "complete") == whole
         ]
@@ -110,7 +111,7 @@ def _points(drawn: Drawn, look: Look) -> list[Any]:
             )  # fmt: skip
             tooltip = [
                 alt.Tooltip("state:N", title="trial"), alt.Tooltip("value:Q", format=".4~g"),
-                alt.Tooltip("energy:Q", title="kWh", format=".4~g"),
+                alt.Tooltip("energy:Q", title=drawn.unit, format=".4~g"),
             ]  # fmt: skip
             layers.append(shown.encode(_x(drawn, look), _y(drawn), tooltip=tooltip))
     return layers
@@ -129,9 +130,7 @@ def _lines(drawn: Drawn, look: Look) -> list[Any]:
         (_EXPECTED, drawn.expected, "linear"),
     )
     for name, points, how in drawn_as:
-        rows = [
-            {"energy": p.energy_kwh, "value": p.value * drawn.times, "line": name} for p in points
-        ]
+        rows = [{"energy": p.energy, "value": p.value * drawn.times, "line": name} for p in points]
         shown = alt.Chart(alt.InlineData(rows)).mark_line(interpolate=how, strokeWidth=1.8)
         layers.append(
             shown.encode(
@@ -147,9 +146,9 @@ def _training(drawn: Drawn, look: Look) -> list[Any]:
     """Where one training with the best settings would be."""
     import altair as alt
 
-    if drawn.training_kwh is None:
+    if drawn.training is None:
         return []
-    data = alt.Chart(alt.InlineData([{"energy": drawn.training_kwh, "text": "one training"}]))
+    data = alt.Chart(alt.InlineData([{"energy": drawn.training, "text": "one training"}]))
     rule = data.mark_rule(color=look.inks.ink, strokeDash=[2, 2]).encode(_x(drawn, look))
     text = data.mark_text(align="left", dx=4, fontSize=10.5, color=look.inks.ink)
     return [rule, text.encode(_x(drawn, look), y=alt.value(look.height - 8), text="text:N")]

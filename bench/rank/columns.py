@@ -69,6 +69,7 @@ class Column:
     priority: int | None = None
     short: str | None = None  # heading in the table
     shown: Callable[[Entry], str] | None = None  # where the table says more than the value
+    in_common: bool = False  # whether people read kWh in the unit of the cell
 
     @property
     def heading(self) -> str:
@@ -209,12 +210,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("skill", "skill", "0 chance, 1 best", "higher", lambda e, g: _mean(e.skills),
            _fixed, priority=8),
     Column("energy", "energy", "kWh", "lower", lambda e, g: _energy_kwh(e),
-           _number, spread=_energy_spread_kwh, relative=True, priority=4, short="energy kWh"),
+           _number, spread=_energy_spread_kwh, relative=True, priority=4, short="energy kWh",
+           in_common=True),
     Column("energy_scatter", "scatter of energy", "%", "lower", lambda e, g: _energy_scatter(e),
            _number, priority=14, short="scatter %"),
     Column("tuned_energy", "energy with tuning", "kWh", "lower", lambda e, g: _with_tuning_kwh(e),
            _number, spread=_with_tuning_spread_kwh, relative=True, priority=9,
-           short="with tuning kWh"),
+           short="with tuning kWh", in_common=True),
     Column("trials", "trials that tuned it", None, "lower",
            lambda e, g: e.tuning.trials if e.tuning else None),
     Column("score", "score: skill per kWh", "1/kWh", "higher", lambda e, g: e.score,

@@ -11,7 +11,7 @@ from bench.cards import Card
 from bench.rank import notation
 from bench.rank.board import data_board
 from bench.rank.entry import Run, hardware_class, usable_energy_j, usable_metric
-from bench.units import kwh_from_j, show_duration, significant
+from bench.units import show_duration, show_energy, show_energy_band
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,13 @@ class Cost:
     @property
     def text(self) -> str:
         """Energy, time, metric and runs, for people."""
-        energy = f"{'≈' if self.estimated else ''}{_kwh(self.energy_j)} kWh"
+        energy = show_energy(self.energy_j)
         if self.lowest_j < self.highest_j:
-            energy += f" ({_kwh(self.lowest_j)} to {_kwh(self.highest_j)})"
+            energy = show_energy_band(self.energy_j, self.lowest_j, self.highest_j)
+        energy = f"≈{energy}" if self.estimated else energy
         score = [] if self.value is None else [notation.named(self.metric or "", self.value)]
         runs = f"{self.runs} {'run' if self.runs == 1 else 'runs'}"
         return ", ".join([energy, show_duration(self.duration_s), *score, runs])
-
-
-def _kwh(energy_j: float) -> str:
-    return significant(kwh_from_j(energy_j))
 
 
 def of(card: Card, runs: Iterable[Run]) -> list[Cost]:

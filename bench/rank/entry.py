@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from bench.cards import Card
 from bench.rank import notation, score
 from bench.record import Metric, Record, Spec, Tuning
+from bench.units import EnergyUnit, common_unit
 
 if TYPE_CHECKING:
     from bench.rank.standing import Standing
@@ -193,6 +194,11 @@ class Cell:
     @property
     def metric(self) -> str:
         return self.place.metric
+
+    @cached_property
+    def energy_unit(self) -> EnergyUnit:
+        """In which people are shown its energies; files have kWh."""
+        return common_unit(fmean(e.energies_j) for e in self.entries if e.energies_j)
 
     @property
     def unpinned(self) -> bool:

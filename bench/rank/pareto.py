@@ -11,7 +11,7 @@ from statistics import fmean
 from bench.rank import score
 from bench.rank.entry import Cell, Entry, Place
 from bench.rank.render import plain
-from bench.units import kwh_from_j, significant
+from bench.units import J_PER_KWH, EnergyUnit, common_unit, kwh_from_j, significant
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,11 @@ def front(entries: Iterable[Entry]) -> set[str]:
     whole = [e for e in entries if e.scored and e.counted]
     points = [(fmean(e.skills), fmean(e.energies_j)) for e in whole]
     return {e.key for e, on in zip(whole, score.front(points), strict=True) if on}
+
+
+def unit_of(dots: Iterable[Dot]) -> EnergyUnit:
+    """In which a plot has its energies."""
+    return common_unit(dot.energy_kwh * J_PER_KWH for dot in dots)
 
 
 FEW = 5

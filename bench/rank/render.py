@@ -20,7 +20,7 @@ from bench.errors import UsageError
 from bench.rank import notation
 from bench.rank.columns import COLUMNS, Column, Scenario, named
 from bench.rank.entry import Cell, Entry, Section
-from bench.units import significant
+from bench.units import J_PER_KWH, EnergyUnit, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -190,7 +190,7 @@ def _markdown_table(
     section: Section, cell: Cell, columns: list[Column], scenario: Scenario | None
 ) -> list[str]:
     lines = [
-        "| " + " | ".join(escaped(heading_of(c, cell.metric)) for c in columns) + " |",
+        "| " + " | ".join(escaped(heading_of(c, cell)) for c in columns) + " |",
         "| " + " | ".join("---" if c.key == "entry" else "---:" for c in columns) + " |",
     ]
     for entry in section.entries:
@@ -292,7 +292,7 @@ def _fit(cells: Sequence[Cell], width: int, scenario: Scenario | None) -> _Layou
         value, spread = _halves(column, cells, scenario)
         room, options = left - (wish - TITLE[0]), [(value, spread)]
         if (column.priority or 0) <= ESSENTIAL:
-            bare = max(value, *(len(heading_of(column, c.metric)) for c in cells))
+            bare = max(value, *(len(heading_of(column, c)) for c in cells))
             room, options = left, [(value, spread), (bare, 0)]
         fitting = next((o for o in options if sum(o) + GAP <= room), None)
         if fitting:
@@ -307,7 +307,7 @@ def _halves(column: Column, cells: Sequence[Cell], scenario: Scenario | None) ->
     texts = [as_text(column, e, c, scenario) for c in cells for e in c.entries]
     value = max(len(t[0]) for t in texts)
     spread = max(len(t[1]) for t in texts)
-    heading = max(len(heading_of(column, c.metric)) for c in cells)
+    heading = max(len(heading_of(column, c)) for c in cells)
     return max(value, heading - spread), spread
 
 
@@ -325,21 +325,31 @@ def _filled(
     ]  # fmt: skip
 
 
-def as_text(column: Column, entry: Entry, cell: Cell, scenario: Scenario | None) -> tuple[str, str]:
-    """What a reader sees of a value, and of its ± or mark."""
+def as_text(
+    column: Column,
+    entry: Entry,
+    cell: Cell,
+    scenario: Scenario | None,
+    unit: EnergyUnit | None = None,
+) -> tuple[str, str]:
+    """What a reader sees of a value, and of its ± or mark; an energy in the unit of its cell, where
+    it is not told another."""
     if column.key == "entry":
         return entry.title, " (local)" if entry.origin == "local" else ""
     if column.key == "runs":
         return f"{entry.counted} of {entry.attempts}", " !" if entry.warnings else ""
     value = column.value(entry, scenario)
-    text = column.shown(entry) if column.shown else _shower(column, cell)(value)
+    text = column.shown(entry) if column.shown else _shower(column, cell, unit)(value)
     if text and cell.place.estimated and column.key in _FROM_ENERGY:
         text = f"≈{text}"
     return text, _spread(column, entry, cell, value)
 
 
-def _shower(column: Column, cell: Cell) -> Callable[[Any], str]:
+def _shower(column: Column, cell: Cell, unit: EnergyUnit | None = None) -> Callable[[Any], str]:
     """How a column's values are shown: a metric's as its table has it."""
+    if column.in_common:
+        number_in = (unit or cell.energy_unit).number
+        return lambda kwh: "" if kwh is None else number_in(kwh * J_PER_KWH)
     if column.key != "metric":
         return column.show
     number = notation.of(cell.metric).number
@@ -371,10 +381,11 @@ def _whole_percent(share: float) -> str:
     return f"{100 * share:.0f}%" if share >= 0.0995 else f"{significant(100 * share, 1)}%"
 
 
-def heading_of(column: Column, metric: str) -> str:
+def heading_of(column: Column, cell: Cell) -> str:
     if column.key == "metric":
-        return plain(notation.of(metric).heading, 22)
-    return column.short or column.title
+        return plain(notation.of(cell.metric).heading, 22)
+    heading = column.short or column.title
+    return heading.replace("kWh", cell.energy_unit.name) if column.in_common else heading
 
 
 def _print_cell(console: Console, cell: Cell, layout: _Layout, scenario: Scenario | None) -> None:
@@ -384,7 +395,7 @@ def _print_cell(console: Console, cell: Cell, layout: _Layout, scenario: Scenari
     for note in cell.notes:
         _print_wrapped(console, note, "yellow", "! ")
     console.print()
-    headings = [_pad(heading_of(c, cell.metric), layout.width(c), c) for c in layout.columns]
+    headings = [_pad(heading_of(c, cell), layout.width(c), c) for c in layout.columns]
     _print_line(console, headings, "bold")
     for section in cell.sections:
         _print_rule(console, section_title(section, cell), section.name, layout.total)

@@ -172,7 +172,7 @@ def _shown(cell: Cell, contents: Contents) -> Shown:
             Heading(
                 i,
                 c.key,
-                render.heading_of(c, cell.metric) if has else "",
+                render.heading_of(c, cell) if has else "",
                 cell.better if c.key == "metric" else c.better,
                 c.key in ALWAYS,
             )

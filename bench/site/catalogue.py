@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 from bench import cards as task_cards
@@ -21,7 +22,7 @@ from bench.rank.entry import Cell, Entry, Run
 from bench.rank.render import as_text
 from bench.site import boards, guide, page, paths
 from bench.site.contents import Contents, Piece
-from bench.units import kwh_from_j, show_duration, significant
+from bench.units import EnergyUnit, common_unit, show_duration
 
 FEW = 4  # models and recipes whose costs are shown, of one machine and task
 MOST = 6  # cells in which a recipe's best entry is shown, measured ones and estimated ones apart
@@ -57,7 +58,7 @@ class Standings:
 @dataclass(frozen=True)
 class CostLine:
     name: str
-    energy: str  # kWh
+    energy: str
     spread: str  # of the runs, where they are several
     time: str
     metric: str
@@ -70,6 +71,7 @@ class CostTable:
 
     place: str  # machine, meter and data
     estimated: bool
+    unit: str  # of all energies
     lines: tuple[CostLine, ...]
     left_out: int
 
@@ -140,15 +142,16 @@ def _standings(entries: Iterable[tuple[Cell, Entry]]) -> Standings:
 
 def _cost_tables(found: Sequence[Cost]) -> Iterator[CostTable]:
     for (place, estimated), group in groupby(found, key=lambda c: (c.place, c.estimated)):
-        lines = [_cost_line(cost) for cost in group]
+        every = list(group)
+        shown = every[:FEW]
+        unit = common_unit(cost.energy_j for cost in shown)
+        lines = tuple(_cost_line(cost, unit) for cost in shown)
         machine = place.partition(" · ")[2]
-        yield CostTable(machine, estimated, tuple(lines[:FEW]), max(0, len(lines) - FEW))
+        yield CostTable(machine, estimated, unit.name, lines, len(every) - len(shown))
 
 
-def _cost_line(cost: Cost) -> CostLine:
-    low, middle, high = (
-        significant(kwh_from_j(j)) for j in (cost.lowest_j, cost.energy_j, cost.highest_j)
-    )
+def _cost_line(cost: Cost, unit: EnergyUnit) -> CostLine:
+    low, middle, high = map(unit.number, (cost.lowest_j, cost.energy_j, cost.highest_j))
     return CostLine(
         name=cost.name,
         energy=f"≈{middle}" if cost.estimated else middle,
@@ -181,6 +184,7 @@ class Brought:
     address: str | None
     tier: str
     numbers: tuple[tuple[str, str], ...]  # metric, energy, score: text and ±
+    unit: str  # of the energies of all in the table
     metric: str
 
 
@@ -269,12 +273,14 @@ def _best(
     for cell, entry in entries:
         if entry.rank and cell.place.estimated == estimated:
             first.setdefault(id(cell), (cell, entry))
-    return [_brought(cell, entry, contents) for cell, entry in first.values()]
+    shown = list(first.values())
+    unit = common_unit(fmean(entry.energies_j) for _, entry in shown[:MOST])
+    return [_brought(cell, entry, contents, unit) for cell, entry in shown]
 
 
-def _brought(cell: Cell, entry: Entry, contents: Contents) -> Brought:
+def _brought(cell: Cell, entry: Entry, contents: Contents, unit: EnergyUnit) -> Brought:
     p = cell.place
-    texts = [as_text(named(k), entry, cell, contents.scenario) for k in _SHOWN]
+    texts = [as_text(named(k), entry, cell, contents.scenario, unit) for k in _SHOWN]
     data = "" if p.data == "official" else ", other data"
     return Brought(
         title=cell.card.title if cell.card else p.task,
@@ -284,6 +290,7 @@ def _brought(cell: Cell, entry: Entry, contents: Contents) -> Brought:
         address=boards.address_of(entry),
         tier=entry.tier or "",
         numbers=tuple((text.strip(), spread.strip()) for text, spread in texts),
+        unit=unit.name,
         metric=notation.of(cell.metric).heading,
     )
 

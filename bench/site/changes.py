@@ -222,7 +222,7 @@ def _seat_seen(seat: Seat, contents: Contents, sight: Sight) -> Seen:
     for key in ("score", "metric", "energy"):
         value, spread = render.as_text(named(key), entry, cell, contents.scenario)
         if value.strip():
-            heading = render.heading_of(named(key), cell.metric)
+            heading = render.heading_of(named(key), cell)
             numbers.append((heading, page.number(value), spread.strip()))
     return Seen(
         where=sight.where,

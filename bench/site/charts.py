@@ -13,7 +13,7 @@ from bench.rank.entry import Cell, Entry
 from bench.rank.pareto import Dot
 from bench.site import page, paths
 from bench.site.contents import Contents, Piece
-from bench.units import significant
+from bench.units import J_PER_KWH, EnergyUnit
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -66,8 +66,10 @@ def front_svg(cells: Sequence[Cell], at: str) -> Markup:
     if len(dots) < FEWEST:
         return Markup("")
     described = "Skill against energy, a dot for each entry; the tables below have the same."
+    unit = pareto.unit_of(dots)
     links = [
-        (paths.relative(at, dot.address), f"{dot.series}, {dot.label}: {said(dot)}") for dot in dots
+        (paths.relative(at, dot.address), f"{dot.series}, {dot.label}: {said(dot, unit)}")
+        for dot in dots
     ]
     bare = [replace(dot, address="") for dot in dots]  # links are this module's own
     return Markup("").join(
@@ -89,13 +91,14 @@ def left_out(cells: Sequence[Cell]) -> int:
     return max(0, len(pareto.dots(cells)) - MOST)
 
 
-def said(dot: Dot) -> str:
+def said(dot: Dot, unit: EnergyUnit) -> str:
     """The numbers of a dot, each with what it is."""
-    skill, energy = f"skill {dot.skill:.3f}", f"{significant(dot.energy_kwh)} kWh"
+    energy = f"{unit.number(dot.energy_kwh * J_PER_KWH)} {unit.name}"
+    skill = f"skill {dot.skill:.3f}"
     if dot.skill_interval:
         skill += " ({:.3f} to {:.3f})".format(*dot.skill_interval)
     if dot.energy_interval_kwh:
-        low, high = map(significant, dot.energy_interval_kwh)
+        low, high = (unit.number(e * J_PER_KWH) for e in dot.energy_interval_kwh)
         energy += f" ({low} to {high})"
     about = "≈" if dot.estimated else ""
     how = "estimated" if dot.estimated else "measured"

@@ -26,7 +26,14 @@ from bench.site.checked import Checked, Said
 from bench.site.contents import Contents, Piece, Seat
 from bench.site.downloads import File
 from bench.submission import EntryFile, Upstream
-from bench.units import kwh_from_j, show_duration, show_energy, significant
+from bench.units import (
+    J_PER_KWH,
+    EnergyUnit,
+    common_unit,
+    show_duration,
+    show_energy,
+    significant,
+)
 
 COMPARED = 4
 """Runs that can be compared at once."""
@@ -139,6 +146,7 @@ class Group:
     left_out: int
     mean: Mean | None
     skill_axis: tuple[str, str] | None  # the metric at the ends of the strips
+    unit: str  # of all energies
     energy_axis: tuple[str, str] | None
     doubts: tuple[Doubt, ...]
     elsewhere: tuple[Target, ...]  # entries whose runs the board counts with these
@@ -167,7 +175,7 @@ class Spent:
 
     what: str
     source: str
-    full: str  # kWh; empty: nobody has published it
+    full: str  # empty: nobody has published it
     uses: str
     share: str
 
@@ -408,13 +416,16 @@ def _group(
     counted = {r.record.run_id for r in seat.entry.runs} if seat and seat.entry.counted else set()
     records = [r.record for r in members]
     skills, joules = _skills(records), _joules(records)
+    unit = (
+        seat.cell.energy_unit if seat else common_unit(filter(None, map(usable_energy_j, records)))
+    )
     card = contents.cards.get(about.entry.task)
     seeds: set[int] = set()
     rows = []
     for record in records[:MOST_RUNS]:
         why = "" if record.run_id in counted else why_not(record, card, seeds) or ""
         seeds |= set() if why else {record.spec.seed}
-        rows.append(_row(record, why, skills, joules))
+        rows.append(_row(record, why, skills, joules, unit))
     sight = seen[seat.cell.place] if seat else None
     tier = (seat.entry.tier or seat.entry.status) if seat else ""
     metric = next((m for r in records if (m := usable_metric(r))), None)
@@ -435,7 +446,8 @@ def _group(
         left_out=max(0, len(records) - MOST_RUNS),
         mean=_mean(seat, about, skills, joules) if seat and seat.entry.runs else None,
         skill_axis=_metric_axis(records, skills),
-        energy_axis=joules.ends(lambda j: significant(kwh_from_j(j), 2)),
+        unit=unit.name,
+        energy_axis=joules.ends(lambda j: unit.number(j, 2)),
         doubts=tuple(_doubts(records)),
         elsewhere=tuple(_elsewhere(seat, about)) if seat else (),
     )
@@ -464,7 +476,7 @@ def _figures(seat: Seat, contents: Contents) -> tuple[Figure, ...]:
     for column in map(named, FIGURES):
         value, spread = _texts(column, seat, contents)
         if value:
-            heading = render.heading_of(column, cell.metric)
+            heading = render.heading_of(column, cell)
             found.append(Figure(heading, value, spread))
     found.append(Figure("runs that count", f"{entry.counted} of {entry.attempts}", ""))
     return tuple(found)
@@ -476,11 +488,11 @@ def _texts(column: Column, seat: Seat, contents: Contents | None) -> tuple[str, 
     return page.number(value), spread.strip()
 
 
-def _row(record: Record, why: str, skills: _Axis, joules: _Axis) -> Row:
+def _row(record: Record, why: str, skills: _Axis, joules: _Axis, unit: EnergyUnit) -> Row:
     m, energy_j = usable_metric(record), usable_energy_j(record)
     u, duration_s = energy_uncertainty_j(record), record.total_duration_s
     estimated = _is_estimated(record)
-    energy = "" if energy_j is None else significant(kwh_from_j(energy_j))
+    energy = "" if energy_j is None else unit.number(energy_j)
     return Row(
         run_id=record.run_id,
         address=paths.run(record.run_id),
@@ -618,7 +630,7 @@ def _upstream(declared: Sequence[Upstream]) -> Iterator[Spent]:
 
 
 def _kwh(energy_kwh: float | None) -> str:
-    return "" if energy_kwh is None else f"{significant(energy_kwh)} kWh"
+    return "" if energy_kwh is None else show_energy(energy_kwh * J_PER_KWH)
 
 
 def _tuned(about: Standing, t: Tuning) -> Tuned:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench import cards as task_cards
@@ -15,12 +16,12 @@ from bench.errors import BenchError
 from bench.plot import figure as figures
 from bench.rank import notation, score
 from bench.rank.columns import named
-from bench.rank.entry import Cell, Run, usable_energy_j
+from bench.rank.entry import Cell, Entry, Run, usable_energy_j
 from bench.rank.render import as_text
 from bench.record import Record
 from bench.site import boards, drawing, page, paths
 from bench.site.contents import Contents, Piece
-from bench.units import show_energy, significant
+from bench.units import EnergyUnit, common_unit, show_energy, significant
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -43,6 +44,7 @@ class Leader:
     settings: str
     entry_address: str | None
     metric: str  # its name, with its unit
+    unit: str  # of the energies of all in the table
     numbers: tuple[tuple[str, str], ...]  # metric, energy, score: text and ±
     entries: int
     estimated: bool
@@ -90,7 +92,7 @@ class Hero:
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
-    leaders = [leader for cell in contents.cells if (leader := _leader(cell, contents))]
+    leaders = list(_leaders(contents))
     shown = (
         tuple(_first_of_each(leaders)), sums(contents.runs, len(contents.standings)),
         tuple(_news(contents)), tuple(_open(contents)), _hero(contents.cells),
@@ -151,22 +153,32 @@ def _power(hero: Hero) -> Markup | None:
     return drawing.power(replace(figure, lines=charged, flags=[]))
 
 
-def _leader(cell: Cell, contents: Contents) -> Leader | None:
-    """None where nothing of a cell has a rank or may get one."""
-    found = [(s.name, s.entries[0]) for s in cell.sections if s.name in TIERS]
-    if not found:
-        return None
-    tier, entry = min(found, key=lambda pair: TIERS.index(pair[0]))
+def _leaders(contents: Contents) -> Iterator[Leader]:
+    """Of each cell where something has a rank or may get one."""
+    found = []
+    for cell in contents.cells:
+        best = [(s.name, s.entries[0]) for s in cell.sections if s.name in TIERS]
+        if best:
+            found.append((cell, *min(best, key=lambda pair: TIERS.index(pair[0]))))
+    for estimated in (False, True):  # a table each
+        some = [each for each in found if each[0].place.estimated == estimated]
+        unit = common_unit(fmean(e.energies_j) for _, _, e in some if e.energies_j)
+        for cell, tier, entry in some:
+            yield _leader(cell, tier, entry, unit, contents)
+
+
+def _leader(cell: Cell, tier: str, entry: Entry, unit: EnergyUnit, contents: Contents) -> Leader:
     p = cell.place
     how = page.TRACKS.get(p.track, p.track)
     keys = ("metric", "energy", "score")
-    texts = [as_text(named(key), entry, cell, contents.scenario) for key in keys]
+    texts = [as_text(named(key), entry, cell, contents.scenario, unit) for key in keys]
     return Leader(
         task=p.task, title=cell.card.title if cell.card else p.task,
         place=f"{p.hardware}, {how}" + ("" if p.data == "official" else ", other data"),
         address=f"{paths.board(p.task)}#{boards.name_of(cell)}", tier=tier,
         entry=f"{entry.spec.model} {entry.spec.recipe}", settings=boards.settings_of(entry),
         entry_address=boards.address_of(entry), metric=notation.of(cell.metric).title,
+        unit=unit.name,
         numbers=tuple((page.number(text), spread.strip()) for text, spread in texts),
         entries=sum(1 for _ in cell.entries), estimated=p.estimated,
     )  # fmt: skip

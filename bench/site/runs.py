@@ -354,6 +354,7 @@ def _titled(column: Column, cell: Cell) -> str:
     if column.key == "metric":
         return notation.of(cell.metric).heading
     unit = _UNITS.get(column.key, column.unit or "")
+    unit = cell.energy_unit.name if column.in_common else unit
     return f"{column.title} ({unit})" if unit else column.title
 
 

@@ -18,7 +18,7 @@ from bench.rank.standing import Standing
 from bench.record import Tuning
 from bench.site import charts, page, paths
 from bench.site.contents import Contents, Piece
-from bench.units import kwh_from_j, show_energy, significant
+from bench.units import show_energy, significant
 
 if TYPE_CHECKING:
     from bench.plot.tuning import Drawn
@@ -45,8 +45,8 @@ class Row:
     score: str
     state: str
     why: str
-    energy: str  # kWh
-    spent: str  # kWh, of all until then
+    energy: str
+    spent: str  # of all until then
     best: str
     chosen: bool
     settings: tuple[tuple[str, str], ...]
@@ -68,6 +68,7 @@ class Shown:
     facts: tuple[tuple[str, str], ...]
     space: tuple[tuple[str, str], ...]
     metric: str
+    unit: str  # of all energies
     rows: tuple[Row, ...]
     left_out: int
     expected: tuple[tuple[str, ...], ...]
@@ -175,6 +176,7 @@ def _shown(found: Result) -> Shown:
                     if k in ("trials", "best", "tuning", "final")),
         space=tuple(_space(found.asked)),
         metric=notation.of(found.metric).heading if found.metric else "score",
+        unit=sweep_render.unit_of(found).name,
         rows=rows[:MOST],
         left_out=max(0, len(rows) - MOST),
         expected=tuple(map(tuple, sweep_render.expected_rows(found) if found.metric else ())),
@@ -214,7 +216,9 @@ def _space(asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _rows(found: Result) -> Iterator[Row]:
     """In the order in which they ended, then what has not."""
-    after = {step.trial: step for step in found.steps}
+    from bench.study.sweep_render import in_unit, unit_of
+
+    after, unit = {step.trial: step for step in found.steps}, unit_of(found)
     order = {name: n for n, name in enumerate(after)}
     number = notation.of(found.metric).number if found.metric else significant
     for t in sorted(found.trials, key=lambda t: (order.get(t.name, len(order)), t.number)):
@@ -224,8 +228,8 @@ def _rows(found: Result) -> Iterator[Row]:
             score="" if t.score is None else number(t.score),
             state="ended early" if t.state == "pruned" else t.state,
             why=plain(t.why or "", 200),
-            energy=_kwh(_energy_j(t)),
-            spent=_kwh(step.energy_j if step else None),
+            energy=in_unit(unit, _energy_j(t)),
+            spent=in_unit(unit, step.energy_j if step else None),
             best="" if step is None or step.best is None else number(step.best),
             chosen=bool(found.best and found.best.number == t.number),
             settings=tuple((plain(k, 60), plain(v, 60)) for k, v in t.params.items()),
@@ -235,10 +239,6 @@ def _rows(found: Result) -> Iterator[Row]:
 def _energy_j(trial: Trial) -> float | None:
     known = [each.energy_j for each in trial.taken]
     return None if None in known or not known else sum(j or 0.0 for j in known)
-
-
-def _kwh(energy_j: float | None) -> str:
-    return "" if energy_j is None else significant(kwh_from_j(energy_j))
 
 
 # --- the plot ------------------------------------------------------------------------------------

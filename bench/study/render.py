@@ -92,9 +92,10 @@ def _heading(group: Group) -> list[str]:
 
 def _titles(group: Group) -> list[str]:
     metric = notation.of(group.board.metric).heading if group.board else "metric"
+    unit = group.board.energy_unit.name if group.board else "kWh"
     return [
-        "model · recipe", metric, "skill", "kWh a run", "saves %", "prepares %", "front", "tier",
-        "runs",
+        "model · recipe", metric, "skill", f"{unit} a run", "saves %", "prepares %", "front",
+        "tier", "runs",
     ]  # fmt: skip
 
 

@@ -12,7 +12,14 @@ from bench.rank.render import escaped, plain
 from bench.study.sweep import shown
 from bench.study.trials import Trial
 from bench.study.tuning import Expected, Result, as_dict
-from bench.units import kwh_from_j, show_duration, show_energy, show_energy_band, significant
+from bench.units import (
+    EnergyUnit,
+    common_unit,
+    show_duration,
+    show_energy,
+    show_energy_band,
+    significant,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -162,10 +169,11 @@ def _tables(found: Result) -> list[tuple[list[str], Rows]]:
     if not found.trials or found.metric is None:
         return []
     shown = notation.of(found.metric)
-    titles = ["trial", shown.title, "", "kWh", "in all", "best", _SETTINGS]
+    unit = unit_of(found)
+    titles = ["trial", shown.title, "", unit.name, "in all", "best", _SETTINGS]
     tables = [(titles, _trial_rows(found))]
     if found.expected:
-        tables.append((["trials", "kWh", "times a training", f"expected best {shown.title}"],
+        tables.append((["trials", unit.name, "times a training", f"expected best {shown.title}"],
                        expected_rows(found)))  # fmt: skip
     return tables
 
@@ -177,12 +185,12 @@ def _trial_rows(found: Result) -> Rows:
     after = {step.trial: step for step in found.steps}
     order = list(after)
     ended = [t for t in found.trials if t.name in after]
-    rows = []
+    rows, unit = [], unit_of(found)
     for t in sorted(ended, key=lambda t: order.index(t.name)):
         step = after[t.name]
         score, best = ("" if v is None else number(v) for v in (t.score, step.best))
         state = "" if t.state == "complete" else t.state
-        spent = (_kwh(_energy(t)), _kwh(step.energy_j))
+        spent = (in_unit(unit, _energy(t)), in_unit(unit, step.energy_j))
         rows.append([str(t.number), score, state, *spent, best, shown(t.params)])
     open_ = [t for t in found.trials if t.name not in after]
     return rows + [[str(t.number), "", t.state, "", "", "", shown(t.params)] for t in open_]
@@ -193,19 +201,25 @@ def _energy(t: Trial) -> float | None:
     return None if None in known else sum(j or 0.0 for j in known)
 
 
-def _kwh(energy_j: float | None) -> str:
-    return "" if energy_j is None else significant(kwh_from_j(energy_j))
+def unit_of(found: Result) -> EnergyUnit:
+    """Of all its tables and its plot."""
+    spent = [step.energy_j for step in found.steps if step.energy_j is not None]
+    return common_unit([*spent, *(each.energy_j for each in found.expected)])
+
+
+def in_unit(unit: EnergyUnit, energy_j: float | None) -> str:
+    return "" if energy_j is None else unit.number(energy_j)
 
 
 def expected_rows(found: Result) -> Rows:
     assert found.metric is not None
-    number = notation.of(found.metric).number
+    number, unit = notation.of(found.metric).number, unit_of(found)
     rows = []
     for each in _some(found.expected):
         times = each.energy_j / found.training_j if found.training_j else None
         rows.append(
-            [str(each.trials), _kwh(each.energy_j), "" if times is None else significant(times),
-             number(each.value)]
+            [str(each.trials), unit.number(each.energy_j),
+             "" if times is None else significant(times), number(each.value)]
         )  # fmt: skip
     return rows
 
@@ -233,6 +247,7 @@ def drawn(found: Result) -> Drawn | None:
         return None
     shown = notation.of(found.metric)
     spent = {step.trial: step.energy_j for step in found.steps}
+    unit = unit_of(found)
     return Drawn(
         title=f"Tuning {found.asked.get('model')} on {found.asked['task']}: {found.name}",
         said=[
@@ -241,15 +256,16 @@ def drawn(found: Result) -> Drawn | None:
         ],
         metric=f"{shown.heading} on tune",
         times=shown.times,
+        unit=unit.name,
         trials=[
-            Spent(kwh_from_j(spent[t.name]), t.score, t.state)
+            Spent(spent[t.name] / unit.in_j, t.score, t.state)
             for t in found.trials
             if t.score is not None and t.name in spent
         ],
         best=[
-            Spent(kwh_from_j(s.energy_j), s.best, "") for s in found.steps if s.best is not None
+            Spent(s.energy_j / unit.in_j, s.best, "") for s in found.steps if s.best is not None
         ],
-        expected=[Spent(kwh_from_j(e.energy_j), e.value, "") for e in found.expected],
-        training_kwh=kwh_from_j(found.training_j) if found.training_j else None,
+        expected=[Spent(e.energy_j / unit.in_j, e.value, "") for e in found.expected],
+        training=found.training_j / unit.in_j if found.training_j else None,
         estimated=found.estimated,
     )  # fmt: skip

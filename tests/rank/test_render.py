@@ -89,13 +89,13 @@ def test_wider_tables_have_the_columns_of_narrower_ones_and_more(cells: list[Cel
         columns = set(re.split(r" {2,}", heading))
         assert seen <= columns
         seen = columns
-    assert {"energy kWh", "g CO2e", "time", "runs", "skill", "date", "J/1k pred."} <= seen
+    assert {"energy Wh", "g CO2e", "time", "runs", "skill", "date", "J/1k pred."} <= seen
 
 
 def test_eighty_columns_hold_the_essentials(cells: list[Cell]) -> None:
     heading = next(x for x in render.render(cells, width=80).splitlines() if x.startswith("rank"))
     assert re.split(r" {2,}", heading) == [
-        "rank", "entry", "accuracy %", "energy kWh", "score /kWh", "runs",
+        "rank", "entry", "accuracy %", "energy Wh", "score /kWh", "runs",
     ]  # fmt: skip
 
 
@@ -104,11 +104,35 @@ def test_a_table_says_how_sure_and_how_measured(cells: list[Cell]) -> None:
     assert "energy of gpu (M1, software counters) · official data, version 1 · edition 1.0" in text
     assert "872 scored: ±1.7 to 3.0 points" in text
     assert re.search(r"1–2 +all-minilm-l6 · bf16 · epochs=3 +92\.\d ±0\.\d +±1\.7 +0\.8\d\d", text)
-    assert re.search(r"≈0\.00\d+ ±40%", text)
+    assert re.search(r"≈[\d.]+ ±40%", text)
     assert "└ 1 run replayed a given seed (--seed): never ranked" in text
     assert "another process used GPU-1" in text
     assert "CO2e: if run at 400 g/kWh (United States 2024, Ember, life-cycle); never ranks" in text
     assert "2 of 3" in text
+
+
+@pytest.mark.parametrize("format", ["table", "markdown"])
+def test_energies_of_a_cell_have_one_unit_and_no_row_of_zeros(format: str) -> None:
+    small = make_entry(energy_j=198.0) + make_entry(recipe="bf16", energy_j=72_000.0)
+    large = make_entry(energy_j=198.0, track="scratch", accuracy=0.8)
+    large += make_entry(energy_j=720e3, track="scratch", accuracy=0.8, recipe="bf16")
+    text = render.render(build([*small, *large], {"sst2": SST2}), format, width=100)
+    assert re.findall("energy k?Wh", text) == ["energy Wh", "energy kWh"]
+    first, _, second = text.partition("scratch")
+    assert re.search(r"\b0\.05[45]\d* ±", first)
+    assert re.search(r"\b(19|20)\.\d ±", first)
+    assert re.search(r"\b0\.00005\d+ ±", second)
+    assert re.search(r"\b0\.(19|20)\d ±", second)
+
+
+def test_files_have_kwh_whatever_people_are_shown() -> None:
+    cells = build(make_entry(energy_j=198.0), {"sst2": SST2})
+    assert "energy Wh" in render.render(cells, width=100)
+    (row,) = list(csv.DictReader(io.StringIO(render.render(cells, "csv"))))
+    assert float(row["energy (kWh)"]) == pytest.approx(198 / 3.6e6, rel=0.1)
+    (cell,) = json.loads(render.render(cells, "json"))["cells"]
+    value = cell["sections"][0]["entries"][0]["values"]["energy"]
+    assert value == pytest.approx(198 / 3.6e6, rel=0.1)
 
 
 def test_a_local_entry_and_a_warning_are_marked_at_every_width(cells: list[Cell]) -> None:

@@ -107,7 +107,8 @@ def test_less_than_chance_has_a_minus_sign_and_sorts_below_chance(open_page: Vis
     scores = page.locator("td.score").all_inner_texts()
     assert any(text.startswith("≈−") for text in scores)
     assert not any("-" in text for text in scores)
-    body = page.locator("tbody", has=page.locator("td.score")).first
+    body = page.locator("tbody", has=page.locator("td.score", has_text="≈−")).first
+    body.evaluate("body => body.querySelectorAll('tr[data-run] ~ tr').forEach(row => row.remove())")
     body.evaluate(
         """body => {
           const row = body.querySelector("tr[data-run]"), copy = row.cloneNode(true);

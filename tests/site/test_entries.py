@@ -51,7 +51,7 @@ def test_its_numbers_are_the_boards(results: Path) -> None:
     text = text_of(html_of(results))
     for key in ("score", "metric", "energy", "duration", "emissions"):
         value, spread = render.as_text(named(key), entry, cell, found.scenario)
-        assert f"{render.heading_of(named(key), cell.metric)} {value.strip()}" in text
+        assert f"{render.heading_of(named(key), cell)} {value.strip()}" in text
         assert spread.strip() in text
     assert entry.rank == (1, 1)
     assert f"rank 1 of 1 in {entry.tier}" in text

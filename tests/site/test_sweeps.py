@@ -53,7 +53,7 @@ def test_every_trial_is_in_the_table(results: Path) -> None:
     assert len(rows) == 12
     assert sum("ended early" in row for row in rows) == 5
     (chosen,) = [row for row in rows if "chosen" in row]
-    assert text_of(chosen).startswith("10 80.6 ≈0.0000975 ≈0.00102 80.6 chosen")
+    assert text_of(chosen).startswith("10 80.6 ≈0.0975 ≈1.02 80.6 chosen")
     assert all("≈" in row for row in rows)
 
 

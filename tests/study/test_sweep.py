@@ -333,8 +333,8 @@ def test_markdown_and_plot(bench: Command, sweep: Run) -> None:
     for text in ("best so far", "expected", "one training", "accuracy % on tune"):
         assert text in picture
     said = bench("sweep", "show", "one", "--markdown")
-    assert "| trial | accuracy |  | kWh | in all | best | settings |" in said.out
-    assert "| trials | kWh | times a training | expected best accuracy |" in said.out
+    assert "| trial | accuracy |  | Wh | in all | best | settings |" in said.out
+    assert "| trials | Wh | times a training | expected best accuracy |" in said.out
 
 
 @pytest.mark.parametrize(
