@@ -32,7 +32,8 @@ GROUPS = {
     "R": "protocol",
     "Q": "statistics",
 }
-"""Letter of an id -> the group, whose rules are in the module of that name."""
+"""Letter of an id -> the group, whose rules are in the module of that name, or in these."""
+_FURTHER = ("meters", "trained", "proposal")
 
 Scope = Literal["run", "entry", "folder", "tree"]
 """`folder`: each run and the entry; `tree`: results/, when it grows."""
@@ -117,7 +118,7 @@ def rule(
 
 def rules() -> list[Rule]:
     """All rules, by group and number."""
-    for module in (*GROUPS.values(), "proposal"):
+    for module in (*GROUPS.values(), *_FURTHER):
         importlib.import_module(f"{__name__}.{module}")
     groups = list(GROUPS)
     return sorted(_RULES.values(), key=lambda r: (groups.index(r.id[0]), int(r.id[1:])))

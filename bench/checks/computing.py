@@ -7,7 +7,9 @@ Attention itself, feed-forward layers, embeddings, heads, evaluation and teacher
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -44,6 +46,23 @@ def recipes_of(recipe: str) -> set[str] | None:
     """The recipes that are joined in one; None where one of them is not bench's own."""
     found = set(recipe.split("+"))
     return found if found <= _OWN else None
+
+
+_NODES = re.compile(r"(\d{1,6}) nodes of (.*)", re.DOTALL)
+_SEVERAL = re.compile(r"(\d{1,6}) x (.+)", re.DOTALL)
+
+
+def named(hardware: str) -> Counter[str]:
+    """Name -> number, of `2 nodes of 8 x NVIDIA H100`, `1 x A + 1 x B`, `1 x A; CPU C, 2 cores`."""
+    times, found = 1, Counter[str]()
+    if several := _NODES.fullmatch(hardware):
+        times, hardware = int(several[1]), several[2]
+        if ";" in hardware:
+            times = 1
+    for part in re.split(r"; | \+ ", hardware):
+        if (one := _SEVERAL.fullmatch(part)) and one[2] != "unknown GPU":
+            found[one[2]] += times * int(one[1])
+    return found
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.checks import computing, physics
+from bench.checks import computing, trained
 from bench.checks.bundle import RunFolder
 from bench.checks.computing import Steps
 from tests.checks import bundles
@@ -107,6 +107,6 @@ def test_a_processor_has_the_cores_that_its_class_names(tmp_path: Path) -> None:
     plan.spec = {"device": "cpu", "hardware": "CPU AMD EPYC, 2 cores"}
     plan.start = {"machine": {"cores": 65_000}}
     run = RunFolder(bundles.write_run(plan, tmp_path), "run")
-    floor = physics._floor(run)
+    floor = trained.floor(run)
     assert not isinstance(floor, str)
     assert floor[1] == computing.processor(2, {"baseline"})
