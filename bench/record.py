@@ -259,8 +259,10 @@ class Metered(Closed):
 
     def energy_of(self, phase: Phase) -> float | None:
         """None where a meter that counts was not read in this phase."""
-        unread = {d.domain for d in self.charged} - set(phase.energy_j)
-        return None if unread or not self.charged else sum(phase.energy_j.values())
+        charged, read_j = self.charged, phase.energy_j
+        if not charged or any(d.domain not in read_j for d in charged):
+            return None
+        return sum(read_j.values())
 
     def idle_w(self, idle: Idle | None) -> float | None:
         """Of the charged domains before or after the window; None where one was not read."""

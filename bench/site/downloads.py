@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -42,9 +43,10 @@ Value = str | int | float | None
 def pieces(contents: Contents) -> Iterator[Piece]:
     yield _tables(contents)
     for each in contents.submitted:
-        if found := contents.offered[each.place]:
-            files = tuple(paths.file(each.place, *f.inside) for f in found)
-            yield Piece(files, page.digest(found), partial(_copies, each.folder, each.place, found))
+        place = each.place
+        if found := contents.offered[place]:
+            files = tuple(paths.file(place, *f.inside) for f in found)
+            yield Piece(files, page.digest(found), partial(_copies, each.folder, place, found))
 
 
 # --- files as submitted ------------------------------------------------------------------------
@@ -78,12 +80,10 @@ def offered(about: Standing) -> tuple[File, ...]:
     return tuple(found)
 
 
-def of_run(contents: Contents, run: Run) -> list[tuple[str, str, str]]:
-    """Name, address and size of the files of a run; none of one that was not submitted."""
-    about = contents.standing_of(run)
-    found = contents.offered.get(about.place, ()) if about else ()
-    mine = [file for file in found if file.inside[0] == run.folder.name]
-    return named(about.place, mine) if about else []
+def of_run(contents: Contents, place: str | None, run: Run) -> tuple[File, ...]:
+    """The files of a run that came with the entry at `place`; none of one of the user's own."""
+    found = contents.offered.get(place, ()) if place else ()
+    return tuple(file for file in found if file.inside[0] == run.folder.name)
 
 
 def named(place: str, files: Iterable[File]) -> list[tuple[str, str, str]]:
@@ -125,17 +125,21 @@ def _inside(folder: int, name: str) -> Iterator[int]:
 
 
 def _copies(folder: Path, place: str, files: Sequence[File]) -> Mapping[str, bytes]:
-    return {paths.file(place, *file.inside): _content(folder, file) for file in files}
+    """As they are now; what has gone since, or has grown, or is no file any more, is empty."""
+    found = dict.fromkeys(files, b"")
+    for inside, several in groupby(files, lambda file: file.inside[:-1]):
+        with suppress(OSError), _opened(folder, *inside) as way:
+            found |= {file: _content(way, file.name) for file in several}
+    return {paths.file(place, *file.inside): data for file, data in found.items()}
 
 
-def _content(folder: Path, file: File) -> bytes:
-    """As it is now, if it is a file still; what has gone since, or has grown, is empty."""
-    with suppress(OSError), _opened(folder, *file.inside[:-1]) as way:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(file.name, flags, dir_fd=way), "rb") as source:
-            found = os.fstat(source.fileno())
+def _content(folder: int, name: str) -> bytes:
+    with suppress(OSError):
+        way = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        with open(way, "rb", buffering=0) as source:
+            found = os.fstat(way)
             if stat.S_ISREG(found.st_mode) and found.st_size <= MOST_BYTES:
-                return source.read(MOST_BYTES)
+                return source.read(found.st_size) or b""
     return b""
 
 

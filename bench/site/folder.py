@@ -69,7 +69,8 @@ class Folder:
     def __init__(self, out: Path, code: str) -> None:
         self._out, self._code = out, code
         self._known = _read(out / MEMORY, code)
-        self._plain: set[Path] = {out}  # folders that are no links
+        self._root = f"{out}/"  # to join texts is faster than paths, of which there are many
+        self._plain = {""}  # folders in it that are no links
         self._drafts = out / DRAFTS
         _drop(self._drafts)
         self._drafts.mkdir()
@@ -84,7 +85,7 @@ class Folder:
         if made is None or made.key != key:
             return False
         try:
-            found = os.lstat(self._out / file)
+            found = os.lstat(self._root + file)
         except OSError:
             return False
         same = (found.st_size, found.st_mtime_ns) == (made.size, made.mtime_ns)
@@ -102,12 +103,12 @@ class Folder:
     def write(self, file: str, content: str | bytes) -> tuple[bool, int, int]:
         """Whole or not at all. Whether the file was another, or none; size and mtime_ns."""
         data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-        path = self._out / file
-        self._enter(path.parent)
+        path = self._root + file
+        self._enter(file.rpartition("/")[0])
         if not (same := _holds(path, data)):
             draft = self._drafts / str(os.getpid())
             draft.write_bytes(data)
-            draft.replace(path)
+            os.replace(draft, path)
         found = os.lstat(path)
         return not same, found.st_size, found.st_mtime_ns
 
@@ -124,19 +125,18 @@ class Folder:
 
     def save(self) -> None:
         known = {"code": self._code, "files": self._known}
-        text = json.dumps(
-            known, separators=(",", ":"), sort_keys=True
-        )  # indented: ten times slower
+        text = json.dumps(known, separators=(",", ":"), sort_keys=True)  # indenting is slow
         self.write(MEMORY, text + "\n")
 
-    def _enter(self, folder: Path) -> None:
+    def _enter(self, folder: str) -> None:
         """Make it, and see that it is in the site's folder."""
         if folder in self._plain:
             return
-        self._enter(folder.parent)
-        folder.mkdir(exist_ok=True)
-        if folder.is_symlink():
-            raise UsageError(f"{folder} is a link, and a site has none", "remove it")
+        self._enter(folder.rpartition("/")[0])
+        path = self._out / folder
+        path.mkdir(exist_ok=True)
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link, and a site has none", "remove it")
         self._plain.add(folder)
 
     def _is_inside(self, folder: Path) -> bool:
@@ -169,12 +169,12 @@ def _is_a_page(file: str) -> bool:
     return bool(parts) and not any(part.startswith(("/", ".")) for part in parts)
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _holds(path: str, data: bytes) -> bool:
     try:
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode) or found.st_size != len(data):
             return False
-        return path.read_bytes() == data
+        return Path(path).read_bytes() == data
     except OSError:
         return False
 

@@ -26,6 +26,7 @@ from bench.record import DomainEnergy, Phase, Record
 from bench.site import boards, downloads, page, paths, readings, rundata
 from bench.site.checked import Checked, Said
 from bench.site.contents import Contents, Piece
+from bench.site.downloads import File
 from bench.site.drawing import shade_of
 from bench.site.readings import Seen
 from bench.units import show_duration, show_energy, significant
@@ -57,7 +58,7 @@ class Known:
     siblings: tuple[str, ...]  # the other runs of the entry
     linked: tuple[str, ...]  # runs that it rests on and that have a page
     local: bool
-    files: tuple[tuple[str, str, str], ...]  # name, address and size
+    files: tuple[File, ...]
     checks: str | None  # a digest of what they say
     checked: Checked | None = field(repr=False, default=None)
 
@@ -121,7 +122,7 @@ class _About:
             siblings=self._siblings(standing, run_id),
             linked=tuple(r for r in rests if r in self._ids),
             local=run.origin == "local",
-            files=tuple(downloads.of_run(self._contents, run)),
+            files=downloads.of_run(self._contents, place, run),
             checks=self._digest(place),
             checked=self._contents.checked.get(place) if place else None,
         )
@@ -218,7 +219,7 @@ def _page(
         unmetered=said.get("no meter", []), warnings=record.warnings[:MOST_ROWS],
         checks=_checks(known.checked, record.run_id),
         hashes=_hashes(record, folder), commands=list(_commands(record, known)),
-        retrain=_retrain(record), files=known.files,
+        retrain=_retrain(record), files=downloads.named(known.place or "", known.files),
         estimated=record.level == "M0",
     )  # fmt: skip
 
