@@ -11,15 +11,17 @@ from bench.footprint.alternatives import NEARNESS, Alternative
 from bench.footprint.known import Known
 from bench.footprint.plan import Asked, Band, Cost, Factor, Plan
 from bench.footprint.quantity import explained
+from bench.footprint.wrapping import Wrapped
 from bench.rank.render import plain
 from bench.units import significant
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import JustifyMethod, RenderableType
     from rich.table import Table
 
 SCHEMA = "bench.plan/1"
 WIDE = 120  # columns of a terminal, from which sources stand in a column
+NARROW = 80  # below which what an alternative costs is left to --json
 _FEW = 6
 
 
@@ -32,7 +34,7 @@ def plan_parts(
     for warning in made.basis.warnings:
         yield _text(f"! {warning}")
     yield ""
-    yield _costs(made)
+    yield _costs(made, width)
     yield ""
     yield _text("Middle, and the least and the most that it may well be. " + _conditions(made))
     yield ""
@@ -94,26 +96,72 @@ def _cloud(asked: Asked, made: Plan) -> str:
     return f"; a device-hour {low:g} to {high:g} USD ({row['source']})"
 
 
-def _costs(made: Plan) -> Table:
-    table = _empty()
-    table.add_column("")
-    titles = {
-        "energy": "kWh", "emissions": "kg CO2e", "electricity": "energy\nUSD",
-        "hours": "hours", "cloud": "cloud\nUSD",
-    }  # fmt: skip
-    keys = list(made.one.bands)
-    for key in keys:
-        table.add_column(titles[key], justify="right")
+_UNITS = {
+    "energy": ("", "kWh"), "emissions": ("", "kg CO2e"), "electricity": ("energy", "USD"),
+    "hours": ("", "hours"), "cloud": ("cloud", "USD"),
+}  # fmt: skip
+"""Of each band: what for, where the unit does not say it, and the unit."""
+
+
+def _costs(made: Plan, width: int) -> RenderableType:
     trials = made.asked.trials
-    rows: list[tuple[str, Cost | None]] = [
+    costs: list[tuple[str, Cost | None]] = [
         ("one training", made.one),
         (f"{trials} trial{'' if trials == 1 else 's'}", made.trials),
         ("together", made.together if made.trials else None),
     ]
-    for name, cost in rows:
-        if cost:
-            table.add_row(name, *(_band(cost.bands[k]) for k in keys))
+    known = [(name, cost) for name, cost in costs if cost]
+    for table in (_beside(known), _below(known)):
+        if _width(table) <= width:
+            return table
+    lines = [
+        [name, *(f"  {' '.join(said[:2])} {said[2] and f'({said[2]})'}" for said in _said(c))]
+        for name, c in known
+    ]
+    return _text("\n".join(line for some in lines for line in some))
+
+
+def _beside(costs: Sequence[tuple[str, Cost]]) -> Table:
+    """A column for each unit, with the range below the number."""
+    table = _empty()
+    table.add_column("", no_wrap=True)
+    keys = list(costs[0][1].bands)
+    for key in keys:
+        table.add_column("\n".join(filter(None, _UNITS[key])), justify="right", no_wrap=True)
+    for name, cost in costs:
+        table.add_row(name, *(_band(cost.bands[k]) for k in keys))
     return table
+
+
+def _below(costs: Sequence[tuple[str, Cost]]) -> Table:
+    """A row for each unit: number, unit and range beside each other."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    sides: tuple[JustifyMethod, ...] = ("left", "right", "left", "left")
+    for side in sides:
+        table.add_column(justify=side, no_wrap=True)
+    for name, cost in costs:
+        for number, (middle, unit, reach) in enumerate(_said(cost)):
+            table.add_row("" if number else name, middle, unit, _text(reach, "dim"))
+    return table
+
+
+def _said(cost: Cost) -> Iterator[tuple[str, str, str]]:
+    """Number, unit and range of each band."""
+    for key, band in cost.bands.items():
+        what, unit = _UNITS[key]
+        low, middle, high = (significant(q.value) for q in band.ends)
+        yield middle, f"{unit} {what}".strip(), "" if low == high else f"{low} to {high}"
+
+
+def _width(table: Table) -> int:
+    """That it takes without a break."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(width=1000)
+    return Measurement.get(console, console.options, table).maximum
 
 
 def _band(band: Band) -> RenderableType:
@@ -204,8 +252,9 @@ def _reduced(made: Plan, others: Sequence[Alternative], width: int) -> Iterator[
 def _table(rows: Sequence[Alternative], made: Plan, width: int) -> Table:
     table, wide = _empty(), width >= WIDE
     table.add_column("", overflow="fold", min_width=22)
-    cloud = wide and made.one.cloud is not None
-    for name in ("kWh", "kg CO2e", "USD", *(["cloud USD"] if cloud else []), "difference"):
+    cloud, money = wide and made.one.cloud is not None, width >= NARROW
+    names = ["kWh", "kg CO2e", *(["USD"] if money else []), *(["cloud USD"] if cloud else [])]
+    for name in (*names, "difference"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("source", overflow="fold")
@@ -215,7 +264,7 @@ def _table(rows: Sequence[Alternative], made: Plan, width: int) -> Table:
         bands: list[Band | None] = [None] * 4
         if cost:
             bands = [cost.energy, cost.emissions, cost.electricity, cost.cloud]
-        bands = bands if cloud else bands[:3]
+        bands = bands[: len(names)]
         numbers = [significant(b.middle.value) if b else "" for b in bands]
         mark = "*" if a.estimated and not made.estimated else ""
         cells = [*numbers, mark + _difference(a)]
@@ -225,9 +274,9 @@ def _table(rows: Sequence[Alternative], made: Plan, width: int) -> Table:
 
 
 def _what(what: str, source: str) -> RenderableType:
-    from rich.text import Text
+    from rich.console import Group
 
-    return Text.assemble(what, *([("\n" + source, "dim")] if source else []))
+    return Group(_text(what), *([_text(source, "dim")] if source else []))
 
 
 def _difference(a: Alternative) -> str:
@@ -330,13 +379,9 @@ def _empty() -> Table:
     return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
 
 
-def _text(text: str) -> RenderableType:
-    from rich.text import Text
-
-    return Text(text)
+def _text(text: str, style: str = "") -> RenderableType:
+    return Wrapped(text, style)
 
 
 def _bold(text: str, colour: str = "") -> RenderableType:
-    from rich.text import Text
-
-    return Text(text, style=f"bold {colour}".strip())
+    return Wrapped(text, f"bold {colour}".strip())

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.errors import UsageError
-from bench.footprint import alternatives, asking, known, plan
+from bench.footprint import alternatives, asking, known, plan, plan_render
+from bench.footprint.alternatives import Alternative
 from bench.footprint.asking import Typed
 from bench.footprint.known import Known
 from bench.footprint.plan import Plan
 from bench.footprint.quantity import explained
+from bench.units import significant
 
 RESULTS = Path(__file__).parents[2] / "results"
 H100, H200 = "NVIDIA H100 80GB HBM3", "NVIDIA H200"
@@ -500,3 +505,26 @@ def test_a_broken_record_is_a_line_and_the_rest_counts(tmp_path: Path) -> None:
     found, broken = known.runs([tmp_path])
     assert len(found) == 3
     assert len(broken) == 1
+
+
+@pytest.mark.parametrize("width", [140, 80, 60])
+def test_a_range_stays_in_one_line_at_any_width(runs: list[Known], width: int) -> None:
+    words: dict[str, Any] = {"model": "bert-base", "hardware": H200, "task": "sst2", "trials": 20}
+    made = planned(runs, **words)
+    lines = shown_at(width, made, alternatives.alternatives(made, runs))
+    assert max(map(len, lines)) <= width
+    for cost in filter(None, (made.one, made.trials, made.together)):
+        for band in cost.bands.values():
+            low, middle, high = (significant(q.value) for q in band.ends)
+            assert any(f"{low} to {high}" in line for line in lines), (low, high)
+            assert any(middle in line for line in lines)
+    assert not [line for line in lines if re.search(r"\d to$", line.rstrip())]
+    assert not [line for line in lines if re.match(r"\s*(to [\d-]|kg CO2e\)|USD/kWh)", line)]
+
+
+def shown_at(width: int, made: Plan, others: list[Alternative]) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    for part in plan_render.plan_parts(made, others, [], width):
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
