@@ -346,6 +346,22 @@ def compare(claimed: Claim, found: Sequence[tuple[Record, Path]], planned: Plan)
     )
 
 
+def submitted(claimed: Claim, found: Sequence[Record], attempts: int) -> Verification:
+    """The entry's runs against those that somebody has submitted as the same training made
+    again."""
+    here = [r for r in found if counts(r) and r.spec.seed_origin == "harness"]
+    return Verification(
+        place=claimed.place,
+        claimed=tuple(r.run_id for r in claimed.runs),
+        made=tuple(r.run_id for r in here),
+        attempts=attempts,
+        same_code={r.code_sha256 for r in here} == {claimed.code_sha256},
+        same_hardware=all(_same_hardware(claimed.spec.hardware, r.spec.hardware) for r in here),
+        accuracy=accuracy(claimed.runs, here),
+        energy=energy(claimed.runs, here),
+    )
+
+
 def accuracy(claimed: Sequence[Record], here: Sequence[Record]) -> Agreement:
     """Of mean skills. Chance and best are those found here, on the same scored rows."""
     if not here:
@@ -497,17 +513,24 @@ def cost_lines(claimed: Claim, planned: Plan, at_hand: int, left: int) -> Lines:
 
 def report_lines(found: Verification) -> Lines:
     """What was compared, what came of it, and what to do with it."""
+    made = f"{made_line(found)} {' '.join(found.made)}"
+    entry = f"{found.place}: {_runs(len(found.claimed))}"
+    return [("entry", entry), ("made", made), *compared_lines(found), *_next(found)]
+
+
+def made_line(found: Verification) -> str:
     failed = found.attempts - len(found.made)
-    besides = f", and {failed} that came to no end" if failed else ""
-    said = [
-        ("entry", f"{found.place}: {_runs(len(found.claimed))}"),
-        ("made", f"{_runs(len(found.made))} with fresh seeds{besides} {' '.join(found.made)}"),
+    besides = f", and {failed} that came to no end" if failed > 0 else ""
+    return f"{_runs(len(found.made))} with fresh seeds{besides}"
+
+
+def compared_lines(found: Verification) -> Lines:
+    return [
         ("code", "the entry's own" if found.same_code else "another than the entry's: weaker"),
         ("accuracy", _accuracy_line(found.accuracy)),
         ("energy", _energy_line(found.energy)),
         ("verdict", _verdict(found)),
     ]
-    return said + _next(found)
 
 
 def _runs(count: int) -> str:

@@ -14,7 +14,7 @@ from bench.rank import pareto, render
 from bench.rank.columns import Column, named
 from bench.rank.entry import Cell, Entry, Place, Section
 from bench.rank.pareto import Dot
-from bench.site import charts, page, paths
+from bench.site import again, charts, page, paths
 from bench.site.contents import Contents, Piece
 
 COLUMNS = tuple(map(named, ("score", "metric", "energy", "emissions", "duration", "runs")))
@@ -250,9 +250,10 @@ def _number(column: Column, entry: Entry, cell: Cell, scenario: Scenario) -> tup
 
 
 def _level(entry: Entry, contents: Contents) -> str:
-    """T3 where somebody has trained it again; else the least of what the checks say."""
-    if any(s.verified_by for s in entry.submissions):
-        return "T3"
+    """T3 where somebody has trained it again, and what that came to if it does not agree; else the
+    least of what the checks say."""
+    if trained_again := again.level(entry, contents):
+        return trained_again
     levels = [contents.checked[s.place].level for s in entry.submissions
               if s.place in contents.checked]  # fmt: skip
     return min(levels, default="")

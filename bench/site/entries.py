@@ -19,7 +19,8 @@ from bench.rank.entry import Run, energy_uncertainty_j, usable_energy_j, usable_
 from bench.rank.render import plain
 from bench.rank.standing import Standing
 from bench.record import Record, Tuning
-from bench.site import badges, changes, downloads, page, paths
+from bench.site import again, badges, changes, downloads, page, paths
+from bench.site.again import Verdict
 from bench.site.badges import Badge
 from bench.site.changes import Event, Sights, Target
 from bench.site.checked import Checked, Said
@@ -242,6 +243,7 @@ class Page:
     tuned: Tuned | None
     again: tuple[Again, ...]
     verified: str  # T3, where somebody has made it again
+    verdicts_again: tuple[Verdict, ...]  # whether that agrees
     verdicts: Verdicts | None
     badge: Badge | None
     snippets: tuple[tuple[str, str], ...]
@@ -265,6 +267,7 @@ def _key(about: Standing, contents: Contents, seen: Sights) -> str:
         [contents.marks.get(r) for r in e.runs],
         [seen[cell.place] for cell, _ in seats],
         [other.title for seat in seats for other in _elsewhere(seat, about)],
+        list(again.verdicts(about, contents)),
         [(s.place, s.entry.title, s.entry.authors, s.entry.submitted_at, s.entry.reason)
          for s in _related(about, contents)],
     )  # fmt: skip
@@ -282,7 +285,9 @@ def _related(about: Standing, contents: Contents) -> Iterator[Standing]:
 
 def _page(at: str, about: Standing, contents: Contents, seen: Sights) -> Mapping[str, str]:
     shown = shown_of(about, contents, seen)
-    return {at: page.render("entry.html", at, e=shown, levels=LEVELS, words=changes.in_words)}
+    return {
+        at: page.render("entry.html", at, e=shown, here=at, levels=LEVELS, words=changes.in_words)
+    }
 
 
 def shown_of(about: Standing, contents: Contents, seen: Sights) -> Page:
@@ -311,6 +316,7 @@ def shown_of(about: Standing, contents: Contents, seen: Sights) -> Page:
         tuned=_tuned(about, tuning) if tuning else None,
         again=tuple(_again(e, contents)),
         verified="T3" if about.verified_by else "",
+        verdicts_again=tuple(again.verdicts(about, contents)),
         verdicts=_verdicts(contents.checked.get(about.place)),
         badge=badge,
         snippets=_snippets(about, badge, contents.url) if badge else (),

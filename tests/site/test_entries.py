@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from bench import submission
 from bench.rank import render
 from bench.rank.columns import named
-from bench.site import entries, paths
+from bench.site import again, entries, paths
 from bench.site.checked import Checked, Said
 from tests.checks import bundles
 from tests.site import making, submitted
@@ -131,6 +132,52 @@ def test_who_trained_it_again_is_said_as_t3(results: Path) -> None:
     assert "T3 Somebody else has trained it again" in text_of(html)
     assert 'href="again.html"' in html
     assert "Trains again" in html_of(results, "toy/again")
+
+
+def made_again(results: Path, more_wrong: int = 0, times: float = 1.0) -> None:
+    """The good entry once more by others, with more rows wrong, at so many times its power."""
+    plans = [
+        replace(plan, load_w=times * plan.load_w, wrong=sorted({*plan.wrong, *range(more_wrong)}))
+        for plan in bundles.plans(3, first=50)
+    ]
+    bundles.write(
+        results, plans, name="again",
+        change=lambda e: e.model_copy(update={"verifies": GOOD, "title": "Made again"}),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more_wrong", "times", "told", "energy"),
+    [(0, 1.0, "agrees", "agrees"), (120, 1.0, "disagrees", "agrees"),
+     (0, 1.5, "disagrees", "disagrees")],
+)  # fmt: skip
+def test_whether_it_agrees_is_said_where_it_was_trained_again(
+    results: Path, more_wrong: int, times: float, told: str, energy: str
+) -> None:
+    made_again(results, more_wrong, times)
+    for place, said in ((GOOD, "Made again held against this entry"),
+                        ("toy/again", "This training held against the one")):  # fmt: skip
+        text = text_of(html_of(results, place))
+        assert f"{told} {said}" in text
+        assert "made 3 runs with fresh seeds" in text
+        assert f"energy {energy}: " in text
+        assert re.search(r"accuracy (dis)?agrees: skill 0\.\d+ stated, 0\.\d+ here", text)
+    found = submitted.read(results)
+    ((_, entry),) = found.seats_of[GOOD]
+    assert again.level(entry, found) == ("T3" if told == "agrees" else "T3 disagrees")
+
+
+def test_one_run_made_again_decides_nothing(results: Path) -> None:
+    bundles.write(
+        results, bundles.plans(1, first=50), name="again",
+        change=lambda e: e.model_copy(update={"verifies": GOOD, "title": "Made again"}),
+    )  # fmt: skip
+    text = text_of(html_of(results))
+    assert "undecided Made again" in text
+    assert "one run tells nothing of its scatter" in text
+    found = submitted.read(results)
+    ((_, entry),) = found.seats_of[GOOD]
+    assert again.level(entry, found) == "T3 undecided"
 
 
 def test_a_reevaluation_shows_what_each_runs_weights_said(results: Path) -> None:
