@@ -111,6 +111,30 @@ def test_a_retraction_is_made_by_a_command(bench, place: Path) -> None:
     assert "transformer-small" not in bench("tasks", "toy", *options(place), *nobody).out
 
 
+@pytest.mark.parametrize("named", ["by its id", "by its folder", "by its whole path"])
+def test_a_run_of_what_was_taken_back_says_so(
+    bench, place: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """Shown or compared, from wherever it is named; before, it says nothing of the kind."""
+    submitted(bench, place)
+    shutil.rmtree(place / "runs")
+    monkeypatch.chdir(place)
+    entry = Path("results/toy/transformer-small-baseline")
+    first, second, _ = records.folders([entry])
+    ways = {"by its id": [first.name, second.name], "by its folder": [first, second]}
+    runs = ways.get(named, [first.absolute(), second.absolute()])
+    assert "fallen" not in bench("show", runs[0]).out
+    assert bench("compare", *runs).err == ""
+    why = ["--retract", "toy/transformer-small-baseline", "--reason", "the plug was loose"]
+    assert bench("submit", *why, "--authors", "A. Turing", "--tasks", "tasks").code == 0
+    shown = " ".join(bench("show", runs[0]).out.split())
+    assert "fallen it is on no board: of toy/transformer-small-baseline" in shown
+    assert "took it back (the plug was loose)" in shown
+    compared = bench("compare", *runs)
+    assert compared.code == 0
+    assert compared.err.count("took it back (the plug was loose)") == 2
+
+
 @pytest.mark.parametrize("name", ["a", "z"])
 def test_what_is_corrected_stays_clean_beside_its_corrections(
     bench, place: Path, name: str

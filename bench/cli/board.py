@@ -33,6 +33,7 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.rank import index
     from bench.rank.entry import Cell, Run
+    from bench.record import Record
 
 
 def leaderboard(
@@ -129,7 +130,7 @@ def show(
     from bench import record as records
     from bench import show as showing
     from bench.power import carbon
-    from bench.rank import index
+    from bench.rank import index, standing
 
     recover(out)
     folder = find(run, results, out)
@@ -142,10 +143,17 @@ def show(
     if isinstance(record, records.Measurement):
         lines = showing.measurement_lines(record, folder, scenario)
     else:
-        found = index.ask(roots(results, out), lambda source: source.later(record.run_id))
+        this = _submitted(record, folder, results, out)
+
+        def question(source: index.Source) -> tuple[list[Run], str | None]:
+            said = standing.of(source.submissions(runs=[this]), [this])
+            return source.later(record.run_id), standing.fallen(this, said)
+
+        found, fallen = index.ask(roots(results, out), question)
         later = [run.record for run in found]
         card = cards_of([record], tasks).get(record.spec.task)
         lines = showing.record_lines(record, folder, scenario, card)
+        lines += [("fallen", fallen)] if fallen else []
         lines += showing.continued_lines(sorted(later, key=lambda r: r.started_at))
     console().print(showing.grid(lines))
 
@@ -159,19 +167,40 @@ def compare(
     """Compare runs: settings, accuracy, energy."""
     from bench import record as records
     from bench.rank import compare as comparing
-    from bench.rank import index
+    from bench.rank import index, standing
 
     if len(runs) < 2:
         raise UsageError("one run can't be compared", "name two or more: bench compare RUN RUN")
     recover(out)
-    found = [records.read(find(r, results, out)) for r in runs]
-    keys = {record.entry_key() for record in found}
-    ledger = index.ask(roots(results, out), lambda source: source.entries(keys))
-    comparison = comparing.compare(found, [r.record for r in ledger])
+    folders = [find(r, results, out) for r in runs]
+    sides = [_submitted(records.read(folder), folder, results, out) for folder in folders]
+
+    def question(source: index.Source) -> tuple[list[Run], standing.Standings]:
+        ledger = source.entries({side.key for side in sides})
+        about = [*sides, *ledger]
+        return ledger, standing.of(source.submissions(runs=about), about)
+
+    ledger, said = index.ask(roots(results, out), question)
+    for side in sides:
+        if fallen := standing.fallen(side, said):
+            print(f"warning: {side.record.run_id}: {fallen}", file=sys.stderr)
+    kept = [run.record for run in standing.standing(ledger, said)]
+    comparison = comparing.compare([side.record for side in sides], kept)
     if as_json:
         print(json.dumps(comparison.as_dict(), indent=1))
     else:
         comparing.render(comparison, console())
+
+
+def _submitted(record: Record, folder: Path, results: Path | None, out: Path) -> Run:
+    """A run as it lies below one of the roots, however its folder was named."""
+    from bench.rank.entry import Run
+
+    whole = folder.resolve()
+    for root, _ in roots(results, out):
+        if whole.is_relative_to(root.resolve()):
+            folder = root / whole.relative_to(root.resolve())
+    return Run(record, folder, "results")
 
 
 def coloured() -> bool:

@@ -122,6 +122,20 @@ def standing(runs: Iterable[Run], standings: Standings) -> list[Run]:
     return found
 
 
+def fallen(run: Run, standings: Standings) -> str | None:
+    """Why a run is on no board, by what was said of its entry since; None where it is on one, was
+    never submitted, or lies in a correction by now."""
+    about = standings.get(run.folder.parent)
+    if about is None or standing([run], standings):
+        return None
+    by = about.retracted_by or about.superseded_by
+    if by is None:
+        return f"{about.place} holds a copy of it, which was taken back where it was submitted"
+    said = standings[by].entry.reason or "no reason is given"
+    how = "took it back" if about.retracted_by else "corrects it, and leaves this run out"
+    return f"it is on no board: of {about.place}, {submission.place(by)} {how} ({said})"
+
+
 def _owners(standings: Standings) -> dict[Path, Standing]:
     """Root and run -> an entry that stands and has submitted it."""
     return {
