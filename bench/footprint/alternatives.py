@@ -16,7 +16,7 @@ from bench.checks import computing
 from bench.errors import UsageError
 from bench.footprint import known, plan
 from bench.footprint.known import Known
-from bench.footprint.plan import BASELINE, Asked, Factor, Plan
+from bench.footprint.planned import BASELINE, Asked, Factor, Plan, shown_count
 from bench.power import carbon
 from bench.power.carbon import Scenario
 from bench.rank import score
@@ -174,7 +174,7 @@ def _models(made: Plan, found: Sequence[Known]) -> Iterator[Alternative]:
             if each.plan.basis.nearness == "given" or _rows(each.plan) > _rows(made):
                 continue  # power that somebody states is of one model; rows differ by the task
             nearness = NEARNESS[each.plan.basis.nearness]
-            what = f"{name} ({plan.shown_count(parameters)} parameters)"
+            what = f"{name} ({shown_count(parameters)} parameters)"
             shown += 1
             yield replace(each, what=what, source=nearness, note="its score is another")
         if shown == _MODELS:

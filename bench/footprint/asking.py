@@ -12,7 +12,7 @@ from bench.checks import computing
 from bench.errors import UsageError, near_names, unknown_name
 from bench.footprint import known
 from bench.footprint.known import Known
-from bench.footprint.plan import BASELINE, FORMATS, Asked, most_common
+from bench.footprint.planned import BASELINE, FORMATS, Asked
 from bench.power import carbon
 
 _MOST_W = 20_000.0  # of one device or one machine
@@ -177,7 +177,7 @@ def _usual_device(model: str, found: Sequence[Known]) -> str:
         list(found),
     ):
         if some:
-            return most_common(r.device for r in some)
+            return known.most_common(r.device for r in some)
     raise UsageError("no hardware is named, and no run is here", "give --hardware")
 
 

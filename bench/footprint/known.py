@@ -227,3 +227,8 @@ def devices(found: Iterable[Known]) -> Iterator[str]:
     seen = {run.device for run in found}
     yield from sorted(seen)
     yield from (name for name in computing.accelerators() if name not in seen)
+
+
+def most_common(names: Iterable[str], default: str = "") -> str:
+    listed = list(names)
+    return max(dict.fromkeys(listed), key=listed.count, default=default)

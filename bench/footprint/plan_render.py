@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.footprint import equivalents, plan
+from bench.footprint import equivalents, prices
 from bench.footprint.alternatives import NEARNESS, Alternative
 from bench.footprint.known import Known
-from bench.footprint.plan import Asked, Band, Cost, Factor, Plan
+from bench.footprint.planned import Asked, Band, Cost, Factor, Plan, shown_count
 from bench.footprint.quantity import explained
 from bench.footprint.wrapping import Wrapped
 from bench.rank.render import plain
@@ -57,7 +57,7 @@ def plan_parts(
 def title(asked: Asked) -> str:
     amount = (
         f"{asked.hours:g} h" if asked.unit == "second"
-        else f"{plan.shown_count(asked.amount)} {asked.unit}s"
+        else f"{shown_count(asked.amount)} {asked.unit}s"
     )  # fmt: skip
     task = f" of {asked.task}" if asked.task else ""
     many = f"{asked.devices} x " if asked.accelerated else ""
@@ -73,7 +73,7 @@ def _conditions(made: Plan) -> str:
     assumed = ", which is assumed" if asked.scenario.assumed else ""
     price = asked.usd_per_kwh
     usd = (
-        f"{plan.STUDY_USD_PER_KWH:g} USD/kWh as the study has it" if price is None
+        f"{prices.STUDY_USD_PER_KWH:g} USD/kWh as the study has it" if price is None
         else f"{price:g} USD/kWh"
     )  # fmt: skip
     cloud = _cloud(asked, made)
@@ -90,7 +90,7 @@ def _cloud(asked: Asked, made: Plan) -> str:
         return "; no cloud price is known (--usd-per-hour)"
     if asked.usd_per_hour is not None:
         return f"; {asked.usd_per_hour:g} USD a device-hour"
-    row = plan.cloud_price(asked.device)
+    row = prices.cloud_price(asked.device)
     assert row
     low, high = row["usd_per_hour"]
     return f"; a device-hour {low:g} to {high:g} USD ({row['source']})"

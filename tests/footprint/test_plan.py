@@ -21,7 +21,7 @@ from bench.footprint import alternatives, asking, known, plan, plan_render
 from bench.footprint.alternatives import Alternative
 from bench.footprint.asking import Typed
 from bench.footprint.known import Known
-from bench.footprint.plan import Plan
+from bench.footprint.planned import Plan
 from bench.footprint.quantity import explained
 from bench.units import significant
 
