@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -246,13 +247,9 @@ def of_parts(
 
 def _line(read: Watts, record: Metered, points: int) -> Line:
     gaps = _missing(read)
-    edges = np.searchsorted(read.t_s, [(a + b) / 2 for a, b in gaps])
+    edges = [0, *np.searchsorted(read.t_s, [(a + b) / 2 for a, b in gaps]), len(read.t_s)]
     bins = np.linspace(*read.span_s, points + 1)
-    stretches = [
-        thin(t, w, bins)
-        for t, w in zip(np.split(read.t_s, edges), np.split(read.power_w, edges), strict=True)
-        if len(t)
-    ]
+    stretches = [thin(read.t_s[a:b], read.power_w[a:b], bins) for a, b in pairwise(edges) if a < b]
     known = next((d for d in record.domains if d.domain == read.domain), None)
     mean = "not read"
     if known and known.energy_j is not None and record.duration_s:
@@ -293,8 +290,8 @@ def _flags(part: Part) -> tuple[list[Flag], list[str]]:
 def thin(t_s: Floats, power_w: Floats, bins: Floats) -> Stretch:
     """One point a bin: the mean of its readings, the lowest and the highest. Readings that are
     sparse stay as they are. An empty bin has no point."""
-    first = np.searchsorted(t_s, bins[:-1])
-    first = np.unique(first[first < len(t_s)])
+    first = np.searchsorted(t_s, bins[:-1])  # in order
+    first = first[(first < len(t_s)) & (np.diff(first, prepend=-1) > 0)]
     if len(t_s) <= 2 * max(1, len(first)):
         return Stretch(t_s, power_w, power_w, power_w)
     if first[0] > 0:
@@ -400,7 +397,8 @@ def _doubts(record: Metered, names: Mapping[str, str]) -> list[str]:
 
 def _energies(record: Metered) -> list[str]:
     """Energy by phase, and idle power, which is never taken off."""
-    parts = {p.name: record.phase_energy_j(p.name) for p in record.phases}
+    names = dict.fromkeys(p.name for p in record.phases)
+    parts = {name: record.phase_energy_j(name) for name in names}
     if "other" in parts:
         parts["other"] = parts.pop("other")  # last: it lies between the others
     total_j = record.window_energy_j

@@ -160,9 +160,9 @@ def compare(records: Sequence[Record], ledger: Iterable[Record] = ()) -> Compari
 def side(record: Record) -> Side:
     metric = usable_metric(record)
     phases: dict[str, dict[str, float | None]] = {}
-    for p in record.phases:  # a phase that was entered twice is one here
-        duration_s = sum(q.duration_s for q in record.phases if q.name == p.name)
-        phases[p.name] = {"duration_s": duration_s, "energy_j": record.phase_energy_j(p.name)}
+    for name in dict.fromkeys(p.name for p in record.phases):  # entered twice, it is one here
+        duration_s = sum(p.duration_s for p in record.phases if p.name == name)
+        phases[name] = {"duration_s": duration_s, "energy_j": record.phase_energy_j(name)}
     return Side(
         run_id=record.run_id,
         model=record.spec.model,

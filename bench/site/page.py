@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from bench import __version__
@@ -44,15 +44,24 @@ def environment() -> Environment:
         finalize=_shown, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.globals |= {"paths": paths, "policy": POLICY, "version": __version__, "tracks": TRACKS}
-    made.filters["short"] = plain
+    made.filters["short"] = _short
     return made
 
 
 def _shown(value: Any) -> Any:
     """Markup, which a template or this package has made, stays as it is."""
     if isinstance(value, str) and not hasattr(value, "__html__"):
-        return plain(value, LONGEST)
+        return _short(value)
     return value
+
+
+def _short(text: str, longest: int = LONGEST) -> str:
+    """As `plain`; what is said on every page is looked at once."""
+    return _known(text, longest) if len(text) < _OFTEN else plain(text, longest)
+
+
+_OFTEN = 60  # signs of what many pages say: longer texts are sentences about one thing
+_known = lru_cache(1 << 14)(plain)
 
 
 def number(text: str) -> str:

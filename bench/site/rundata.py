@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import date
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -189,7 +188,7 @@ def _name(fact: str) -> str:
 
 
 def _side(record: Record) -> dict[str, Any]:
-    found = asdict(compare.side(record))
+    found = vars(compare.side(record)).copy()
     phases = list(found.pop("phases").items())[:MOST_PHASES]
     known = {name: plain(v, LONGEST) if isinstance(v, str) else v for name, v in found.items()}
     known["seed"] = _number(record.spec.seed)
@@ -244,8 +243,7 @@ def _token(text: str) -> str:
 def _power(total: Total | str) -> dict[str, Any] | str:
     if isinstance(total, str):
         return total
-    watts = [_short(w, 4) if math.isfinite(w) else None for w in total.power_w.tolist()]
-    return {"step_s": total.step_s, "power_w": watts}
+    return {"step_s": total.step_s, "power_w": _shorts(total.power_w.tolist(), 4)}
 
 
 def _learning(course: Course | str) -> dict[str, Any] | str:
@@ -276,5 +274,15 @@ def as_list(shown: notation.Notation) -> list[Any]:
 
 
 def _short(value: float, digits: int) -> float:
-    short = float(f"{value:.{digits}g}")
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+    return _whole(float(f"{value:.{digits}g}"))
+
+
+def _whole(value: float) -> float:
+    """A whole number without its point, which would be two letters more."""
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value
+
+
+def _shorts(values: Sequence[float], digits: int) -> list[float | None]:
+    """Of many by one format, in half the time; null where there is none."""
+    each = (f"%.{digits}g " * len(values) % tuple(values)).split()
+    return [_whole(short) if math.isfinite(short) else None for short in map(float, each)]
