@@ -9,67 +9,23 @@ Measured and estimated energy are never added, and what is not known is counted 
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench import record as records
-from bench.errors import BenchError, UsageError
-from bench.footprint import formulas, known, published
+from bench.errors import UsageError
+from bench.footprint import formulas
+from bench.footprint.jobs import LEVELS, Found, Job, gathered
 from bench.footprint.quantity import Quantity, derived, given
-from bench.power import carbon
 from bench.power.carbon import Scenario
-from bench.rank.slim import paused_gc
-from bench.record import Measurement, Record, RunCost, Tuning
 from bench.units import J_PER_KWH
 
-JOURNAL = "journal.jsonl"
 GOOD = ("complete", "budget")
 ROLES = ("final", "tuning", "other training", "profile", "measurement", "failed")
-LEVELS = ("measured", "estimated")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run of any kind; or runs whose records lie elsewhere, by what a run here says of them.
-    `charged`: ids of the runs that it rests on."""
-
-    run_id: str
-    kind: str  # training, trial, profile, measurement, charged
-    status: str
-    started: datetime
-    duration_s: float
-    devices: int
-    energy_j: float | None  # of its own window
-    unsure_j: float | None  # expanded, k = 2
-    level: str  # measured, estimated; "" where energy is not known
-    scenario: Scenario
-    task: str = ""
-    model: str = ""
-    recipe: str = ""
-    sweep: str = ""
-    rankable: bool = False
-    charged: tuple[str, ...] = ()
-    coverage: str = ""
-    count: int = 1  # jobs that it stands for: attempts of a sweep whose records lie elsewhere
-
-    @property
-    def device_hours(self) -> float:
-        return self.devices * self.duration_s / 3600
-
-    @property
-    def kwh(self) -> float:
-        return (self.energy_j or 0.0) / J_PER_KWH
-
-    @property
-    def week(self) -> str:
-        year, week, _ = self.started.isocalendar()
-        return f"{year}-W{week:02d}"
 
 
 @dataclass(frozen=True)
@@ -193,20 +149,6 @@ def _amount(whole: Sum, of: str) -> float:
     return whole.device_hours if of == "hours" else whole.kwh.get(of, 0.0)
 
 
-# --- reading -------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Found:
-    jobs: dict[str, Job] = field(default_factory=dict)
-    charges: dict[str, tuple[RunCost, Job]] = field(default_factory=dict)
-    tunings: dict[str, tuple[Tuning, Job]] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
-    copies: int = 0
-    unfinished: int = 0
-    lost: int = 0  # attempts without a run
-
-
 def read(
     folders: Sequence[Path],
     scenario: Scenario,
@@ -215,17 +157,7 @@ def read(
     usd_per_hour: float | None = None,
 ) -> Project:
     """UsageError where there is no run."""
-    found = _Found()
-    with paused_gc():  # records that stay, and thousands of them
-        for folder in _listed(folders, found):
-            _take(folder, scenario, found)
-    for cost, by in found.charges.values():
-        if cost.run_id not in found.jobs:
-            found.jobs[cost.run_id] = _elsewhere(cost, by)
-    here = {j.sweep for j in found.jobs.values()}
-    for name, (tuning, by) in found.tunings.items():
-        if tuning.sweep not in here:
-            found.jobs[name] = _sweep_elsewhere(name, tuning, by)
+    found = gathered(folders, scenario)
     if not found.jobs:
         where = ", ".join(map(str, folders))
         said = f": {found.broken[0]}" if found.broken else ""
@@ -235,161 +167,6 @@ def read(
     jobs = tuple(sorted(found.jobs.values(), key=lambda j: (j.started, j.run_id)))
     chosen, rule = _finals(jobs, finals)
     return _project(jobs, chosen, rule, found, usd_per_kwh, usd_per_hour)
-
-
-def _listed(folders: Sequence[Path], found: _Found) -> Iterator[Path]:
-    for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"there is no folder {folder}", "a folder of runs, such as runs")
-        yield from (
-            _of_ledger(folder, found) if (folder / JOURNAL).is_file() else _below(folder, found)
-        )
-
-
-def _of_ledger(folder: Path, found: _Found) -> Iterator[Path]:
-    """The runs that the journal of a study or a sweep names."""
-    from bench.study import ledger
-
-    kept = ledger.read(folder)
-    for attempt in (a for tried in kept.attempts.values() for a in tried):
-        if attempt.folder is None:
-            found.lost += attempt.status is not None
-            found.unfinished += attempt.status is None
-        elif records.is_written(attempt.folder):
-            yield attempt.folder
-        else:
-            found.broken.append(f"left out: the run {attempt.run} is not there any more")
-
-
-def _below(root: Path, found: _Found) -> Iterator[Path]:
-    """Folders that hold a record, in order; none that is hidden."""
-    for at, inside, files in os.walk(root):
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        if "record.json" in files or "measurement.json" in files:
-            yield Path(at)
-        elif "start.json" in files:
-            found.unfinished += 1
-
-
-def _take(folder: Path, scenario: Scenario, found: _Found) -> None:
-    try:
-        record = records.read_any(folder)
-        job = _job(record, scenario, found)
-    except BenchError as error:
-        found.broken.append(f"left out: {error.message}")
-        return
-    except (OSError, ValueError, OverflowError) as error:
-        found.broken.append(f"left out: {folder}: {getattr(error, 'strerror', None) or error}")
-        return
-    if job.run_id in found.jobs:
-        found.copies += 1
-        return
-    found.jobs[job.run_id] = job
-    if isinstance(record, Record):
-        for cost in record.charged_runs:
-            found.charges.setdefault(cost.run_id, (cost, job))
-        if record.tuning:
-            name = f"{record.tuning.sweep} {record.tuning.journal_sha256[:12]}"
-            found.tunings.setdefault(name, (record.tuning, job))
-
-
-def _job(record: Record | Measurement, scenario: Scenario, found: _Found) -> Job:
-    energy_j, started = _finite(record.window_energy_j), _when(record.started_at)
-    if not 0 <= record.duration_s < _LONGEST_S:
-        raise ValueError(f"a duration of {record.duration_s:g} s")
-    if not 1990 <= started.year <= 2200:
-        raise ValueError(f"a start in {started.year}")
-    levels = [d.level for d in record.charged]
-    job = Job(
-        run_id=record.run_id,
-        kind="measurement",
-        status=record.status,
-        started=started,
-        duration_s=record.duration_s,
-        devices=max(1, sum(d.kind == "gpu" for d in record.charged)),
-        energy_j=energy_j,
-        unsure_j=record.window_uncertainty_j,
-        level="" if energy_j is None or not levels else _level(min(levels)),
-        scenario=_scenario(record, scenario, found),
-        coverage=record.coverage,
-    )
-    if isinstance(record, Measurement):
-        return job
-    spec = record.spec
-    many, _ = known.split_hardware(spec.hardware)
-    trial = record.trial is not None and not record.is_profile
-    return replace(
-        job,
-        kind="profile" if record.is_profile else "trial" if trial else "training",
-        devices=max(many, spec.processes),
-        task=known.shown(spec.task),
-        model=known.shown(spec.model),
-        recipe=known.shown(spec.recipe),
-        sweep=(record.trial or "") if trial else "",
-        rankable=record.rankable,
-        charged=tuple(c.run_id for c in record.charged_runs),
-    )
-
-
-_LONGEST_S = 10 * 365 * 86400.0
-
-
-def _finite(value: float | None, most: float = math.inf) -> float | None:
-    """None of what can't be an amount."""
-    return value if value is not None and 0 <= value < most else None
-
-
-def _level(level: str) -> str:
-    return "estimated" if level == "M0" else "measured"
-
-
-def _when(text: str) -> datetime:
-    """UTC; a text without an offset is meant so."""
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def _scenario(record: Record | Measurement, asked: Scenario, found: _Found) -> Scenario:
-    """Where the run says that it was; else where somebody says now."""
-    if not record.region and not record.pue:
-        return asked
-    try:
-        own = carbon.asked(record.region, record.pue)
-    except UsageError as error:
-        found.broken.append(f"{record.run_id}: {error.message}: counted in {asked.region.name}")
-        return asked
-    region = own.region if record.region else asked.region
-    named = record.pue or own.pue.name != carbon.NO_PUE  # a scenario has a building of its own
-    pue = own.pue if named else asked.pue
-    return Scenario(region.name, region, pue, asked.assumed and not record.region)
-
-
-def _elsewhere(cost: RunCost, by: Job) -> Job:
-    """A run whose record lies elsewhere, by what the run says that is charged for it."""
-    energy_j = _finite(cost.energy_j)
-    level = "" if energy_j is None or cost.level is None else _level(cost.level)
-    many = known.split_hardware(cost.hardware)[0] if cost.hardware else 1
-    return Job(
-        run_id=cost.run_id, kind="charged", status="complete", started=by.started,
-        duration_s=_finite(cost.duration_s, _LONGEST_S) or 0.0, devices=many,
-        energy_j=energy_j if level else None,
-        unsure_j=cost.uncertainty_j, level=level, scenario=by.scenario, task=cost.task or "",
-        model=cost.model or "", coverage=cost.coverage or "",
-    )  # fmt: skip
-
-
-def _sweep_elsewhere(name: str, tuning: Tuning, by: Job) -> Job:
-    """All attempts of a sweep, by what the run says whose settings it chose."""
-    energy_j = _finite(tuning.energy_j)
-    level = "" if energy_j is None else _level(tuning.level)
-    return Job(
-        run_id=name, kind="trial", status="complete", started=by.started,
-        duration_s=_finite(tuning.duration_s, _LONGEST_S) or 0.0, devices=by.devices,
-        energy_j=energy_j,
-        unsure_j=tuning.uncertainty_j, level=level, scenario=by.scenario, task=by.task,
-        model=by.model, recipe=by.recipe, sweep=tuning.sweep, coverage=tuning.coverage,
-        count=max(1, tuning.attempts),
-    )  # fmt: skip
 
 
 # --- which is the training that is used in the end -----------------------------------------------
@@ -442,7 +219,7 @@ def _role(job: Job) -> str:
 
 
 def _project(
-    jobs: tuple[Job, ...], finals: tuple[str, ...], rule: str, found: _Found, usd_per_kwh: float,
+    jobs: tuple[Job, ...], finals: tuple[str, ...], rule: str, found: Found, usd_per_kwh: float,
     usd_per_hour: float | None,
 ) -> Project:  # fmt: skip
     whole = Sum.of(jobs)
@@ -512,7 +289,7 @@ def _total(name: str, unit: str, parts: Sequence[Quantity]) -> Quantity:
     return derived(name, unit, "sum over grids", lambda *v: math.fsum(v), *parts)
 
 
-def _notes(jobs: Sequence[Job], found: _Found) -> Iterator[str]:
+def _notes(jobs: Sequence[Job], found: Found) -> Iterator[str]:
     elsewhere = sum(j.kind == "charged" for j in jobs)
     swept = sum(j.count for j in jobs if _stands_for_others(j) and j.kind == "trial")
     said = {
@@ -547,121 +324,7 @@ def searched(project: Project) -> list[Job]:
     return [j for j in project.jobs if j.kind == "trial"]
 
 
-# --- over time -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Energy of a day, a week or a month."""
-
-    start: date
-    role: str
-    level: str
-    kwh: float
-
-
-def timeline(project: Project, step: str = "day") -> list[Slice]:
-    """Energy by role and level over days (UTC), weeks from Monday or months; a job's is spread
-    evenly over the time that it took."""
-    found: dict[tuple[date, str, str], float] = defaultdict(float)
-    for job in project.jobs:
-        if job.level:  # sweeps elsewhere are where they chose
-            for day, share in _shares(job):
-                found[bucket(day, step), job.level, project.roles[job.run_id]] += share * job.kwh
-    return [Slice(d, role, level, kwh) for (d, level, role), kwh in sorted(found.items())]
-
-
-def _shares(job: Job) -> Iterator[tuple[date, float]]:
-    """Each day that a job ran on, with its share of the time."""
-    stop = job.started + timedelta(seconds=job.duration_s)
-    at = job.started
-    if at.date() == stop.date():
-        yield at.date(), 1.0
-        return
-    while at < stop:
-        midnight = datetime.combine(at.date() + timedelta(days=1), datetime.min.time(), UTC)
-        until = min(midnight, stop)
-        yield at.date(), (until - at).total_seconds() / job.duration_s
-        at = until
-
-
-def bucket(day: date, step: str) -> date:
-    if step == "week":
-        return day - timedelta(days=day.weekday())
-    return day.replace(day=1) if step == "month" else day
-
-
-def step_of(days: int, most: int) -> str:
-    """The finest that has at most so many bars."""
-    if days <= most:
-        return "day"
-    return "week" if days <= 7 * most else "month"
-
-
-# --- the study's own case ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Case:
-    """Table 4 of the study: the research behind one paper."""
-
-    jobs: int
-    searches: int
-    days: int
-    mean_h: float
-    shortest_h: float
-    longest_h: float
-    device_hours: Quantity
-    energy: Quantity  # with the building
-    emissions: Quantity
-    electricity: Quantity
-    multiple: Quantity
-    tuning: Quantity
-    source: str
-
-
-def case() -> Case:
-    """From the inputs of the study's table 4."""
-    facts = published.document()
-    table, study = facts["table4"], facts["study"]
-    scenario = carbon.scenario(study["scenario"])
-    source = f"{study['title']}, {study['source']}, table 4"
-    one, whole = table["rows"][0], table["rows"][-1]
-    hours = given("device-hours", whole["gpu_hours"], "h", source)
-    power = given("power", table["power_w"], "W", " ".join(table["power_source"].split()))
-    energy = formulas.energy(power, hours, formulas.pue_of(scenario.pue))
-    once = given("one training", one["gpu_hours"], "h", source)
-    return Case(
-        jobs=whole["models"],
-        mean_h=52.0,
-        searches=123,
-        days=172,
-        shortest_h=0.05,
-        longest_h=9 * 24.0,
-        device_hours=hours,
-        energy=energy,
-        emissions=formulas.emissions_kg(energy, formulas.intensity_of(scenario.region)),
-        electricity=formulas.cost_usd(
-            "electricity", energy, given("price", study["usd_per_kwh"], "USD/kWh", source)
-        ),
-        multiple=derived(
-            "multiple of one training",
-            "",
-            "all device-hours / those of one training",
-            lambda a, b: a / b,
-            hours,
-            once,
-        ),
-        tuning=derived(
-            "multiple of one training",
-            "",
-            "device-hours of tuning for a new dataset / those of one training",
-            lambda a, b: a / b,
-            given("tuning", table["rows"][1]["gpu_hours"], "h", source),
-            once,
-        ),
-        source=source,
-    )
+# --- for JSON -------------------------------------------------------------------------------------
 
 
 def facts(project: Project) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.footprint import equivalents, project, timeline
-from bench.footprint.project import LEVELS, ROLES, Case, Cost, Job, Project, Sum
+from bench.footprint.case import Case, of_study
+from bench.footprint.jobs import LEVELS, Job
+from bench.footprint.project import ROLES, Cost, Project, Sum
 from bench.footprint.quantity import Quantity, explained
 from bench.rank.render import plain
 from bench.units import show_duration, significant
@@ -66,7 +68,7 @@ def _beside(found: Project) -> Table:
     table.add_column(title(found), style="", overflow="fold")
     table.add_column("here", justify="right")
     table.add_column("the study", justify="right")
-    for name, here, there in _facts(found, project.case()):
+    for name, here, there in _facts(found, of_study()):
         table.add_row(*map(_text, (name, here, there)))
     return table
 
@@ -201,7 +203,7 @@ def _count(number: int, what: str) -> str:
 def project_explained(found: Project) -> Iterator[str]:
     """Each number: its formula down to its sources."""
     yield title(found)
-    case = project.case()
+    case = of_study()
     every: list[tuple[str, Quantity]] = []
     for level, cost in found.costs.items():
         every += [
@@ -224,7 +226,7 @@ def project_explained(found: Project) -> Iterator[str]:
 
 def project_facts(found: Project) -> dict[str, Any]:
     """For JSON."""
-    case = project.case()
+    case = of_study()
     return {
         "schema": SCHEMA,
         "title": title(found),
@@ -234,7 +236,7 @@ def project_facts(found: Project) -> dict[str, Any]:
         **{f"by_{name}": _as_facts(found.groups(key)) for name, key in BY.items()},
         "timeline": [
             {"day": s.start.isoformat(), "role": s.role, "level": s.level, "kwh": s.kwh}
-            for s in project.timeline(found)
+            for s in timeline.slices_of(found)
         ],
         "study": {
             "source": case.source, "jobs": case.jobs, "searches": case.searches,

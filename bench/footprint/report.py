@@ -300,10 +300,10 @@ def _whole(value: float) -> str:
 
 def ledger(found: Project) -> list[tuple[str, str]]:
     """A project added up, as labelled lines; the study's own project beside it."""
-    from bench.footprint import project
+    from bench.footprint.case import of_study
 
-    case, whole = project.case(), found.whole
-    days, hours = f"{case.jobs:,} in {case.days:,}", f"{case.device_hours.value:,.0f}"
+    study, whole = of_study(), found.whole
+    days, hours = f"{study.jobs:,} in {study.days:,}", f"{study.device_hours.value:,.0f}"
     said = [
         ("jobs", f"{whole.jobs:,} in {found.days:,} days; the study {days}"),
         ("device-hours", f"{significant(whole.device_hours)}; the study {hours}"),
@@ -320,7 +320,7 @@ def ledger(found: Project) -> list[tuple[str, str]]:
         said.append(("not known", f"the energy of {whole.unknown:,} jobs"))
     share, multiple = found.share("hours"), found.multiple("hours")
     if share and multiple:
-        times = case.multiple.value
+        times = study.multiple.value
         said.append((
             "final training",
             f"{significant(100 * share.value)} % of all device-hours: all of it is "

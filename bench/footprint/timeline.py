@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.footprint.project import LEVELS, ROLES, Project, Slice, bucket, step_of, timeline
+from bench.footprint.jobs import LEVELS, Job
+from bench.footprint.project import ROLES, Project
 from bench.plot.picture import COLOURS, dressed, heading, write
 from bench.units import significant
 
@@ -18,10 +21,61 @@ _FILLS = dict(zip(ROLES, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], COLOUR
 _MARKS = dict(zip(ROLES, "█▓▒░·x", strict=True))
 
 
+@dataclass(frozen=True)
+class Slice:
+    """Energy of a day, a week or a month."""
+
+    start: date
+    role: str
+    level: str
+    kwh: float
+
+
+def slices_of(project: Project, step: str = "day") -> list[Slice]:
+    """Energy by role and level over days (UTC), weeks from Monday or months; a job's is spread
+    evenly over the time that it took."""
+    found: dict[tuple[date, str, str], float] = defaultdict(float)
+    for job in project.jobs:
+        if job.level:  # sweeps elsewhere are where they chose
+            for day, share in _shares(job):
+                found[bucket(day, step), job.level, project.roles[job.run_id]] += share * job.kwh
+    return [Slice(d, role, level, kwh) for (d, level, role), kwh in sorted(found.items())]
+
+
+def _shares(job: Job) -> Iterator[tuple[date, float]]:
+    """Each day that a job ran on, with its share of the time."""
+    stop = job.started + timedelta(seconds=job.duration_s)
+    at = job.started
+    if at.date() == stop.date():
+        yield at.date(), 1.0
+        return
+    while at < stop:
+        midnight = datetime.combine(at.date() + timedelta(days=1), datetime.min.time(), UTC)
+        until = min(midnight, stop)
+        yield at.date(), (until - at).total_seconds() / job.duration_s
+        at = until
+
+
+def bucket(day: date, step: str) -> date:
+    if step == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if step == "month" else day
+
+
+def step_of(days: int, most: int) -> str:
+    """The finest that has at most so many bars."""
+    if days <= most:
+        return "day"
+    return "week" if days <= 7 * most else "month"
+
+
+# --- drawn ----------------------------------------------------------------------------------------
+
+
 def save(project: Project, path: Path, title: str, said: Sequence[str]) -> None:
     """Write the plot to `path`, in the kind that its name ends in."""
     step = step_of(project.days, _MOST_DAYS)
-    slices = timeline(project, step)
+    slices = slices_of(project, step)
 
     def draw(zoom: bool) -> Any:
         import altair as alt
@@ -88,7 +142,7 @@ def buckets(project: Project, step: str) -> list[date]:
 def bars(project: Project, width: int) -> Iterator[str]:
     """Lines of a small chart, measured and estimated apart; the latest where there are many."""
     step = step_of(project.days, _MOST_BARS)
-    for level, slices in by_level(timeline(project, step)):
+    for level, slices in by_level(slices_of(project, step)):
         every = buckets(project, step)
         starts = every[-_MOST_BARS:]
         left_out = len(every) - len(starts)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.errors import UsageError
 from bench.footprint import project, timeline
+from bench.footprint.case import of_study
 from bench.footprint.project import Project
 from bench.footprint.quantity import explained
 from bench.power import carbon
@@ -115,7 +116,7 @@ def test_several_finals_are_one_training_each(make: Make, tmp_path: Path) -> Non
 
 
 def test_the_study_s_case_comes_out_of_its_inputs() -> None:
-    case = project.case()
+    case = of_study()
     assert case.multiple.value == pytest.approx(239942 / 120)
     assert case.tuning.value == pytest.approx(24)
     assert case.energy.value == pytest.approx(9870 / 0.12, rel=0.001)
@@ -131,7 +132,7 @@ def test_measured_estimated_and_unknown_stay_apart(make: Make, tmp_path: Path) -
     assert found.whole.kwh == {"measured": pytest.approx(1), "estimated": pytest.approx(2)}
     assert found.whole.unknown == 1
     assert set(found.costs) == {"measured", "estimated"}
-    assert {s.level for s in project.timeline(found)} == {"measured", "estimated"}
+    assert {s.level for s in timeline.slices_of(found)} == {"measured", "estimated"}
 
 
 def test_devices_count_in_device_hours(make: Make, tmp_path: Path) -> None:
@@ -262,9 +263,9 @@ def test_a_run_s_own_region_and_building_come_first(make: Make, tmp_path: Path) 
 def test_a_job_over_midnight_is_on_both_days(make: Make, tmp_path: Path) -> None:
     make(1, started_at="2026-03-02T18:00:00Z", duration_s=24 * 3600.0, kwh=4.0)
     found = added(tmp_path)
-    days = {s.start: s.kwh for s in project.timeline(found)}
+    days = {s.start: s.kwh for s in timeline.slices_of(found)}
     assert days == {date(2026, 3, 2): pytest.approx(1), date(2026, 3, 3): pytest.approx(3)}
-    (week,) = project.timeline(found, "week")
+    (week,) = timeline.slices_of(found, "week")
     assert (week.start, week.kwh) == (date(2026, 3, 2), pytest.approx(4))
 
 
