@@ -25,6 +25,7 @@ from bench.site.contents import Contents, Piece
 from bench.units import EnergyUnit, common_unit, show_duration
 
 FEW = 4  # models and recipes whose costs are shown, of one machine and task
+MACHINES = 4  # kinds of machines, of one task
 MOST = 6  # cells in which a recipe's best entry is shown, measured ones and estimated ones apart
 FAMILIES = {
     "classification": "A class for each text, or pair of texts.",
@@ -74,6 +75,7 @@ class CostTable:
     unit: str  # of all energies
     lines: tuple[CostLine, ...]
     left_out: int
+    runs: int  # of those left out too
 
 
 Fact = tuple[str, tuple[str, ...]]
@@ -96,6 +98,7 @@ class Task:
     board: str | None  # its address
     standings: Standings
     costs: tuple[CostTable, ...]
+    more_costs: int  # machines that are not shown
     command: str
 
 
@@ -117,6 +120,8 @@ def _by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 def _task(card: Card, runs: Sequence[Run], cells: Sequence[Cell]) -> Task:
     known, said = listing.task_facts(card), list(boards.facts_of(card))
+    tables = list(_cost_tables(costs.of(card, runs)))
+    shown = _most_used(tables)
     return Task(
         name=card.name,
         title=card.title,
@@ -129,7 +134,8 @@ def _task(card: Card, runs: Sequence[Run], cells: Sequence[Cell]) -> Task:
         sources=tuple(fact for fact in said if fact[0] in SOURCES),
         board=paths.board(card.name) if cells else None,
         standings=_standings((cell, e) for cell in cells for e in cell.entries),
-        costs=tuple(_cost_tables(costs.of(card, runs))),
+        costs=shown,
+        more_costs=len(tables) - len(shown),
         command=f"bench run --task {card.name} --runs 3",
     )
 
@@ -147,7 +153,14 @@ def _cost_tables(found: Sequence[Cost]) -> Iterator[CostTable]:
         unit = common_unit(cost.energy_j for cost in shown)
         lines = tuple(_cost_line(cost, unit) for cost in shown)
         machine = place.partition(" · ")[2]
-        yield CostTable(machine, estimated, unit.name, lines, len(every) - len(shown))
+        yield CostTable(machine, estimated, unit.name, lines, len(every) - len(shown),
+                        sum(cost.runs for cost in every))  # fmt: skip
+
+
+def _most_used(tables: Sequence[CostTable]) -> tuple[CostTable, ...]:
+    """Those of the most runs, measured ones before estimated ones, in their order."""
+    order = sorted(range(len(tables)), key=lambda i: (tables[i].estimated, -tables[i].runs))
+    return tuple(tables[i] for i in sorted(order[:MACHINES]))
 
 
 def _cost_line(cost: Cost, unit: EnergyUnit) -> CostLine:

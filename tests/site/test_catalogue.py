@@ -15,6 +15,7 @@ import pytest
 from bench import cards, recipes
 from bench.errors import MissingExtra
 from bench.learn import models
+from bench.rank import costs
 from bench.site import catalogue, paths
 from bench.site.contents import Contents
 from tests.site import making
@@ -72,6 +73,25 @@ def test_measured_and_estimated_costs_are_never_in_one_table(pages: dict[str, st
         assert energies
         assert {text.startswith("≈") for text in energies} == {bool(found[1])}
         assert ("estimated</span>" in found[0]) == bool(found[1])
+
+
+def test_of_many_machines_those_of_most_runs_are_shown_measured_ones_first(
+    contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [run for run in contents.runs if run.record.spec.task == "sst2"]
+    every = list(catalogue._cost_tables(costs.of(contents.cards["sst2"], runs)))
+    assert len(every) > 2
+    for most in (1, 2):
+        monkeypatch.setattr(catalogue, "MACHINES", most)
+        shown = catalogue._most_used(every)
+        assert len(shown) == most
+        left = [t for t in every if t not in shown]
+        assert min((not t.estimated, t.runs) for t in shown) >= max(
+            (not t.estimated, t.runs) for t in left
+        )
+        page = section(made(contents)[paths.TASKS], "sst2")
+        assert page.count("<table") == most
+        assert f"{len(left)} more kind" in page
 
 
 def test_what_was_taken_back_costs_nothing(contents: Contents) -> None:
