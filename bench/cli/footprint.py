@@ -520,11 +520,12 @@ def report(
     from bench.cli.options import cards_of, recover, roots
     from bench.footprint import project as projects
     from bench.footprint import report as reports
+    from bench.footprint import writing
     from bench.power import carbon
     from bench.rank import board, index, standing
     from bench.record import write_file
 
-    kind = reports.kind_of(output)
+    kind = writing.kind_of(output)
     scenario = carbon.asked(region, pue)
     ledger = reports.ledger(projects.read(project, scenario)) if project else []
     recover(runs)
@@ -539,7 +540,7 @@ def report(
         scenario, board.build(submitted, cards, standings=standings),
         [r for r in found if r.origin == "local"], broken, ledger,
     )  # fmt: skip
-    write_file(output, reports.written(made, kind, explain))
+    write_file(output, writing.written(made, kind, explain))
     print(f"wrote {output}", file=sys.stderr)
 
 

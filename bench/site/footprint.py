@@ -6,9 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.footprint import equivalents, formulas, published, quantity, report
+from bench.footprint import equivalents, formulas, published, quantity, report, trainings
+from bench.footprint.amounts import grid_text
 from bench.footprint.equivalents import Thing
-from bench.footprint.report import Training
+from bench.footprint.report_html import drawings
+from bench.footprint.sheets import sheet
+from bench.footprint.today import today
+from bench.footprint.trainings import Training
 from bench.power.carbon import Scenario
 from bench.site import page, paths
 from bench.site.contents import Contents, Piece
@@ -32,7 +36,7 @@ COMMANDS = (
 
 
 def pieces(contents: Contents) -> Iterator[Piece]:
-    every = report.best(contents.cells, contents.scenario)
+    every = trainings.best(contents.cells, contents.scenario)
     shown = tuple(every[:MOST]), len(every) - len(every[:MOST]), contents.scenario
     yield Piece((AT,), page.digest(shown), partial(_page, *shown))
 
@@ -40,16 +44,17 @@ def pieces(contents: Contents) -> Iterator[Piece]:
 def _page(found: Sequence[Training], left_out: int, scenario: Scenario) -> Mapping[str, str]:
     from bench.footprint import chart
 
-    sheets = [report.sheet(table) for table in published.tables()]
+    sheets = [sheet(table) for table in published.tables()]
     study = published.tables(["3"])[0]
     search = report.largest([study])
     assert search
     text = page.render(
         "footprint.html", AT,
         plot=_plot(found, scenario), caption=chart.caption(scenario),
-        sheets={each.key: each for each in sheets}, groups=report.groups(found), row=report.row,
-        left_out=left_out, explained=lambda training: quantity.explained(training.emissions),
-        today=report.today(study), grid=report.grid_text(scenario),
+        sheets={each.key: each for each in sheets}, groups=trainings.groups(found),
+        row=trainings.row, left_out=left_out,
+        explained=lambda training: quantity.explained(training.emissions),
+        today=today(study), grid=grid_text(scenario),
         things=[(thing, _one(thing), _of_search(thing, search)) for thing in equivalents.things()],
         search=search, search_t=f"{_tonnes(search):,.0f}", commands=COMMANDS,
     )  # fmt: skip
@@ -59,8 +64,8 @@ def _page(found: Sequence[Training], left_out: int, scenario: Scenario) -> Mappi
 def _plot(found: Sequence[Training], scenario: Scenario) -> Markup:
     from markupsafe import Markup
 
-    bars = report.bars(published.tables(), found)
-    return Markup("").join(map(Markup, report.drawings(bars, scenario)))
+    bars = trainings.bars(published.tables(), found)
+    return Markup("").join(map(Markup, drawings(bars, scenario)))
 
 
 def _tonnes(row: published.Row) -> float:

@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.footprint import chart, published, report
+from bench.footprint import (
+    chart,
+    published,
+    report,
+    report_html,
+    report_markdown,
+    sheets,
+    trainings,
+    writing,
+)
 from bench.footprint.report import Report
 from bench.power import carbon
 from bench.rank import board
@@ -47,7 +56,7 @@ def page() -> str:
     hostile = make_run("local", energy_j=KWH_J, model=EVIL, hardware=EVIL, recipe=EVIL)
     hostile.record.spec.settings[EVIL] = EVIL
     found = made([*mine(), hostile], make_entry(model=EVIL), notes=[EVIL], ledger=[(EVIL, EVIL)])
-    return report.html(found, explain=True)
+    return report_html.html(found, explain=True)
 
 
 # --- numbers -----------------------------------------------------------------------------------
@@ -55,14 +64,14 @@ def page() -> str:
 
 def test_the_tables_say_what_published_says() -> None:
     for table in published.tables():
-        sheet = report.sheet(table)
+        sheet = sheets.sheet(table)
         assert [line.name for line in sheet.lines] == [row.name for row in table.rows]
         for line, row in zip(sheet.lines, table.rows, strict=True):
             wrong = any(cell.agrees is False for cell in row.cells.values())
             assert wrong == any(number.agrees is False for number in line.numbers)
             assert wrong == bool(line.differs)
             assert bool(line.explained) == any(c.computed for c in row.cells.values())
-    text = report.markdown(made())
+    text = report_markdown.markdown(made())
     for number in ("656,347", "626,155", "1,507 | ≠ differs", "1,438", "9,870 | ✓ agrees", "552.1"):
         assert number in text
 
@@ -90,15 +99,15 @@ def test_a_region_and_a_building_change_what_is_emitted() -> None:
     assert there.own[0].energy.value == pytest.approx(1.5 * plain.own[0].energy.value)
     grams = carbon.asked("SE").region.g_per_kwh
     assert there.own[0].emissions.value == pytest.approx(9.0 * 1.5 * grams / 1000)
-    assert "Sweden 2024" in report.markdown(there)
-    assert "assumed" in report.markdown(plain)
-    assert "assumed, since none was named" not in report.markdown(there)
+    assert "Sweden 2024" in report_markdown.markdown(there)
+    assert "assumed" in report_markdown.markdown(plain)
+    assert "assumed, since none was named" not in report_markdown.markdown(there)
 
 
 def test_of_runs_that_differ_in_the_seed_the_middle_one_is_drawn() -> None:
-    bars = report.own_bars(mine(), carbon.asked(None))
+    bars = trainings.own_bars(mine(), carbon.asked(None))
     assert sorted((bar.kwh, bar.kind) for bar in bars) == [(2.0, "measured"), (5.0, "estimated")]
-    (best,) = report.best(
+    (best,) = trainings.best(
         board.build(make_entry(3, energy_j=KWH_J), {"sst2": SST2}), carbon.asked(None)
     )
     assert best.of == "median of 3 runs"
@@ -140,14 +149,14 @@ def test_a_profile_and_a_trial_are_listed_and_not_drawn() -> None:
 
 
 def test_the_last_line_is_what_it_is_like() -> None:
-    last = report.markdown(made(mine())).splitlines()[-1]
+    last = report_markdown.markdown(made(mine())).splitlines()[-1]
     assert "lifetimes of an average car" in last
     assert "flights" in report.like(made([make_run("local", energy_j=9000 * KWH_J)]))[0]
 
 
 def test_explained_numbers_go_down_to_their_sources() -> None:
-    assert "by its formula" not in report.markdown(made(mine()))
-    text = report.markdown(made(mine(), pue="1.2"), explain=True)
+    assert "by its formula" not in report_markdown.markdown(made(mine()))
+    text = report_markdown.markdown(made(mine(), pue="1.2"), explain=True)
     for words in ("PUE = 1.2 (as given)", "energy of the machine = 9", "= 0.954 lb CO2e/kWh"):
         assert words in text
 
@@ -179,8 +188,8 @@ def test_what_equivalents_weigh_depends_on_the_grid_and_what_they_take_does_not(
 def test_of_very_many_runs_measured_ones_are_drawn_first() -> None:
     runs = [make_run("local", energy_j=(i + 1) * KWH_J, settings={"epochs": i}) for i in range(40)]
     some = [make_run("local", energy_j=KWH_J, level="M0", hardware=CPU)]
-    bars = report.own_bars([*some, *runs], carbon.asked(None))
-    assert len(bars) == report.BARS
+    bars = trainings.own_bars([*some, *runs], carbon.asked(None))
+    assert len(bars) == trainings.BARS
     assert {bar.kind for bar in bars} == {"measured"}
     assert (bars[0].kwh, bars[-1].kwh) == (1.0, 40.0)
 
@@ -251,7 +260,7 @@ def test_hostile_names_are_texts(page: str) -> None:
 def test_hostile_names_are_texts_in_markdown_too() -> None:
     hostile = [make_run("local", energy_j=KWH_J, model=f"```{EVIL}", hardware=EVIL)]
     found = made(hostile, make_entry(model=EVIL), notes=[EVIL], ledger=[(EVIL, EVIL)])
-    text = report.markdown(found, explain=True)
+    text = report_markdown.markdown(found, explain=True)
     assert text.count("\n```") == 4  # two blocks, begun and ended
     outside = "\n".join(text.split("\n```")[::2])
     unquoted = re.sub(r"`[^`\n]*`", "", outside)
@@ -324,4 +333,4 @@ def test_bad_input_gets_a_clear_line_and_loses_nothing(
 def test_a_folder_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "x.md").mkdir()
     with pytest.raises(UsageError, match="can't be written"):
-        report.kind_of(tmp_path / "x.md")
+        writing.kind_of(tmp_path / "x.md")

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench.footprint import published, report
+from bench.footprint import published, trainings
+from bench.footprint.sheets import sheet
+from bench.footprint.today import today
 from bench.rank import board
 from bench.site import build, footprint, paths
 from bench.site.contents import Contents
@@ -49,7 +51,7 @@ def words(text: str) -> str:
 def test_the_page_has_every_number_of_the_tables(page: str) -> None:
     said = words(page)
     for table in published.tables():
-        for line in report.sheet(table).lines:
+        for line in sheet(table).lines:
             numbers = [
                 " ".join(filter(None, (n.computed, n.printed, n.sign, n.word)))
                 for n in line.numbers
@@ -77,7 +79,7 @@ def test_the_best_of_each_task_and_machine_is_there_and_leads_to_its_run(real: C
     assert "0.00833" in measured
     assert "≈0.0139" in estimated
     assert "bf16" not in measured
-    middle = report.best(contents.cells, contents.scenario)[0].run_id
+    middle = trainings.best(contents.cells, contents.scenario)[0].run_id
     assert f'href="{paths.run(middle)}"' in measured
     assert 'class="estimated-ground' in text
 
@@ -99,10 +101,10 @@ def test_a_site_of_nothing_has_the_study_all_the_same(real: Contents) -> None:
 
 
 def test_the_same_today_is_by_the_grids_of_today(page: str) -> None:
-    today = report.today(published.tables(["3"])[0])
-    names = [row[0] for row in today.rows]
+    again = today(published.tables(["3"])[0])
+    names = [row[0] for row in again.rows]
     assert names == ["Transformer base", "Transformer big", "ELMo", "BERT base", "NAS"]
-    for name, _, study, numbers in today.rows:
+    for name, _, study, numbers in again.rows:
         assert f"{name} {study} {' '.join(numbers)}" in words(page)
     assert "makes a difference of 20 times" in words(page)
 
