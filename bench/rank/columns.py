@@ -123,10 +123,8 @@ def _with_tuning_spread_kwh(entry: Entry) -> float | None:
 
 def _energy_scatter(entry: Entry) -> float | None:
     """Standard deviation of the runs' energies, percent of their mean."""
-    from statistics import stdev
-
     e = entry.energies_j
-    return 100 * stdev(e) / fmean(e) if len(e) > 1 and fmean(e) > 0 else None
+    return 100 * score.deviation(e) / fmean(e) if len(e) > 1 and fmean(e) > 0 else None
 
 
 def _split_noise(entry: Entry) -> float | None:

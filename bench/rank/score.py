@@ -101,7 +101,7 @@ def log_scores(skills: Sequence[float], energies_j: Sequence[float]) -> list[flo
 
 def scatter(logs: Sequence[float]) -> float | None:
     """Standard deviation of logarithms between runs, never below LEAST_SCATTER; None for one."""
-    return max(_stdev(tuple(logs)), LEAST_SCATTER) if len(logs) > 1 else None
+    return max(deviation(logs), LEAST_SCATTER) if len(logs) > 1 else None
 
 
 def score_interval(
@@ -211,12 +211,16 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def _standard_error(values: Sequence[float]) -> float:
-    return _stdev(tuple(values)) / math.sqrt(len(values))
+    return deviation(values) / math.sqrt(len(values))
 
 
-@lru_cache(1 << 16)  # exact, which takes its time, and asked for by each column and each plot
-def _stdev(values: tuple[float, ...]) -> float:
-    return stdev(values)
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of two or more: exact, which takes its time, and so once for all columns
+    and plots."""
+    return _deviation(tuple(values))
+
+
+_deviation = lru_cache(1 << 16)(stdev)
 
 
 @lru_cache(1 << 10)

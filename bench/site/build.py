@@ -30,7 +30,7 @@ from bench.site.folder import Folder, Made
 
 _FEW = 4  # pieces that are not worth another process
 _CHUNK = 16  # that a process makes before it asks for more
-_SAVE_EVERY_S = 5.0
+_SAVE_EVERY_S = 20.0  # of 10,000 runs it takes most of a second
 
 KINDS = (
     "assets",

@@ -106,9 +106,9 @@ def relative(at: str, to: str) -> str:
     path, mark, fragment = to.partition("#")
     if not path:
         return to
-    return _quoted(path, posixpath.dirname(at) or ".") + mark + fragment
+    return _quoted(path, at.rpartition("/")[0] or ".") + mark + fragment
 
 
-@lru_cache(4096)  # every page has the same masthead
+@lru_cache(1 << 14)  # every page has the same masthead
 def _quoted(path: str, folder: str) -> str:
     return quote(posixpath.relpath(path, folder), safe="/.+~-_")

@@ -67,11 +67,12 @@ def pieces(contents: Contents) -> Iterator[Piece]:
     """A page and data for each run; of one that lies in two folders, for the first."""
     runs = {run.record.run_id: run for run in reversed(contents.runs)}
     about, others = _About(contents, set(runs)), rundata.Others(contents)
+    scenario = page.digest(contents.scenario)
     compared = {run.record.run_id for run in rundata.with_data(contents)}
     for run_id, run in sorted(runs.items()):
         known, card = about.run(run), contents.cards.get(run.record.spec.task)
         said = others.of(run) if run_id in compared else None
-        facts = known, said, _stats(run.folder), about.card(card), contents.scenario
+        facts = known, said, _stats(run.folder), about.card(card), scenario
         files = paths.run(run_id), *([paths.run_data(run_id)] if said else ())
         make = partial(_made, files, run.folder, known, said, card, contents.scenario)
         yield Piece(files, page.digest(*facts), make)
