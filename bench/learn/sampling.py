@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REHEARSAL = "rehearse"  # the phase that stands for nothing
 _FIRST_ROWS = 8
-_LONG_S = 1.0  # ten ticks of a GPU's counter
+LONG_S = 1.0  # ten ticks of a GPU's counter
 _TIMES = 4  # more rows than in the pass before
 
 
@@ -31,7 +31,7 @@ def predict(training: Training, scored: Rows, events: Events) -> float:
     events.send("phase_start", phase=REHEARSAL)
     count = min(_FIRST_ROWS, len(scored))
     _pass(training, scored, count)  # first calls
-    while not first_says(_pass(training, scored, count) >= _LONG_S or count == len(scored)):
+    while not first_says(_pass(training, scored, count) >= LONG_S or count == len(scored)):
         count = min(len(scored), _TIMES * count)
     events.send("phase_start", phase="predict")
     _pass(training, scored, count)

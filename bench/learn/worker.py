@@ -12,7 +12,9 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -321,7 +323,7 @@ def plan(prepared: Prepared, most_steps: int, events: Events) -> None:
     training.total_steps = min(training.total_steps, int(min(training.budget_ends, 2**62)))
     total, evaluations = training.total_steps, training.recipe.evaluations
     chosen, share = representative(training, min(most_steps, total))
-    _first_pass(training, chosen[0])
+    _rehearse(training, chosen, events)
     training.total_steps, training.recipe.evaluations = len(chosen), 0
     synchronise(training.model.device)
     events.send("phase_start", phase="train")
@@ -367,12 +369,21 @@ def _end_profile(prepared: Prepared, reason: str, events: Events) -> None:
     events.send("run_stop", reason=reason)
 
 
-def _first_pass(training: Training, rows: np.ndarray) -> None:
-    """A step that is not timed: the first call of each operation is slower than the others."""
-    from bench.learn.loop import step
+def _rehearse(training: Training, batches: Sequence[np.ndarray], events: Events) -> None:
+    """Steps that are not timed: the first is slower than the others, and on a GPU the first dozens
+    are (on an H200 the first 20 took 1.5 to 2.5 times as long)."""
+    from bench.learn.loop import step, synchronise
+    from bench.learn.parallel import first_says
+    from bench.learn.sampling import LONG_S, REHEARSAL
 
-    step(training, rows, 0.0)
-    training.step = training.tokens = 0
+    events.send("phase_start", phase=REHEARSAL)
+    end_s = time.monotonic() + LONG_S
+    for rows in cycle(batches):
+        step(training, rows, 0.0)
+        synchronise(training.model.device)
+        training.step = training.tokens = 0
+        if first_says(time.monotonic() >= end_s):
+            return
 
 
 if __name__ == "__main__":

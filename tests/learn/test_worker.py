@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from bench import recipes
 from bench.events import identity
-from bench.learn import worker
+from bench.learn import loop, worker
 
 CLASSES = ["negative", "positive"]
 WORDS = {
@@ -191,6 +192,24 @@ def test_a_plan_times_a_few_steps_and_writes_nothing(
     assert plan["predict_share"] == pytest.approx(60 / (60 + 3 * 40), rel=0.1)
     assert "eval" not in ran.names()
     assert not (tmp_path / "predictions.parquet").exists()
+
+
+def test_a_plan_times_no_step_that_is_slow_because_it_is_among_the_first(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, step = [0], loop.step
+
+    def slow_at_first(*arguments: Any) -> Any:
+        made[0] += 1
+        time.sleep(0.1 if made[0] <= 5 else 0.0)
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "step", slow_at_first)
+    ran = run(job(tmp_path, plan_steps=4, epochs="5"), task, monkeypatch)
+    assert made[0] > 5 + 4
+    at = {e["phase"]: e["t_ns"] for e in ran.events if e["event"] == "phase_start"}
+    assert list(at)[:3] == ["prepare", "rehearse", "train"]
+    assert ran.only("plan")["train_seconds"] < 0.1
 
 
 def test_a_loss_that_explodes_is_a_failure(
