@@ -222,8 +222,8 @@ def _seat_seen(seat: Seat, contents: Contents, sight: Sight) -> Seen:
     for key in ("score", "metric", "energy"):
         value, spread = render.as_text(named(key), entry, cell, contents.scenario)
         if value.strip():
-            heading = render.heading_of(named(key), cell)
-            numbers.append((heading, page.number(value), spread.strip()))
+            name, number = with_unit(render.heading_of(named(key), cell), page.number(value))
+            numbers.append((name, number, spread.strip()))
     return Seen(
         where=sight.where,
         address=sight.address,
@@ -232,6 +232,15 @@ def _seat_seen(seat: Seat, contents: Contents, sight: Sight) -> Seen:
         numbers=tuple(numbers),
         estimated=cell.place.estimated,
     )
+
+
+_UNITS = {"%", "/kWh", "kWh", "Wh"}
+
+
+def with_unit(heading: str, number: str) -> tuple[str, str]:
+    """A heading of a column and a number below it, as they are said in a line."""
+    name, _, unit = heading.rpartition(" ")
+    return (name, f"{number} {unit}") if unit in _UNITS else (heading, number)
 
 
 def rank_of(rank: tuple[int, int] | None) -> str:
