@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from bench.site.contents import Contents, Piece
 from bench.site.downloads import File
 from bench.site.drawing import shade_of
 from bench.site.readings import Seen
-from bench.units import show_duration, show_energy, significant
+from bench.units import EnergyUnit, common_unit, show_duration, show_energy, significant
 
 Lines = show.Lines
 
@@ -100,8 +101,9 @@ class _About:
         self._ranked = {id(cell): self._ranks(cell) for cell in contents.cells}
 
     @staticmethod
-    def _ranks(cell: Cell) -> int:
-        return sum(1 for entry in cell.entries if entry.rank)
+    def _ranks(cell: Cell) -> Counter[str | None]:
+        """How many entries each tier ranks."""
+        return Counter(entry.tier for entry in cell.entries if entry.rank)
 
     def run(self, run: Run) -> Known:
         standing = self._contents.standing_of(run)
@@ -164,7 +166,7 @@ class _About:
         first, last = entry.rank
         rank = str(first) if first == last else f"{first} to {last}"
         tier = (entry.tier or "").capitalize()
-        return f"{tier}, rank {rank} of {self._ranked[id(cell)]}"
+        return f"{tier}, rank {rank} of {self._ranked[id(cell)][entry.tier]}"
 
 
 def _place_of(folder: Path | None) -> str | None:
@@ -347,16 +349,17 @@ def _columns(
     for column in COLUMNS:
         if column.key in _NOT_SHOWN or (column.key == "score" and not rankable):
             continue
-        text, spread = render.as_text(column, entry, cell, scenario)
+        unit = common_unit(entry.energies_j)
+        text, spread = render.as_text(column, entry, cell, scenario, unit)
         if text.strip():
-            yield _titled(column, cell), text.strip(), spread.strip()
+            yield _titled(column, cell, unit), text.strip(), spread.strip()
 
 
-def _titled(column: Column, cell: Cell) -> str:
+def _titled(column: Column, cell: Cell, common: EnergyUnit) -> str:
     if column.key == "metric":
         return notation.of(cell.metric).heading
     unit = _UNITS.get(column.key, column.unit or "")
-    unit = cell.energy_unit.name if column.in_common else unit
+    unit = common.name if column.in_common else unit
     return f"{column.title} ({unit})" if unit else column.title
 
 

@@ -90,8 +90,10 @@ def pieces(contents: Contents) -> Iterator[Piece]:
         if about is None or found is None:
             continue
         at = paths.sweep(place)
-        key = page.digest(found, about.entry.title, [run.record for run in runs])
-        yield Piece((at,), key, partial(_page, at, about, tuple(tuned)))
+        card = contents.cards.get(about.entry.task)
+        title = card.title if card else about.entry.task
+        key = page.digest(found, about.entry.title, title, [run.record for run in runs])
+        yield Piece((at,), key, partial(_page, at, about, title, tuple(tuned)))
 
 
 def _stat(about: Standing) -> tuple[int, int] | None:
@@ -105,7 +107,7 @@ def _stat(about: Standing) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _page(at: str, about: Standing, runs: Sequence[Run]) -> Mapping[str, str]:
+def _page(at: str, about: Standing, task: str, runs: Sequence[Run]) -> Mapping[str, str]:
     from markupsafe import Markup
 
     from bench.checks.tuning import NAME
@@ -119,7 +121,7 @@ def _page(at: str, about: Standing, runs: Sequence[Run]) -> Mapping[str, str]:
         shown, trouble = None, error.message if isinstance(error, BenchError) else UNREADABLE
     return {
         at: page.render(
-            "sweep.html", at, about=about, s=shown, plot=plot, trouble=trouble,
+            "sweep.html", at, about=about, task=task, s=shown, plot=plot, trouble=trouble,
             journal=paths.file(about.place, NAME), entry=paths.entry(about.place),
             finals=[(run.record.run_id, paths.run(run.record.run_id)) for run in runs],
         )
@@ -169,7 +171,7 @@ def _shown(found: Result) -> Shown:
         model=plain(str(found.asked.get("model")), 60),
         task=plain(str(found.asked["task"]), 60),
         times="" if found.times is None else f"{about}{significant(found.times)}",
-        training=show_energy(found.training_j) if found.training_j else "",
+        training=show_energy(found.training_j, t.energy_j) if found.training_j else "",
         estimated=found.estimated,
         level=t.level,
         facts=tuple((k, plain(v, 400)) for k, v in sweep_render.lines(found)

@@ -92,7 +92,7 @@ def lines(found: Result) -> list[tuple[str, str]]:
         about = "≈" if found.estimated else ""
         said.append(
             ("price", f"tuning cost {about}{significant(found.times)} times {of} "
-                      f"({show_energy(found.training_j or 0.0)})")
+                      f"({show_energy(found.training_j or 0.0, found.tuning.energy_j)})")
         )  # fmt: skip
     elif found.training_j is None and found.tuning.energy_j and found.best:
         said.append(("price", "no multiple of a training that was metered otherwise than trials"))
@@ -134,7 +134,7 @@ def _final(found: Result) -> Iterator[str]:
     if metric and final.value is not None:
         said.append(f"{notation.named(metric, final.value)} on the scored split")
     if final.energy_j is not None:
-        said.append(f"{show_energy(final.energy_j)} each")
+        said.append(f"{show_energy(final.energy_j, final.tuning.energy_j)} each")
         if final.tuning.energy_j is not None and final.metered_as(final.tuning):
             said.append(f"{show_energy(final.energy_j + final.tuning.energy_j)} with tuning")
     yield ", ".join(said)

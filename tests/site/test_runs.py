@@ -138,6 +138,8 @@ def test_where_its_entry_stands_is_linked(real: Contents, measured: tuple[Record
     assert seat.entry.rank
     assert seat.entry.tier
     assert f"{seat.entry.tier.capitalize()}, rank {seat.entry.rank[0]}" in page
+    tier = [e for e in seat.cell.entries if e.tier == seat.entry.tier]
+    assert f" of {len(tier)}</b>" in page
     assert f"../{paths.entry('/'.join(MEASURED))}" in page
     assert f"../{paths.board('sst2')}#" in page
     assert f"../{paths.COMPARE}#{record.run_id}" in page

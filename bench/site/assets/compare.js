@@ -295,15 +295,17 @@
     const heads = runs.map((run, i) => [mark(i), " ", el("a", { href: folder + encodeURIComponent(run.id) + ".html" }, titleOf(run))]);
     const phases = Array.from(new Set(runs.flatMap((run) => Object.keys(run.side.phases))));
     phases.sort((a, b) => (a === "other") - (b === "other")); // it lies between the others
+    const known = runs.map((run) => run.side.energy_j).filter(Boolean), most = Math.max(...known);
+    const like = (run) => (most < 1e4 * Math.min(...known) ? most : run.side.energy_j); // one unit, where none is dwarfed
     return table("Runs side by side", heads, [
       line("seed", runs.map((run) => String(run.side.seed))),
       line("date", runs.map((run) => run.date)),
       line("hardware", runs.map((run) => run.hardware)),
       line(same(runs, (run) => run.score && run.score.notation[0]) || "metric", runs.map(reached), "numeral"),
-      line("energy", runs.map(joules), "numeral"),
+      line("energy", runs.map((run) => joules(run, like(run))), "numeral"),
       line("how that is known", runs.map((run) => [level(run.side), " ", run.side.coverage === "nothing" ? "" : run.side.coverage])),
       line("time", runs.map((run) => (run.side.duration_s === null ? words.fill("not_known") : numbers.duration(run.side.duration_s))), "numeral"),
-      ...phases.map((name) => line(name, runs.map((run) => phase(run.side.phases[name], run.side.energy_j)), "of-phase")),
+      ...phases.map((name) => line(name, runs.map((run) => phase(run.side.phases[name], like(run))), "of-phase")),
       ...(runs.some(doubts) ? [line("to be known", runs.map((run) => doubts(run) || "–"), "of-phase")] : []),
     ]);
   }
@@ -320,11 +322,11 @@
     return [numbers.metric(how, run.side.value).trim(), " ", pm(sure)];
   }
 
-  function joules(run) {
+  function joules(run, likeJ) {
     const side = run.side;
     if (side.energy_j === null) return words.fill("not_known");
     const share = side.uncertainty_j === null ? "uncertainty not known" : "±" + numbers.fixed(100 * side.uncertainty_j / side.energy_j, 0) + " % (k = 2)";
-    return [(side.level === "M0" ? "≈" : "") + numbers.energy(side.energy_j), " ", pm(share)];
+    return [(side.level === "M0" ? "≈" : "") + numbers.energy(side.energy_j, likeJ), " ", pm(share)];
   }
 
   function phase(facts, wholeJ) {
