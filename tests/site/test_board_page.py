@@ -122,6 +122,26 @@ def test_less_than_chance_has_a_minus_sign_and_sorts_below_chance(open_page: Vis
     assert [text[:2] for text in body.locator("td.score").all_inner_texts()] == ["≈−", "≈5"]
 
 
+def test_a_command_in_the_legend_has_a_space_on_either_side(open_page: Visitor) -> None:
+    page = open_page(BOARD)
+    said = page.locator(".legend li", has_text="bench show RUN").inner_text()
+    assert "; bench show RUN says" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("width", [1320, 1240, 768, 390])
+def test_no_number_reaches_into_the_next_column(open_page: Visitor, width: int) -> None:
+    page = open_page(BOARD, width=width)
+    page.eval_on_selector(  # as where a cell has very small energies and large ones
+        "td.energy", "cell => cell.firstChild.textContent = '≈0.0000548'"
+    )
+    over = page.eval_on_selector_all(
+        "table.board td.n",
+        "all => all.filter(cell => cell.checkVisibility() && cell.scrollWidth > cell.clientWidth)"
+        ".map(cell => cell.innerText)",
+    )
+    assert not over
+
+
 # --- sorting -----------------------------------------------------------------------------------
 
 
