@@ -1,7 +1,7 @@
 """The copy of a run that is published, without what names the machine that made it.
 
-Its log may hold any path, as a traceback does, and its record and events hold what a failure said.
-What was measured stays as it is, and so does the run's own folder.
+Its log may hold any path, as a traceback does, its record and events what a failure said, its trace
+where meters are. What was measured stays as it is, and so does the run's own folder.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ _KEPT = {"id", "kinds", "kind", "probe"}
 def redact(run: Path) -> list[str]:
     """Rewrite the copy's texts where they name the machine, and its manifest; the names of the
     files that are others now."""
+    folders = (run, *sorted(run.glob("node-*")))
     changed = [
-        path
-        for folder in (run, *sorted(run.glob("node-*")))
-        for path, rewrite in _texts(folder)
+        path for folder in folders for path, rewrite in _texts(folder)
         if path.is_file() and _rewritten(path, rewrite)
-    ]
+    ]  # fmt: skip
+    traces = [folder / "trace.parquet" for folder in folders]
+    changed += [path for path in traces if path.is_file() and _trace_rewritten(path)]
     names = [path.relative_to(run).as_posix() for path in changed]
     if names:
         manifest = run / "manifest.json"
@@ -80,3 +81,25 @@ def _texts_without(value: Any) -> Any:
     if isinstance(value, list):
         return [_texts_without(each) for each in value]
     return places.without(value) if isinstance(value, str) else value
+
+
+# --- the trace -----------------------------------------------------------------------------------
+
+
+def _trace_rewritten(path: Path) -> bool:
+    """Its meters by their names alone: an address or a program is somewhere. What is no trace, the
+    checks refuse."""
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        about = json.loads(pq.read_schema(path).metadata[b"bench"])
+        probes = about["facts"]["probes"]
+        named = [text.partition(":")[0] + ":…" if ":" in text else text for text in probes]
+    except (pyarrow.ArrowInvalid, ValueError, LookupError, TypeError, AttributeError):
+        return False
+    if named != probes:
+        about["facts"]["probes"] = named
+        table = pq.read_table(path).replace_schema_metadata({"bench": json.dumps(about)})
+        pq.write_table(table, path, compression="zstd")
+    return bool(named != probes)

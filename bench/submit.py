@@ -58,6 +58,12 @@ class Packed:
     bytes: int = 0
 
 
+_BY_NAME = (
+    "nothing that names a place on this machine is published: name a model's folder, or a program, "
+    "from where it lies: `--model NAME`, `-- python train.py`"
+)
+
+
 class Refused(BenchError):
     """A submission that would fail; `report` says why."""
 
@@ -66,10 +72,7 @@ class Refused(BenchError):
         n = len({v.rule for v in (*report.errors, *named)})
         super().__init__(
             f"nothing was submitted: {n} {'rule' if n == 1 else 'rules'} not met",
-            "what names a place on this machine is published nowhere: give a model's folder as "
-            "`--model NAME`, from where it lies"
-            if named and not report.errors
-            else None,
+            _BY_NAME if named and not report.errors else None,
         )
         self.report = report
 

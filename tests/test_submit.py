@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench import lineage, submission, submit
 from bench import record as records
 from bench.errors import UsageError
+from bench.power.trace import Trace
 from bench.submission import EntryFile
 from tests.checks import bundles, tuned
 
@@ -118,6 +122,29 @@ def test_what_is_published_of_a_run_names_no_place_and_its_own_folder_stays(tmp_
         same = [(packed.folder / run.name / p.name).read_bytes() == p.read_bytes()
                 for p in run.iterdir()]  # fmt: skip
         assert all(same)
+
+
+def test_where_a_meter_is_is_published_nowhere_and_its_readings_are(tmp_path: Path) -> None:
+    plans = bundles.plans()
+    for plan in plans:
+        plan.trace = metered_by("nvml", "command:/home/ada/telling.sh …", "shelly:10.0.0.7")
+    runs = made(tmp_path / "runs", plans)
+    packed = pack(runs, tmp_path / "results")
+    for run in runs:
+        folders = (run, packed.folder / run.name)
+        own, copy = (Trace.read_parquet(f / "trace.parquet") for f in folders)
+        assert own.facts["probes"][1] == "command:/home/ada/telling.sh …"
+        assert copy.facts["probes"] == ["nvml", "command:…", "shelly:…"]
+        assert {**copy.facts, "probes": 0} == {**own.facts, "probes": 0}
+        assert copy.domains == own.domains
+        for name, series in own.series.items():
+            assert (copy.series[name].t_ns == series.t_ns).all()
+            assert np.array_equal(copy.series[name].power_w, series.power_w, equal_nan=True)
+    assert not bundles.checked(packed.folder).errors
+
+
+def metered_by(*probes: str) -> Callable[[Trace], Trace]:
+    return lambda trace: replace(trace, facts={**trace.facts, "probes": list(probes)})
 
 
 def test_a_model_that_is_called_by_its_place_is_refused(tmp_path: Path) -> None:

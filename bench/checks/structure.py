@@ -234,6 +234,8 @@ def _places(folder: Folder) -> Iterator[tuple[str, Iterator[str]]]:
         yield "record.json", _paths(t for t in safe.texts(stated) if t != bits)
     if not folder.fault("events"):
         yield "events.jsonl", _paths(safe.texts(folder.part("events")))
+    if not folder.fault("trace"):
+        yield "trace.parquet", _paths(safe.texts(folder.part("trace").facts))
     for name in folder.files:
         if name.rpartition("/")[2] == LOG:
             yield name, _paths(_log(folder.folder / name))

@@ -575,6 +575,15 @@ def telling_log(root: Path) -> Path:
     return with_log(root, "loss 0.7\nreading /home/ada/rows.tsv\n", runs=3)
 
 
+@bad("S11", "a trace that names where a program lies which meters", warns=True)
+def telling_trace(root: Path) -> Path:
+    plans = bundles.plans()
+    plans[0].trace = lambda trace: dataclasses.replace(
+        trace, facts={**trace.facts, "probes": ["nvml", "command:/home/ada/watts.sh"]}
+    )
+    return bundles.write(root, plans)
+
+
 @bad("S11", "a journal that names the machine on which its sweep was driven", warns=True)
 def telling_journal(root: Path) -> Path:
     def named(lines: list[tuned.Event]) -> list[tuned.Event]:
