@@ -77,6 +77,13 @@ def test_models_differ_in_colour_and_shape() -> None:
     assert len(set(looks)) == 9
 
 
+def test_a_front_of_one_dot_is_no_line_and_is_not_explained() -> None:
+    (one,) = dots(make_entry(1))
+    assert not any("Dashed" in text for text in pareto.marks([one]))
+    two = [one, replace(one, skill=one.skill + 0.1, energy_kwh=2 * one.energy_kwh, on_front=True)]
+    assert any("Dashed" in text for text in pareto.marks(two))
+
+
 # --- names
 
 

@@ -136,7 +136,7 @@ def marks(dots: Sequence[Dot]) -> list[str]:
         said.append("↓: far below the axis, at the skill that is written there.")
     if any(d.skill_interval or d.energy_interval_kwh for d in dots):
         said.append("Bars: 95 % between runs.")
-    if any(d.on_front for d in dots):
+    if _lines(dots):
         said.append("Dashed: the Pareto front, one for each way of metering.")
     if any(d.estimated for d in dots):
         said.append("Hollow: energy was estimated, not measured.")
@@ -153,6 +153,12 @@ def marks(dots: Sequence[Dot]) -> list[str]:
     if unsure:
         said.append(f"Not drawn: the meter's own uncertainty (k = 2), {', '.join(unsure)}.")
     return said
+
+
+def _lines(dots: Sequence[Dot]) -> bool:
+    """Whether a front is more than a dot."""
+    ends = Counter(d.group for d in dots if d.on_front)
+    return any(count > 1 for count in ends.values())
 
 
 def _telling(entries: Sequence[Entry]) -> Naming:

@@ -24,6 +24,9 @@ ALWAYS = {"score", "metric", "energy"}
 MOST = 140
 """Entries that a page shows of all its cells, beside those in its plot: about 1 kB each."""
 
+FEW = 2
+"""Entries that nobody filters."""
+
 FEWEST = 5
 """Entries that every table shows, the best first."""
 
@@ -121,6 +124,7 @@ def _board(at: str, card: Card | None, task: str, shown: Sequence[Shown]) -> Map
             "board.html", at, title=title, task=task, card=card, shown=shown,
             facts=list(facts_of(card)) if card else [], choices=choices(shown),
             legend=render.legend(cells), front=charts.front_svg(cells, at),
+            entries=sum(len(t.lines) for s in shown for t in s.tables), few=FEW,
             marks=charts.marks(cells), left_out=charts.left_out(cells),
         )
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -295,6 +296,18 @@ def test_values_that_the_page_does_not_know_break_nothing(open_page: Visitor) ->
     assert said(page).startswith("0 of ")
     page.get_by_role("button", name="Show all").click()
     page.wait_for_function("/^\\d+ entries$/.test(document.querySelector('output').textContent)")
+
+
+def test_one_entry_has_nothing_to_filter_and_is_not_hidden_by_an_address(
+    open_page: Visitor, real_site: Path
+) -> None:
+    few = next(
+        path.name for path in sorted((real_site / "boards").glob("*.html"))
+        if path.read_text(encoding="utf-8").count("<tr data-date") == 1
+    )  # fmt: skip
+    page = open_page(f"boards/{few}#track=scratch&text=nothing+like+it")
+    assert page.locator(".filters").count() == 0
+    assert rows(page).count() == 1
 
 
 def test_the_address_of_a_cell_leads_there_and_filters_nothing(open_page: Visitor) -> None:

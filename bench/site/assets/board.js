@@ -40,7 +40,7 @@
   }
 
   function filter(state) {
-    const takes = wanted(state);
+    const takes = wanted(form ? state : new URLSearchParams()); // what nobody can take back hides nothing
     let shown = 0, all = 0;
     for (const cell of cells) {
       const here = takes.cell(cell.dataset);
