@@ -92,7 +92,7 @@ class _Axis:
         """As whole numbers of a box."""
         share = (values - self.low) / ((self.high - self.low) or 1.0)
         at = size * (1 - share if self.falls else share)
-        return np.rint(np.clip(at, -size, 2 * size)).astype(np.int64)
+        return np.rint(np.minimum(np.maximum(at, -size), 2 * size)).astype(np.int64)
 
 
 def _svg(kind: str, title: str, about: str, parts: Iterable[str]) -> Markup:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
 import re
 from functools import lru_cache
 from urllib.parse import quote
@@ -106,9 +105,14 @@ def relative(at: str, to: str) -> str:
     path, mark, fragment = to.partition("#")
     if not path:
         return to
-    return _quoted(path, at.rpartition("/")[0] or ".") + mark + fragment
+    return _quoted(path, at.rpartition("/")[0]) + mark + fragment
 
 
 @lru_cache(1 << 14)  # every page has the same masthead
 def _quoted(path: str, folder: str) -> str:
-    return quote(posixpath.relpath(path, folder), safe="/.+~-_")
+    """As `posixpath.relpath`, which allows for what is no page, in ten times the time."""
+    here, there = folder.split("/") if folder else [], path.split("/")
+    same = 0
+    while same < min(len(here), len(there) - 1) and here[same] == there[same]:
+        same += 1
+    return quote("../" * (len(here) - same) + "/".join(there[same:]), safe="/.+~-_")

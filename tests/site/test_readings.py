@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.power.trace import COLUMNS, Trace
-from bench.site import drawing, readings
+from bench.site import drawing, readings, rundata
 
 NAMES = ("gpu:GPU-1", "cpu:package-0")
 ABOUT = {
@@ -107,3 +107,11 @@ def test_a_curve_is_written_in_as_few_letters_as_can_be() -> None:
     x, y = np.array([0, 3, 3, -2000, 4000]), np.array([7, -1, 9, 9, 0])
     assert drawing._path(x, y) == "M0 7l3-8 0 10-2003 0 6000-9"
     assert drawing._path(x[:1], y[:1]) == "M0 7h0"
+
+
+def test_many_numbers_are_as_short_as_each_alone() -> None:
+    rng = np.random.default_rng(1)
+    values = [0.0, -0.0, 12345.6, 1e15, 1e22, -3e-9, *(rng.lognormal(5, 9, 300) - 1e3).tolist()]
+    assert repr(rundata._shorts(values, 4)) == repr([rundata._short(v, 4) for v in values])
+    assert rundata._shorts([float("nan"), 2.0, float("inf")], 4) == [None, 2, None]
+    assert rundata._shorts([], 4) == []
