@@ -21,7 +21,7 @@ COLUMNS = tuple(map(named, ("score", "metric", "energy", "emissions", "duration"
 ALWAYS = {"score", "metric", "energy"}
 """Columns that narrow screens have as well."""
 
-MOST = 140
+MOST = 120
 """Entries that a page shows of all its cells, beside those in its plot: about 1 kB each."""
 
 FEW = 2
