@@ -274,3 +274,12 @@ def test_a_gpu_that_is_not_there_is_named(
     ran = run(path, task, monkeypatch)
     assert ran.code == 1
     assert "cuda:0" in ran.only("failure")["message"]
+
+
+def test_it_ends_at_once_with_all_that_it_has_said() -> None:
+    code = (
+        "import atexit; from bench.learn import worker; atexit.register(print, 'taken to pieces');"
+        "print('said'); worker.end(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stdout) == (3, "said\n")
