@@ -27,7 +27,7 @@ MOST = 120
 FEW = 2
 """Entries that nobody filters."""
 
-FEWEST = 5
+FEWEST = 4
 """Entries that every table shows, the best first."""
 
 
