@@ -111,7 +111,7 @@ def relative(at: str, to: str) -> str:
 @lru_cache(1 << 14)  # every page has the same masthead
 def _quoted(path: str, folder: str) -> str:
     """As `posixpath.relpath`, which allows for what is no page, in ten times the time."""
-    here, there = folder.split("/") if folder else [], path.split("/")
+    here, there = folder.split("/") if folder else [], path.rstrip("/").split("/")
     same = 0
     while same < min(len(here), len(there) - 1) and here[same] == there[same]:
         same += 1

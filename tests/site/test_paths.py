@@ -17,11 +17,17 @@ PAGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("at", "to"), product(PAGES, PAGES))
+@pytest.mark.parametrize(("at", "to"), [*product(PAGES, PAGES)])
 def test_an_address_is_relative_and_as_short_as_can_be(at: str, to: str) -> None:
     said = quote(posixpath.relpath(to, posixpath.dirname(at) or "."), safe="/.+~-_")
     assert paths.relative(at, to) == said
     assert paths.relative(at, f"{to}#part") == f"{said}#part"
+
+
+def test_a_folder_has_no_stroke_at_its_end() -> None:
+    assert [paths.relative(at, "boards/") for at in ("a.html", "b/a.html")] == [
+        "boards", "../boards",
+    ]  # fmt: skip
 
 
 def test_a_part_of_the_same_page_is_itself() -> None:
