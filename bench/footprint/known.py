@@ -193,12 +193,15 @@ def _trial_share(record: Record) -> float | None:
     return tuning.energy_j / tuning.trials / energy_j
 
 
+_OTHER_ROWS = {"data-prune", "length-warmup", "token-budget"}  # they choose texts by length, or few
+
+
 def _with_tokens(found: Sequence[Known]) -> list[Known]:
     """Runs that don't tell of their tokens have as many in an example as those of the task that
-    do; where none does, none."""
+    do and read all texts alike; where none does, none."""
     told: dict[str, list[float]] = defaultdict(list)
     for run in found:
-        if run.tokens:
+        if run.tokens and not _OTHER_ROWS & set(run.recipe.split("+")):
             told[run.task].append(run.tokens / run.examples)
     return [
         run if run.tokens or run.task not in told

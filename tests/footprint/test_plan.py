@@ -70,7 +70,8 @@ def test_what_a_run_trained_is_read_from_its_events(runs: list[Known]) -> None:
     assert run.train_j == pytest.approx(6396, abs=1)
     told = of(runs, "all-minilm-l6-token-budget-h200")
     assert sorted(r.tokens or 0 for r in told) == [216631, 219523, 220742]
-    assert 12 < (run.tokens or 0) / run.examples < 13.5  # as other runs of the task tell
+    # As other runs of the task tell, but for those that take the short texts first, or few.
+    assert 12 < (run.tokens or 0) / run.examples < 12.15
 
 
 def run_with(tmp_path: Path, step: dict[str, Any], **spec: Any) -> Known | None:
