@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -62,3 +62,10 @@ def test_a_cell_says_its_place_once(open_page: Callable[..., Page], width: int) 
     first = page.locator(".glance tbody tr").first
     said = first.inner_text().replace("\n", " ")
     assert said.count("NVIDIA H200") == 1, said
+
+
+def test_a_number_and_its_unit_stay_in_a_line(open_page: Any) -> None:
+    said = open_page().locator("figure .together")
+    for width in range(900, 1400, 60):
+        said.page.set_viewport_size({"width": width, "height": 800})
+        assert len(said.evaluate("e => [...e.getClientRects()]")) == 1
