@@ -99,7 +99,7 @@ def test_a_study_from_its_grid_to_its_table(bench: Command, reviews: Path) -> No
     assert "2 of 3 runs are made" in said.err
     assert "the same command tries 1 again" in said.err
     for text in ("transformer-tiny · bf16", "0/1 of 1", "not run: transformer-tiny · left",
-                 "NOT SST-2", "Wh a run"):  # fmt: skip
+                 "NOT SST-2", " Wh a run"):  # fmt: skip
         assert text in said.out
     steps = {r["spec"]["recipe"]: r["spec"]["settings"]["max_steps"] for r in records()}
     assert steps == {"baseline": 3, "bf16": 2, "spilling": 3}
