@@ -130,7 +130,8 @@ def test_a_forecast_tries_all_that_a_run_does(
 ) -> None:
     ran = run(small_job(tmp_path, "prune", 8, method="structured"), task, monkeypatch)
     assert ran.code == 0
-    assert phases(ran) == ["prepare", "train", "predict-before", "train", "predict"]
+    begun = ["prepare", "rehearse", "train", "predict-before", "train", "rehearse", "predict"]
+    assert phases(ran) == begun
     assert ran.only("plan_part") | {"t_ns": 0} == {
         "event": "plan_part", "phase": "predict-before", "share": 1.0, "t_ns": 0
     }  # fmt: skip

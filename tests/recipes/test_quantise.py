@@ -175,7 +175,8 @@ def test_a_forecast_with_pruning_counts_one_second_prediction(
     ran = run(job, task, monkeypatch)
     assert ran.only("plan_part")["phase"] == "predict-before"
     phases = [e["phase"] for e in ran.events if e["event"] == "phase_start"]
-    assert phases == ["prepare", "train", "predict-before", "train", "predict"]
+    begun = ["prepare", "rehearse", "train", "predict-before", "train", "rehearse", "predict"]
+    assert phases == begun
 
 
 def refused(name: str, use: recipes.Use, **given: str) -> str:
