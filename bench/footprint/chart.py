@@ -14,7 +14,7 @@ from bench.footprint.quantity import Quantity
 from bench.plot.picture import COLOURS, INKS, Inks, dressed
 from bench.power.carbon import Scenario
 from bench.rank.render import plain
-from bench.units import significant
+from bench.units import J_PER_KWH, common_unit, significant
 
 MEASURED, ESTIMATED, COMPUTED, PRINTED = "measured", "estimated", "computed", "as printed"
 KINDS = (MEASURED, ESTIMATED, COMPUTED, PRINTED)
@@ -113,11 +113,13 @@ def ordered(bars: Iterable[Bar]) -> list[Bar]:
 
 
 def said(bar: Bar, scenario: Scenario) -> tuple[str, str]:
-    """0.000529 kWh, 0.203 g: the energy of a bar, and what it emits at the scenario's grid."""
+    """0.529 Wh, 0.203 g: the energy of a bar, and what it emits at the scenario's grid."""
     about = "≈" if bar.kind == ESTIMATED else ""
     kg = bar.kwh * scenario.region.g_per_kwh / 1000
     mass = f"{_few(kg)} kg" if kg >= 1 else f"{significant(1000 * kg)} g"
-    return f"{about}{_few(bar.kwh)} kWh", f"{about}{mass}"
+    unit = common_unit([bar.kwh * J_PER_KWH])
+    energy = f"{_few(bar.kwh * J_PER_KWH / unit.in_j)} {unit.name}"
+    return f"{about}{energy}", f"{about}{mass}"
 
 
 def _few(value: float) -> str:

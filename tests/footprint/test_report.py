@@ -194,6 +194,20 @@ def test_of_very_many_runs_measured_ones_are_drawn_first() -> None:
     assert (bars[0].kwh, bars[-1].kwh) == (1.0, 40.0)
 
 
+@pytest.mark.parametrize(
+    ("kwh", "kind", "says"),
+    [
+        (0.000529, chart.MEASURED, "0.529 Wh"),
+        (0.000529, chart.ESTIMATED, "≈0.529 Wh"),
+        (0.2, chart.MEASURED, "0.200 kWh"),
+        (656_347, chart.MEASURED, "656,300 kWh"),
+    ],
+)
+def test_a_bar_is_said_without_a_row_of_zeros(kwh: float, kind: str, says: str) -> None:
+    energy, _ = chart.said(chart.Bar("mine", "a GPU", kwh, kind), carbon.asked("US"))
+    assert energy == says
+
+
 def test_each_kind_of_knowing_has_a_form_of_its_own(page: str) -> None:
     drawing = page.partition("wide-plot")[2].partition("</svg>")[0]
     assert 'stroke-dasharray="4,2"' in drawing  # estimated
