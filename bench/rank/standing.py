@@ -124,13 +124,13 @@ def standing(runs: Iterable[Run], standings: Standings) -> list[Run]:
 
 def fallen(run: Run, standings: Standings) -> str | None:
     """Why a run is on no board, by what was said of its entry since; None where it is on one, was
-    never submitted, or lies in a correction by now."""
+    never submitted (nor is the copy of a teacher), or lies in a correction by now."""
     about = standings.get(run.folder.parent)
-    if about is None or standing([run], standings):
+    if about is None or run.folder.name not in about.entry.runs or standing([run], standings):
         return None
-    by = about.retracted_by or about.superseded_by
-    if by is None:
-        return f"{about.place} holds a copy of it, which was taken back where it was submitted"
+    heir = _last(about, standings)
+    by = about.retracted_by or (heir.folder if heir else about.superseded_by)
+    assert by is not None
     said = standings[by].entry.reason or "no reason is given"
     how = "took it back" if about.retracted_by else "corrects it, and leaves this run out"
     return f"it is on no board: of {about.place}, {submission.place(by)} {how} ({said})"

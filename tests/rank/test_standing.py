@@ -92,6 +92,26 @@ def test_a_run_that_a_correction_leaves_out_is_gone() -> None:
     assert found.counted == 3
 
 
+def test_why_a_run_is_on_no_board() -> None:
+    """Two corrections of two: the last one counts. A teacher's copy was never on one."""
+    old, gone, teacher = runs_in("old", 4), runs_in("gone", 1), runs_in("old", 1)
+    files = {
+        "old": entry(runs=ids(old), charged=ids(teacher)),
+        "new": entry(runs=ids(old)[:3], supersedes="sst2/old"),
+        "newer": entry(runs=ids(old)[:3], supersedes="sst2/new", reason="one more slip"),
+        "gone": entry(runs=ids(gone)),
+        "sorry": entry(retracts="sst2/gone"),
+    }
+    texts = {ROOT / "sst2" / name: text for name, text in files.items()}
+    standings = standing.of(texts, [*old, *gone])
+    why = [standing.fallen(run, standings) for run in (*old, *gone, *teacher)]
+    assert why[:3] == [None] * 3
+    assert why[3] is not None
+    assert "sst2/newer corrects it, and leaves this run out (one more slip)" in why[3]
+    assert why[4] == "it is on no board: of sst2/gone, sst2/sorry took it back (why)"
+    assert why[5] is None
+
+
 def test_a_retracted_correction_corrects_nothing() -> None:
     runs = runs_in("old")
     files = {
