@@ -33,6 +33,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+REHEARSAL = "rehearse"
+"""The phase of what a forecast or a profile does for nothing: the run won't."""
+
 
 class Events:
     """Sends events to the meter; does nothing when no meter listens."""

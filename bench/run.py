@@ -36,6 +36,7 @@ from bench.account import Start
 from bench.cards import Card
 from bench.child import Limit, Outcome, Program, Progress
 from bench.errors import BenchError, MissingExtra, UsageError
+from bench.events import REHEARSAL
 from bench.interrupts import undisturbed
 from bench.learn import models, objectives, sources
 from bench.learn.models.download import TRACKS, Track
@@ -474,7 +475,7 @@ def _extrapolate(folder: Path, start: Start, trace: Any) -> Forecast:
     window = account.Window(at["window_start"], at["window_stop"])
     charges = account.charged(start, trace.domains)
     scale = {"train": 1 / told["share_of_training"], "predict": 1 / told["predict_share"]}
-    scale["rehearse"] = 0.0  # the run won't
+    scale[REHEARSAL] = 0.0
     scale |= {e["phase"]: 1 / e["share"] for e in events if e["event"] == "plan_part"}
     duration_s = energy_j = 0.0
     for name, begin, end in account.phase_spans(events, window):

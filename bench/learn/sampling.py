@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.events import Events
+from bench.events import REHEARSAL, Events
 from bench.learn.loop import synchronise
 from bench.learn.parallel import first_says
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bench.learn.batches import Rows
     from bench.learn.loop import Training
 
-REHEARSAL = "rehearse"  # the phase that stands for nothing
 _FIRST_ROWS = 8
 LONG_S = 1.0  # ten ticks of a GPU's counter
 _TIMES = 4  # more rows than in the pass before

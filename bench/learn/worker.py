@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from bench import recipes
 from bench.errors import BenchError, UsageError
-from bench.events import Events
+from bench.events import REHEARSAL, Events
 from bench.learn import ranks
 from bench.record import Spec
 from bench.units import parse_budget
@@ -374,7 +374,7 @@ def _rehearse(training: Training, batches: Sequence[np.ndarray], events: Events)
     are (on an H200 the first 20 took 1.5 to 2.5 times as long)."""
     from bench.learn.loop import step, synchronise
     from bench.learn.parallel import first_says
-    from bench.learn.sampling import LONG_S, REHEARSAL
+    from bench.learn.sampling import LONG_S
 
     events.send("phase_start", phase=REHEARSAL)
     end_s = time.monotonic() + LONG_S

@@ -66,17 +66,9 @@ class Scratch:
         return tokenize.train(texts, recipe.vocabulary_size, cased=keeps == "capitals")
 
     def build(self, wanted: Wanted) -> Model:
-        from bench.learn.encoder import Encoder
-        from bench.learn.language import LanguageModel
-
         vocabulary, most = wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length
         shape = sized(self, vars(wanted.recipe)).shape(vocabulary, most, wanted.pairs)
-        dtype, device = wanted.dtype, wanted.device
-        model: LanguageModel | Encoder
-        if wanted.outputs.per == "word":
-            model = LanguageModel(shape, dtype, device)
-        else:
-            model = Encoder(shape, wanted.outputs.size, dtype, device, wanted.per_token)
+        model = wanted.transformer(shape)
         model.initialise(wanted.seed)
         return model
 

@@ -79,9 +79,6 @@ class Size:
         return tokenize.train_bytes(texts, recipe.vocabulary_size, special)
 
     def build(self, wanted: Wanted) -> Model:
-        from bench.learn.encoder import Encoder
-        from bench.learn.language import LanguageModel
-
         most = POSITIONS[self.architecture]
         if wanted.recipe.max_length > most:
             raise UsageError(
@@ -91,12 +88,7 @@ class Size:
             )
         size = sized(self, vars(wanted.recipe))
         shape = size.shape(wanted.tokenizer.get_vocab_size(), wanted.recipe.max_length)
-        dtype, device = wanted.dtype, wanted.device
-        model: LanguageModel | Encoder
-        if wanted.outputs.per == "word":
-            model = LanguageModel(shape, dtype, device)
-        else:
-            model = Encoder(shape, wanted.outputs.size, dtype, device, wanted.per_token)
+        model = wanted.transformer(shape)
         model.initialise(wanted.seed, self.deviation)
         return model
 

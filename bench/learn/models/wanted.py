@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from bench.learn.encoder import Encoder, Shape
+    from bench.learn.language import LanguageModel
     from bench.learn.objectives import Outputs
 
 
@@ -35,3 +37,12 @@ class Wanted:
     @property
     def per_token(self) -> bool:
         return self.outputs.per == "token"
+
+    def transformer(self, shape: Shape) -> LanguageModel | Encoder:
+        """Of this shape, for what is asked; its weights are still to be filled."""
+        from bench.learn.encoder import Encoder
+        from bench.learn.language import LanguageModel
+
+        if self.outputs.per == "word":
+            return LanguageModel(shape, self.dtype, self.device)
+        return Encoder(shape, self.outputs.size, self.dtype, self.device, self.per_token)
